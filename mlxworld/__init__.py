@@ -1,0 +1,54 @@
+"""World models with picture and sound, written once, running on MLX and on PyTorch.
+
+Importing this package imports neither framework. `on("mlx")` is the package whose models run on MLX, `on("torch")`
+the one whose models run on PyTorch; both hold the same four modules (nn, ops, random, engine) and the same models.
+"""
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from .errors import MlxworldError
+
+if TYPE_CHECKING:
+    from .world import Clip, Frame, World, worlds
+
+__version__ = "0.1.0"
+__all__ = ["BACKENDS", "Clip", "Frame", "MlxworldError", "World", "installed", "on", "worlds"]
+
+BACKENDS = {"mlx": ("mlxworld", "mlx.core"), "torch": ("torch_backend", "torch")}
+INSTALL = {"mlx": 'pip install "mlxworld[mlx-cpu]" (on a Mac: pip install mlx)', "torch": 'pip install "mlxworld[torch]"'}
+
+
+def installed() -> list[str]:
+    """Names of the backends whose framework is installed here, the preferred one first."""
+    return [name for name, (_, framework) in BACKENDS.items() if _found(framework)]
+
+
+def on(backend: str) -> ModuleType:
+    """The package whose `nn`, `ops`, `random`, `engine` and `models` run on `backend`, "mlx" or "torch".
+
+    Raises MlxworldError for an unknown backend, and for one that is not installed (it says what to install).
+    """
+    if backend not in BACKENDS:
+        raise MlxworldError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    package, framework = BACKENDS[backend]
+    if not _found(framework):
+        raise MlxworldError(f"backend {backend!r} is not installed: {INSTALL[backend]}")
+    for module in ("nn", "ops", "random", "engine"):
+        importlib.import_module(f"{package}.{module}")
+    return importlib.import_module(package)
+
+
+def _found(framework: str) -> bool:
+    try:
+        return importlib.util.find_spec(framework) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def __getattr__(name: str):
+    if name in ("Clip", "Frame", "World", "worlds"):
+        return getattr(importlib.import_module(".world", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
