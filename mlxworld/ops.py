@@ -1,0 +1,132 @@
+"""Array operations on MLX. `mlxworld/protocol.py` documents each; the torch twin is `torch_backend/ops.py`.
+
+Only what the two frameworks spell differently is here: shared methods (reshape, swapaxes, moveaxis, flatten, mean, sum,
+cumsum, indexing, arithmetic, `@`) are used directly.
+"""
+
+# isort: off
+from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
+import mlx.core as mx
+import mlx.nn as _nn
+
+# isort: on
+from mlx.core import (
+    abs,  # noqa: A004
+    broadcast_to,
+    cos,
+    exp,
+    floor,
+    log,
+    maximum,
+    minimum,
+    rsqrt,
+    sigmoid,
+    sin,
+    sqrt,
+    square,
+    stop_gradient,
+    tanh,
+    where,
+)
+from mlx.nn import gelu, relu, silu, softplus
+
+__all__ = [
+    *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
+    *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
+    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "concat", "stack", "split", "take", "pad"),
+    *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
+]
+
+
+def array(x, like=None):
+    return mx.array(x, dtype=None if like is None else like.dtype)
+
+
+def arange(n, like=None):
+    return mx.arange(n, dtype=mx.int32)
+
+
+def zeros(shape, like=None):
+    return mx.zeros(shape, mx.float32 if like is None else like.dtype)
+
+
+def ones(shape, like=None):
+    return mx.ones(shape, mx.float32 if like is None else like.dtype)
+
+
+def full(shape, value, like=None):
+    return mx.full(shape, value, mx.float32 if like is None else like.dtype)
+
+
+def cast(x, like):
+    return x.astype(like.dtype)
+
+
+def float32(x):
+    return x.astype(mx.float32)
+
+
+def int32(x):
+    return x.astype(mx.int32)
+
+
+def concat(xs, axis=0):
+    return mx.concatenate(xs, axis)
+
+
+def stack(xs, axis=0):
+    return mx.stack(xs, axis)
+
+
+def split(x, sizes, axis=-1):
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return mx.split(x, ends, axis)
+
+
+def take(x, index, axis):
+    return mx.take(x, index, axis)
+
+
+def pad(x, widths, value=0.0):
+    return mx.pad(x, widths, constant_values=value)
+
+
+def repeat(x, n, axis):
+    return mx.repeat(x, n, axis)
+
+
+def clip(x, low, high):
+    return mx.clip(x, low, high)
+
+
+def max(x, axis, keepdims=False):  # noqa: A001
+    return mx.max(x, axis, keepdims)
+
+
+def min(x, axis, keepdims=False):  # noqa: A001
+    return mx.min(x, axis, keepdims)
+
+
+def softmax(x, axis=-1):
+    return mx.softmax(x, axis)
+
+
+def rfft(x):
+    y = mx.fft.rfft(x, axis=-1)
+    return mx.real(y), mx.imag(y)
+
+
+def irfft(real, imag, n):
+    return mx.fft.irfft(real + 1j * imag, n, axis=-1)
+
+
+def attention(q, k, v, mask=None):
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.5, mask=mask)
+
+
+def ring_write(ring, new, slot):
+    return mx.slice_update(ring, new, slot, [2])
+
+
+def cross_entropy(logits, labels):
+    return _nn.losses.cross_entropy(logits, labels, reduction="mean")

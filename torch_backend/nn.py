@@ -1,0 +1,85 @@
+"""Layers on PyTorch that read as MLX's: channels last, MLX's epsilons, lists hold children, `_x` is an unsaved buffer.
+
+Documented in `mlxworld/protocol.py`; the twin of `mlxworld/nn.py`.
+"""
+
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from torch import nn as _nn
+from torch.nn import Embedding, Linear
+
+__all__ = ["Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint"]
+
+
+class Module(_nn.Module):
+    """Lists hold children, public arrays are parameters, `_private` arrays are buffers that are not saved."""
+
+    def __setattr__(self, name, value):
+        if isinstance(value, list) and all(isinstance(v, _nn.Module) for v in value):
+            value = _nn.ModuleList(value)
+        elif type(value) is torch.Tensor and name not in self._buffers and name not in self._parameters:
+            if name.startswith("_"):
+                return self.register_buffer(name, value, persistent=False)
+            value = _nn.Parameter(value, requires_grad=value.is_floating_point())
+        super().__setattr__(name, value)
+
+
+class RMSNorm(_nn.RMSNorm):
+    def __init__(self, dims, eps=1e-5):
+        super().__init__(dims, eps=eps)
+
+
+class LayerNorm(_nn.LayerNorm):
+    def __init__(self, dims, eps=1e-5, affine=True, bias=True):
+        super().__init__(dims, eps=eps, elementwise_affine=affine, bias=bias)
+
+
+class _Conv(_nn.Module):
+    """A convolution over channels-last input, its weight stored (out, *kernel, in) as MLX does; permutes are views."""
+
+    def __init__(self, space, in_channels, out_channels, kernel_size, stride, padding, dilation, bias):
+        super().__init__()
+        kernel = (kernel_size,) * space if isinstance(kernel_size, int) else tuple(kernel_size)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        scale = (in_channels * torch.Size(kernel).numel()) ** -0.5
+        self.weight = _nn.Parameter(torch.empty(out_channels, *kernel, in_channels).uniform_(-scale, scale))
+        if bias:
+            self.bias = _nn.Parameter(torch.zeros(out_channels))
+        else:
+            self.register_parameter("bias", None)
+
+    def _apply_conv(self, convolve, x):
+        y = convolve(x.movedim(-1, 1), self.weight.movedim(-1, 1), self.bias, self.stride, self.padding, self.dilation)
+        return y.movedim(1, -1)
+
+
+class Conv1d(_Conv):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, bias=True):
+        super().__init__(1, in_channels, out_channels, kernel_size, stride, padding, dilation, bias)
+
+    def forward(self, x):
+        return self._apply_conv(F.conv1d, x)
+
+
+class Conv2d(_Conv):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, bias=True):
+        super().__init__(2, in_channels, out_channels, kernel_size, stride, padding, dilation, bias)
+
+    def forward(self, x):
+        return self._apply_conv(F.conv2d, x)
+
+
+def parameters(module):
+    return dict(module.named_parameters())
+
+
+def assign(module, arrays):
+    with torch.no_grad():
+        held = dict(module.named_parameters())
+        for name, value in arrays.items():
+            held[name].copy_(value)
+
+
+def checkpoint(module, *args):
+    return torch.utils.checkpoint.checkpoint(module, *args, use_reentrant=False)

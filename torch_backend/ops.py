@@ -1,0 +1,135 @@
+"""Array operations on PyTorch, as `mlxworld/protocol.py` documents them; the twin of `mlxworld/ops.py`."""
+
+import torch
+import torch.nn.functional as F
+from torch import (
+    abs,  # noqa: A004
+    broadcast_to,
+    cos,
+    exp,
+    floor,
+    log,
+    rsqrt,
+    sigmoid,
+    sin,
+    sqrt,
+    square,
+    tanh,
+    where,
+)
+from torch.nn.functional import gelu, relu, silu, softplus
+
+__all__ = [
+    *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
+    *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
+    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "concat", "stack", "split", "take", "pad"),
+    *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
+]
+
+
+def array(x, like=None):
+    return torch.tensor(x) if like is None else torch.tensor(x, dtype=like.dtype, device=like.device)
+
+
+def arange(n, like=None):
+    return torch.arange(n, dtype=torch.int32, device=None if like is None else like.device)
+
+
+def zeros(shape, like=None):
+    return torch.zeros(shape) if like is None else like.new_zeros(shape)
+
+
+def ones(shape, like=None):
+    return torch.ones(shape) if like is None else like.new_ones(shape)
+
+
+def full(shape, value, like=None):
+    return torch.full(shape, float(value)) if like is None else like.new_full(shape, value)
+
+
+def cast(x, like):
+    return x.to(like.dtype)
+
+
+def float32(x):
+    return x.to(torch.float32)
+
+
+def int32(x):
+    return x.to(torch.int32)
+
+
+def concat(xs, axis=0):
+    return torch.cat(xs, dim=axis)
+
+
+def stack(xs, axis=0):
+    return torch.stack(xs, dim=axis)
+
+
+def split(x, sizes, axis=-1):
+    return torch.split(x, list(sizes), dim=axis)
+
+
+def take(x, index, axis):
+    if index.ndim == 1:
+        return x.index_select(axis, index)
+    axis %= x.ndim
+    return x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+
+
+def pad(x, widths, value=0.0):
+    return F.pad(x, [n for pair in reversed(widths) for n in pair], value=value)
+
+
+def repeat(x, n, axis):
+    return x.repeat_interleave(n, dim=axis)
+
+
+def clip(x, low, high):
+    return torch.clamp(x, low, high)
+
+
+def maximum(a, b):
+    return torch.clamp(a, min=b) if isinstance(b, float | int) else torch.maximum(a, b)
+
+
+def minimum(a, b):
+    return torch.clamp(a, max=b) if isinstance(b, float | int) else torch.minimum(a, b)
+
+
+def max(x, axis, keepdims=False):  # noqa: A001
+    return torch.amax(x, axis, keepdims)
+
+
+def min(x, axis, keepdims=False):  # noqa: A001
+    return torch.amin(x, axis, keepdims)
+
+
+def softmax(x, axis=-1):
+    return torch.softmax(x, dim=axis)
+
+
+def stop_gradient(x):
+    return x.detach()
+
+
+def rfft(x):
+    y = torch.fft.rfft(x)
+    return y.real, y.imag
+
+
+def irfft(real, imag, n):
+    return torch.fft.irfft(torch.complex(real, imag), n)
+
+
+def attention(q, k, v, mask=None):
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def ring_write(ring, new, slot):
+    return torch.ops.aten.index_put(ring, [None, None, slot.long()], new)
+
+
+def cross_entropy(logits, labels):
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten().long())
