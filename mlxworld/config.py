@@ -1,0 +1,194 @@
+"""Configurations: frozen dataclasses, one per model, and presets by name. Units are in the comments.
+
+`from_dict` forgives what it does not know (a file written by a later version still loads) and names what it lacks.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import MlxworldError
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    name: str = "adamw"  # adamw, or muon (hidden matrices by Muon, the rest by AdamW)
+    lr: float = 3e-4  # peak learning rate
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.01  # on matrices only
+    clip: float = 1.0  # largest global gradient norm
+    ema: float = 0.999  # decay of the averaged weights, which are what is evaluated and shipped
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    dim: int = 192  # width of the encoder, of fusion too
+    heads: int = 3
+    depth: int = 4  # blocks over the patches of one frame
+    taps: tuple[int, ...] = (2, 4)  # depths whose features go on to fusion: one fusion level each
+    encoding: str = "learned"  # of space: learned, or fixed (sines)
+    memory: int = 4  # frames that a patch sees of its own past, the present one included
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    bands: int = 64  # mel bands, of the encoder and of the decoder
+    window: int = 1024  # samples of a spectrogram column
+    columns: int = 4  # spectrogram columns a frame
+    dim: int = 128  # width of the decoder's convolutions
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    layout: str = "grid"  # grid: each token is a square of the picture; queries: learned queries
+    grid: int = 4  # the picture's tokens are grid * grid
+    audio: int = 1  # tokens of the sound
+    dim: int = 32  # D, width of a token
+    content: int = 24  # of these, what the picture shows; the rest (z_dynamics) is motion and sound
+    noise: float = 0.2  # largest standard deviation of the noise that the decoders learn to bear
+
+    @property
+    def tokens(self) -> int:
+        """K, tokens of a frame."""
+        return self.grid * self.grid + self.audio
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    head: str = "flow"  # flow: shortcut rectified flow that predicts the clean latent; regression: one pass
+    dim: int = 256
+    heads: int = 4
+    depth: int = 6
+    window: int = 8  # frames that a local layer sees, the present one included
+    memory: int = 32  # frames that a global layer sees
+    every: int = 3  # each `every`-th layer is global
+    period: int = 1024  # frames until the rotary angles repeat: a multiple of window and memory, at most 2048
+    levels: int = 8  # noise levels of training: 0 is noise, `levels` is a context frame
+    steps: int = 2  # denoising passes of a rollout: divides levels
+    context_noise: float = 0.05  # share of noise that stays in context frames
+    action_dropout: float = 0.1  # probability that training hides an action
+    dropout: float = 0.0  # in attention's output
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    dim: int = 192  # width of the shared latent processing
+    heads: int = 3
+    depth: int = 2
+    channels: tuple[int, ...] = (128, 64, 48, 32)  # of the convolutions at 8, 16, 32, 64, ... pixels; the last doubles the size again
+
+
+@dataclass(frozen=True)
+class OpenWorldConfig:
+    """The audio-video world model of `models/openworld`."""
+
+    family: str = "openworld"
+    size: int = 128  # height and width in pixels
+    patch: int = 16  # pixels
+    fps: int = 30  # frames a second
+    sample_rate: int = 30720  # samples a second
+    samples: int = 1024  # S, samples of a frame
+    actions: tuple[str, ...] = ("noop", "up", "down")
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    checkpointing: bool = False  # gradient checkpointing of transformer blocks: less memory, one more forward pass
+
+    def __post_init__(self):
+        a, c, d, v = self.audio, self.latent, self.dynamics, self.vision
+        side = self.size // self.patch
+        rules = [
+            (self.size % self.patch == 0, "size must be a multiple of patch"),
+            (side % c.grid == 0, "size / patch must be a multiple of latent.grid"),
+            (c.layout in ("grid", "queries"), "latent.layout is grid or queries"),
+            (0 < c.content < c.dim, "latent.content must be between 0 and latent.dim"),
+            (len(self.actions) > 0, "actions must not be empty"),
+            (d.head in ("flow", "regression"), "dynamics.head is flow or regression"),
+            (d.levels % d.steps == 0, "dynamics.steps must divide dynamics.levels"),
+            (d.levels & (d.levels - 1) == 0, "dynamics.levels must be a power of two"),
+            (d.period % d.window == 0 == d.period % d.memory, "dynamics.period must be a multiple of window and memory"),
+            (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
+            (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
+            (a.window % 2 == 0, "audio.window must be even"),
+            (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
+            (len(v.taps) > 0 and max(v.taps) <= v.depth, "vision.taps must lie within vision.depth"),
+            (side * 2 ** len(self.decoder.channels) == self.size, "decoder.channels must double size / patch up to size"),
+        ]
+        rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder)]
+        for holds, message in rules:
+            if not holds:
+                raise MlxworldError(f"OpenWorldConfig: {message}")
+
+
+def _preset(size, samples, vision, decoder, dynamics, channels, **latent):
+    (vd, vh, vn, taps), (dd, dh, dn), (cd, ch, cn) = vision, decoder, dynamics
+    return OpenWorldConfig(
+        size=size,
+        patch=size // 8,
+        samples=samples,
+        vision=VisionConfig(dim=vd, heads=vh, depth=vn, taps=taps),
+        latent=LatentConfig(**latent),
+        decoder=DecoderConfig(dim=dd, heads=dh, depth=dn, channels=channels),
+        dynamics=DynamicsConfig(dim=cd, heads=ch, depth=cn),
+    )
+
+
+_NANO = {"samples": 1024, "vision": (192, 3, 4, (2, 4)), "decoder": (192, 3, 2), "dynamics": (256, 4, 6)}
+_PLAY = {"samples": 1024, "vision": (384, 6, 6, (3, 6)), "decoder": (384, 6, 3), "dynamics": (512, 8, 8)}
+PRESETS = {
+    "nano": _preset(128, channels=(128, 64, 48, 32), **_NANO),
+    "nano-64": _preset(64, channels=(128, 64, 32), **_NANO),
+    "play": _preset(128, channels=(256, 128, 64, 32), dim=48, content=36, **_PLAY),
+    "play-64": _preset(64, channels=(256, 128, 64), dim=48, content=36, **_PLAY),
+}
+
+
+def preset(name: str) -> OpenWorldConfig:
+    """The model's configuration called `name`. Raises MlxworldError for a name that is not in PRESETS."""
+    if name not in PRESETS:
+        raise MlxworldError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain dicts, lists and numbers, fit for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: type, values: dict[str, Any], source: str = "config") -> Any:
+    """The dataclass `kind` from plain values. Unknown keys are dropped; a value of the wrong type raises MlxworldError."""
+    if not isinstance(values, dict):
+        raise MlxworldError(f"{source}: expected an object of settings, found {type(values).__name__}")
+    made = {}
+    for f in dataclasses.fields(kind):
+        if f.name not in values:
+            continue
+        value, where = values[f.name], f"{source}: {f.name}"
+        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+        if dataclasses.is_dataclass(default):
+            value = from_dict(type(default), value, where)
+        elif isinstance(default, tuple):
+            if not isinstance(value, list | tuple):
+                raise MlxworldError(f"{where} must be a list")
+            value = tuple(value)
+        elif isinstance(default, bool) != isinstance(value, bool) or not isinstance(value, type(default) | _also(default)):
+            raise MlxworldError(f"{where} must be {type(default).__name__}, found {value!r}")
+        made[f.name] = value
+    return kind(**made)
+
+
+def _also(default: Any) -> type:
+    return int if isinstance(default, float) else type(default)
+
+
+def cosine(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak learning rate at `step` of `steps`: linear warm-up, then half a cosine down to 0.02."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
