@@ -1,0 +1,57 @@
+"""How every test runs: float32 on the CPU, reduced-precision modes and compilers off, few threads; on CI no test may skip.
+
+The variables are set before either framework is imported, and are inherited by the tests' subprocesses.
+"""
+
+import os
+
+SETTINGS = {
+    "MLXWORLD_DEVICE": "cpu",
+    "MLX_ENABLE_TF32": "0",
+    "MLX_DISABLE_COMPILE": "1",  # one compiled test lifts it in a subprocess of its own
+    "OMP_NUM_THREADS": "1",
+    "SDL_VIDEODRIVER": "dummy",
+    "SDL_AUDIODRIVER": "dummy",
+}
+os.environ.update(SETTINGS)
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("mlxworld", deadline=None, derandomize=True, max_examples=25, database=None)
+settings.load_profile("mlxworld")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["mlx", "torch"])
+def backend(request):
+    """Each backend in turn: the package whose `nn`, `ops`, `random`, `engine` and `models` run on it."""
+    import mlxworld
+
+    return mlxworld.on(request.param)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """On CI a skip is a failure, except those marked `platform`: what this operating system or chip cannot have."""
+    report = (yield).get_result()
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail") and "platform" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped on CI: {call.excinfo and call.excinfo.value}"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "platform: skips where the operating system or chip lacks what it tests (Metal)")
+
+
+def pytest_collectreport(report):
+    """A module that skips itself whole (importorskip) is a failure on CI too."""
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} skipped on CI: {report.longrepr[-1]}"

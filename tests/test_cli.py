@@ -1,0 +1,76 @@
+"""The `mlxworld` command: fast, lazy, and one line with exit code 2 for whatever a person can put right."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from mlxworld import cli
+from mlxworld.errors import MlxworldError
+
+
+def mlxworld(*argv: str, code: str = "from mlxworld.cli import run; run()") -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=120)
+
+
+def test_alone_prints_the_verbs():
+    done = mlxworld()
+    assert done.returncode == 0 and not done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == list(cli.VERBS)
+
+
+def test_unknown_verb_is_one_line():
+    done = mlxworld("dance")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("mlxworld: unknown verb 'dance'")
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_of_the_table_exists(verb):
+    assert callable(cli.verb_main(verb))
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_verb_is_the_module_of_its_name(verb):
+    """`mlxworld VERB` and `python -m MODULE` take the same flags, and fail in the same way."""
+    module, _ = cli.VERBS[verb]
+    for argv in (["-m", "mlxworld", verb], ["-m", module]):
+        done = subprocess.run([sys.executable, *argv, "--no-such-flag"], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, f"{argv}: {done.stderr[-500:]}"
+        assert "no-such-flag" in done.stdout + done.stderr
+
+
+def test_the_table_imports_nothing_heavy():
+    code = "import sys; from mlxworld import cli; cli.main([]); print(','.join(sys.modules))"
+    loaded = set(mlxworld(code=code).stdout.splitlines()[-1].split(","))
+    assert "mlxworld.cli" in loaded and not loaded & {"numpy", "torch", "mlx", "tyro", "rich", "av", "mlxworld.train"}
+
+
+ENDS = [
+    (MlxworldError("no such\nworld"), 2, "mlxworld: no such world\n"),
+    (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 2, "mlxworld: No space left on device: x.mp4\n"),
+    (KeyboardInterrupt(), 130, ""),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "line"), ENDS, ids=lambda v: type(v).__name__)
+def test_how_an_entry_point_ends(error, code, line, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        cli.entry(main)
+    assert end.value.code == code and capsys.readouterr().err == line
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    for error in (ValueError("ours"), OSError(errno.EINVAL, "ours")):
+        with pytest.raises(type(error)):
+            cli.entry(lambda error=error: (_ for _ in ()).throw(error))
+
+
+def test_a_closed_pipe_is_quiet():
+    script = f"{sys.executable} -c 'from mlxworld import cli; cli.entry(lambda: print(\"x\" * 10**6))' | head -c 1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "x" and not done.stderr
