@@ -1,0 +1,12 @@
+"""Metrics on numpy arrays: what a dream gets right. Neither a backend nor a model is known here.
+
+    video.py    PSNR, SSIM, L1, error over what moves; the baselines "repeat the last frame" and "mean frame"
+    audio.py    RMS, log-mel, multi-resolution STFT distance, sound onsets
+    pong.py     where the ball and the paddles stand in a picture of Pong
+    report.py   the table of any world: every figure for the dream, the baselines and a shuffled control
+    pong_report.py   the rows that only Pong has
+    figures.py  real above, dream below, as a PNG
+
+Axes: N clips, T frames, H, W, 3 colours, S samples of a frame. Video is uint8 (N, T, H, W, 3), audio float32
+(N, T, S) in [-1, 1]; a leading axis more or less is fine wherever a docstring writes `...`.
+"""
