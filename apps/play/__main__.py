@@ -1,0 +1,122 @@
+"""`python -m apps.play --world pong`: serves the page and prints its address."""
+
+import errno
+import ipaddress
+import secrets
+import socket
+import threading
+import time
+import webbrowser
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+import uvicorn
+from starlette.applications import Starlette
+
+import mlxworld
+from mlxworld import MlxworldError
+from mlxworld.cli import entry
+
+from .app import create_app
+from .game import Choice
+from .wire import MAX_MESSAGE
+
+
+@dataclass(frozen=True)
+class Options:
+    """Play inside a world in the browser, with sound."""
+
+    world: str = "pong"
+    """Name of a shipped world, or a run folder."""
+    backend: Literal["mlx", "torch"] | None = None
+    """Where the model runs; default: the best one installed."""
+    steps: int | None = None
+    """Denoising passes a frame; default: the world's own."""
+    precision: Literal["float32", "float16", "bfloat16"] | None = None
+    """Number format of the model; default: the best one of the device."""
+    host: str = "127.0.0.1"
+    """Address to listen on. On anything but the loopback the page asks for the random token in the printed address."""
+    port: int = 7860
+    """Port to listen on; 0 takes a free one."""
+    open: bool = False
+    """Open the page in the browser."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the world and serve the page until Ctrl-C."""
+    options = tyro.cli(Options, args=argv, prog="mlxworld play")
+    with bind(options.host, options.port) as listener:
+        token = None if is_loopback(options.host) else secrets.token_urlsafe(16)
+        choice = Choice(options.world, options.backend, options.steps, options.precision)
+        print(f"loading {options.world} ...", flush=True)
+        load, backends = mlxworld.World.load, mlxworld.installed()
+        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token)
+        address = page_address(listener, token)
+        print(f"play at {address}\nCtrl-C ends it", flush=True)
+        server = make_server(app)
+        if options.open:
+            threading.Thread(target=open_page, args=(server, address), daemon=True).start()
+        server.run(sockets=[listener])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises MlxworldError, with one line, where the address cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise MlxworldError(f"unknown host {host!r}: choose an address of this machine with --host") from error
+    except OverflowError as error:
+        raise MlxworldError(f"port {port} is not between 0 and 65535") from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise MlxworldError(f"port {port} on {host} is in use: choose another one with --port") from error
+        raise MlxworldError(f"cannot listen on {host} port {port}: {error}") from error
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def page_address(listener: socket.socket, token: str | None) -> str:
+    """The address to open in the browser."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
+
+
+def make_server(app: Starlette) -> uvicorn.Server:
+    """uvicorn as the app needs it: frames are not compressed, and no page can hold up the end."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        ws_max_size=2 * MAX_MESSAGE,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+def open_page(server: uvicorn.Server, address: str) -> None:
+    """Open the browser once the server answers."""
+    while not server.started:
+        time.sleep(0.05)
+    webbrowser.open(address)
+
+
+if __name__ == "__main__":
+    entry(main)

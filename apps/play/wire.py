@@ -1,0 +1,132 @@
+"""What travels on the socket, as pure functions: JSON commands from the page, binary frames to it.
+
+A frame is a 48-byte little-endian header, the sound, then the picture:
+
+    offset  type  field
+    0       u8    kind         0 a frame of the world, 1 the thumbnail of a moment, 2 the thumbnail of a branch
+    1       u8    flags        bit 0: does not follow from the frame before (reset, restore ...); bit 1: replayed
+    2       u16   action       index of the action that led to this frame
+    4       u32   serial       counts the frames sent; a gap is a frame that this client was too slow for
+    8       u32   index        frame number in the world since its start clip
+    12      u32   ident        number of the moment or branch (kinds 1 and 2)
+    16      u16   height, width
+    20      u32   samples
+    24      f32   model_ms, encode_ms
+    32      f64   time         seconds in the world: index / fps; picture and sound both begin here
+    40      f64   key          the page's own clock, in ms, when it sent the newest key used here; NaN for none
+    48      f32   sound        (samples,) in [-1, 1]
+            u8    picture      (height, width, 3) RGB, raw: on a loopback socket packing it would cost more than sending
+"""
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import mlxworld
+
+HEADER = struct.Struct("<BBHIIIHHIffdd")
+FRAME, MOMENT, BRANCH = 0, 1, 2
+CUT, REPLAYED = 1, 2
+MAX_MESSAGE = 256 * 1024
+"""Longest command in characters; an hour and a half of actions fits a replay."""
+
+
+class BadMessage(Exception):
+    """A message that the page would never send; `str(error)` says what is wrong with it."""
+
+
+def pack(
+    frame: "mlxworld.Frame",
+    fps: float,
+    *,
+    kind: int = FRAME,
+    flags: int = 0,
+    action: int = 0,
+    serial: int = 0,
+    ident: int = 0,
+    key: float | None = None,
+) -> bytes:
+    """One frame as bytes, laid out as the head of this file says. `key` is in milliseconds of the page's clock."""
+    began = perf_counter()
+    height, width = frame.video.shape[:2]
+    sound = frame.audio.tobytes() if kind == FRAME else b""
+    picture = frame.video.tobytes()
+    encode_ms = (perf_counter() - began) * 1e3
+    key = math.nan if key is None else key
+    sizes = (serial, frame.index, ident, height, width, len(sound) // 4)
+    header = HEADER.pack(kind, flags, action, *sizes, frame.model_ms, encode_ms, frame.index / fps, key)
+    return b"".join((header, sound, picture))
+
+
+def isis_whole(low: int, high: int) -> Callable[[Any], bool]:
+    """A check: a whole number from `low` to `high`, both included."""
+
+    def check(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return check
+
+
+def is_text(value: Any) -> bool:
+    """A check: a text of 1 to 256 characters."""
+    return isinstance(value, str) and 0 < len(value) <= 256
+
+
+def maybe(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A check: None, or what `check` accepts."""
+    return lambda value: value is None or check(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+IDENT = {"ident": is_whole(1, 2**31)}
+COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "act": {"action": is_whole(0, 65535), "stamp": _number},  # the action held now
+    "seen": {},  # one more frame has arrived: flow control
+    "take": {},  # take the controls from the page that has them
+    "run": {"on": lambda value: isinstance(value, bool)},
+    "step": {},  # one frame while paused
+    "reset": {"seed": is_whole(0, 2**32 - 1), "start": maybe(is_whole(0, 2**31))},
+    "rewind": {},
+    "save": {},
+    "restore": IDENT,
+    "forget": IDENT,
+    "fork": {},
+    "switch": IDENT,
+    "close": IDENT,
+    "load": {
+        "world": is_text,
+        "backend": is_text,
+        "steps": maybe(is_whole(1, 64)),
+        "precision": maybe(is_text),
+    },
+    "log": {},  # ask for the action log
+    "replay": {"log": lambda value: isinstance(value, dict)},
+    "stop": {},  # stop the replay and play on from here
+}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """A command of the page as a dict whose fields are exactly those of COMMANDS, or BadMessage."""
+    if len(text) > MAX_MESSAGE:
+        raise BadMessage(f"message of {len(text)} characters: at most {MAX_MESSAGE} are read")
+    try:
+        command = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("message is not JSON") from error
+    if not isinstance(command, dict) or not isinstance(command.get("type"), str):
+        raise BadMessage("message is not an object with a type")
+    fields = COMMANDS.get(command["type"])
+    if fields is None:
+        raise BadMessage(f"unknown message type {command['type'][:32]!r}")
+    if set(command) != {"type", *fields}:
+        raise BadMessage(f"{command['type']} takes exactly these fields: {', '.join(fields) or 'none'}")
+    for name, check in fields.items():
+        if not check(command[name]):
+            raise BadMessage(f"{command['type']}: bad value for {name}")
+    return command
