@@ -56,8 +56,8 @@ class OptimConfig:
 class VisionConfig:
     dim: int = 192  # width of the encoder, of fusion too
     heads: int = 3
-    depth: int = 4  # blocks over the patches of one frame
-    taps: tuple[int, ...] = (2, 4)  # depths whose features go on to fusion: one fusion level each
+    depth: int = 3  # blocks over the patches of one frame
+    taps: tuple[int, ...] = (1, 3)  # depths whose features go on to fusion: one fusion level each
     encoding: str = "learned"  # of space: learned, or fixed (sines)
     memory: int = 4  # frames that a patch sees of its own past, the present one included
 
@@ -107,7 +107,12 @@ class DecoderConfig:
     dim: int = 192  # width of the shared latent processing
     heads: int = 3
     depth: int = 2
-    channels: tuple[int, ...] = (128, 64, 48, 32)  # of the convolutions at 8, 16, 32, 64, ... pixels; the last doubles the size again
+    channels: tuple[int, ...] = (
+        128,
+        64,
+        48,
+        32,
+    )  # of the convolutions at 8, 16, 32, 64, ... pixels; the last doubles the size again
 
 
 @dataclass(frozen=True)
@@ -140,13 +145,19 @@ class OpenWorldConfig:
             (d.head in ("flow", "regression"), "dynamics.head is flow or regression"),
             (d.levels % d.steps == 0, "dynamics.steps must divide dynamics.levels"),
             (d.levels & (d.levels - 1) == 0, "dynamics.levels must be a power of two"),
-            (d.period % d.window == 0 == d.period % d.memory, "dynamics.period must be a multiple of window and memory"),
+            (
+                d.period % d.window == 0 == d.period % d.memory,
+                "dynamics.period must be a multiple of window and memory",
+            ),
             (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
             (a.window % 2 == 0, "audio.window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
             (len(v.taps) > 0 and max(v.taps) <= v.depth, "vision.taps must lie within vision.depth"),
-            (side * 2 ** len(self.decoder.channels) == self.size, "decoder.channels must double size / patch up to size"),
+            (
+                side * 2 ** len(self.decoder.channels) == self.size,
+                "decoder.channels must double size / patch up to size",
+            ),
         ]
         rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder)]
         for holds, message in rules:
@@ -167,7 +178,7 @@ def _preset(size, samples, vision, decoder, dynamics, channels, **latent):
     )
 
 
-_NANO = {"samples": 1024, "vision": (192, 3, 4, (2, 4)), "decoder": (192, 3, 2), "dynamics": (256, 4, 6)}
+_NANO = {"samples": 1024, "vision": (192, 3, 3, (1, 3)), "decoder": (192, 3, 2), "dynamics": (256, 4, 6)}
 _PLAY = {"samples": 1024, "vision": (384, 6, 6, (3, 6)), "decoder": (384, 6, 3), "dynamics": (512, 8, 8)}
 PRESETS = {
     "nano": _preset(128, channels=(128, 64, 48, 32), **_NANO),
@@ -205,7 +216,9 @@ def from_dict(kind: type, values: dict[str, Any], source: str = "config") -> Any
             if not isinstance(value, list | tuple):
                 raise MlxworldError(f"{where} must be a list")
             value = tuple(value)
-        elif isinstance(default, bool) != isinstance(value, bool) or not isinstance(value, type(default) | _also(default)):
+        elif isinstance(default, bool) != isinstance(value, bool) or not isinstance(
+            value, type(default) | _also(default)
+        ):
             raise MlxworldError(f"{where} must be {type(default).__name__}, found {value!r}")
         made[f.name] = value
     return kind(**made)

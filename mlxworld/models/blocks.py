@@ -1,0 +1,178 @@
+"""The one transformer block that every model shares, and the small parts around it.
+
+Notable: RMSNorm before each sublayer, normalised queries and keys, SwiGLU, no biases, rotary angles from a table of
+whole turns, boolean masks where True may be seen, an optional ring of keys and values in place of the past.
+
+B batch, T frames, K tokens of a frame, C model width, H heads, E width of a head, W frames in a ring.
+"""
+
+import math
+
+from .. import nn, ops, random
+from ..nn import Linear, Module, RMSNorm
+
+
+def rotary_table(period, half):
+    """Cosines and sines (2, period, half): every frequency makes whole turns in `period` frames, geometric from one
+    radian a frame down to one turn, so row `frame % period` is exact for ever, in any dtype (RoPE: Su et al. 2021)."""
+    turns = [round((period / math.tau) ** (1 - j / max(1, half - 1))) for j in range(half)]
+    angles = [[math.tau * (t * n % period) / period for n in turns] for t in range(period)]
+    return [[[f(a) for a in row] for row in angles] for f in (math.cos, math.sin)]
+
+
+def rotate(x, angles):
+    """x (B, H, T, K, E) turned by angles (2, T, 1, E/2)."""
+    cos, sin = ops.cast(angles[0], like=x), ops.cast(angles[1], like=x)
+    a, b = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    return ops.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def band(frames, window, like):
+    """(T, T) mask: frame t sees frames t - window + 1 .. t."""
+    t = ops.arange(frames, like=like)
+    age = t[:, None] - t[None]
+    return (age >= 0) & (age < window)
+
+
+def dropout(x, p, key):
+    """Inverted dropout; without a key, or with p = 0, x itself."""
+    if key is None or p == 0:
+        return x
+    return x * ops.cast(random.bernoulli(key, 1 - p, x.shape), like=x) / (1 - p)
+
+
+class Attention(Module):
+    """Attention of all T * K tokens to each other, or to `source`, under a mask."""
+
+    def __init__(self, dim, heads, cross=False):
+        super().__init__()
+        self.heads = heads
+        if cross:
+            self.q = Linear(dim, dim, bias=False)
+            self.kv = Linear(dim, 2 * dim, bias=False)
+        else:
+            self.qkv = Linear(dim, 3 * dim, bias=False)
+        self.q_norm = RMSNorm(dim // heads)
+        self.k_norm = RMSNorm(dim // heads)
+        self.out = Linear(dim, dim, bias=False)
+
+    def forward(self, x, angles=None, mask=None, ring=None, slot=None, source=None):
+        """x (B, T, K, C) -> (B, T, K, C), and the keys and values (B, H, T, K, E) that were seen.
+
+        mask broadcasts to (B, H, T*K, keys). With a ring, T is 1: the frame is written to `slot` of the ring's W
+        frames and then attends to the ring itself. With a source (B, T', K', C), keys and values are its.
+        """
+        B, T, K, C = x.shape
+        H = self.heads
+        if source is None:
+            q, k, v = ops.split(_heads(self.qkv(x), 3 * H), [H, H, H], axis=1)
+        else:
+            q = _heads(self.q(x), H)
+            k, v = ops.split(_heads(self.kv(source), 2 * H), [H, H], axis=1)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        if ring is not None:
+            k = ops.ring_write(ring[0], ops.cast(k, like=ring[0]), slot)
+            v = ops.ring_write(ring[1], ops.cast(v, like=ring[1]), slot)
+        flat = [ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v)]
+        y = ops.attention(*flat, mask)
+        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), (k, v)
+
+
+def _heads(x, n):
+    """(B, T, K, n * E) -> (B, n, T, K, E)."""
+    B, T, K, C = x.shape
+    return x.reshape(B, T, K, n, C // n).swapaxes(2, 3).swapaxes(1, 2)
+
+
+class SwiGLU(Module):
+    """The gated feed-forward layer of Shazeer (2020), hidden width 8/3 of the model's, a multiple of 64."""
+
+    def __init__(self, dim):
+        super().__init__()
+        hidden = 64 * math.ceil(dim * 8 / 3 / 64)
+        self.up = Linear(dim, 2 * hidden, bias=False)
+        self.down = Linear(hidden, dim, bias=False)
+
+    def forward(self, x):
+        x = self.up(x)
+        half = x.shape[-1] // 2
+        return self.down(ops.silu(x[..., :half]) * x[..., half:])
+
+
+class Block(Module):
+    """x + attention, then x + SwiGLU, each after an RMSNorm."""
+
+    def __init__(self, dim, heads, dropout=0.0):
+        super().__init__()
+        self.dropout = dropout
+        self.norm1 = RMSNorm(dim)
+        self.attn = Attention(dim, heads)
+        self.norm2 = RMSNorm(dim)
+        self.mlp = SwiGLU(dim)
+
+    def forward(self, x, angles=None, mask=None, ring=None, slot=None, key=None):
+        """x (B, T, K, C) -> the same shape, and the layer's keys and values (see Attention)."""
+        y, seen = self.attn(self.norm1(x), angles, mask, ring, slot)
+        x = x + dropout(y, self.dropout, key)
+        return x + self.mlp(self.norm2(x)), seen
+
+
+def apply(block, x, angles=None, mask=None, checkpointing=False):
+    """A block's output alone, (B, T, K, C), its activations recomputed in the backward pass if `checkpointing`."""
+    if checkpointing:
+        return nn.checkpoint(_First(block), x, angles, mask)
+    return block(x, angles, mask)[0]
+
+
+class _First(Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *args):
+        return self.block(*args)[0]
+
+
+def by_frame(x):
+    """(B, T, K, C) -> (B*T, 1, K, C): attention stays inside a frame."""
+    return x.reshape(-1, 1, *x.shape[2:])
+
+
+def init_weights(model, key, depth):
+    """Fresh weights, the same on both backends: names in sorted order, one key each.
+
+    | parameter | from |
+    |---|---|
+    | matrix, convolution | N(0, 1 / fan_in) |
+    | `out`, `down`: what is added to the residual stream | N(0, 1 / (2 * depth * fan_in)) |
+    | embedding, learned token or code (see `codes`) | N(0, 0.02^2) |
+    | `head`: the last layer | N(0, 0.02^2 / fan_in) |
+    | norm | 1 |    | bias | 0 |
+    | anything else (gates, uncertainties) | as its module made it |
+    """
+    held = nn.parameters(model)
+    made = {}
+    for name, now in zip(sorted(held), random.split(key, len(held)), strict=True):
+        x = held[name]
+        parts = name.split(".")
+        layer, kind = parts[-2] if len(parts) > 1 else "", parts[-1]
+        fan_in = math.prod(x.shape[1:])
+        if kind == "bias":
+            value = ops.zeros(x.shape)
+        elif kind == "weight" and len(x.shape) == 1:
+            value = ops.ones(x.shape)
+        elif kind in ("code", "tokens") or layer.startswith("embed_"):
+            value = random.normal(now, x.shape) * 0.02
+        elif kind == "weight":
+            std = fan_in**-0.5
+            if layer in ("out", "down"):
+                std *= (2 * depth) ** -0.5
+            elif layer.startswith("head"):
+                std *= 0.02
+            value = random.normal(now, x.shape) * std
+        else:
+            continue
+        made[name] = value
+    nn.assign(model, made)

@@ -1,0 +1,190 @@
+"""What training minimises. Stage one, the tokenizer: `tokenizer_loss`. Stage two and three, the dynamics: `dynamics_loss`.
+
+Each takes (model, batch, key) and returns the loss and its parts, all scalars. Tasks are weighed by learned uncertainty
+(Kendall et al. 2018): sum of exp(-s) L + s, where the s are parameters of the tokenizer, so they are in its optimizer.
+
+B batch, T frames, H, W pixels, S samples of a frame, K tokens of width D.
+"""
+
+from ... import ops, random
+from ...nn import Module
+from .dynamics import unit
+from .signal import Spectrum
+
+# Sizes that the losses have when things go well: where each log-variance starts, so that no task drowns another.
+START = {"pixel": -4.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft": -1.5, "waveform": -5.0, "pitch": -2.0}
+MOVING = 20.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
+CHANGED = 4.0  # extra weight of a latent token that changes
+
+
+class Objective(Module):
+    """The tokenizer's losses: the constants of their spectra, and the tasks' log-variances (a parameter)."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        hop = cfg.samples // cfg.audio.columns
+        self.mel = Spectrum(cfg.audio.window, hop, cfg.audio.bands, cfg.sample_rate)
+        self.fine = [Spectrum(hop * n, hop * n // 4) for n in (1, 2, 8)]
+        self.log_variance = ops.array([START[name] for name in START])
+
+    def forward(self, parts):
+        """{task: loss} -> the weighed sum."""
+        loss = ops.stack([parts[name] for name in START])
+        return (ops.exp(-self.log_variance) * loss + self.log_variance).sum()
+
+
+def moving(video):
+    """(B, T, H, W, 1) in [0, 1]: how far a pixel is from the clip's mean picture, so how much of it moves."""
+    still = video.mean(axis=1, keepdims=True)
+    return ops.clip(4 * ops.max(ops.abs(video - still), axis=-1, keepdims=True), 0.0, 1.0)
+
+
+def pixel(prediction, video):
+    """Mean absolute error, more where the clip moves. Both (B, T, H, W, 3)."""
+    return (ops.abs(prediction - video) * (1 + MOVING * moving(video))).mean()
+
+
+def perceptual(prediction, video, scales=3):
+    """Mean absolute difference of edges at several scales: what an eye sees before it sees brightness."""
+    a, b, total = prediction, video, 0.0
+    for _ in range(scales):
+        d = a - b
+        total = total + ops.abs(d[:, :, 1:] - d[:, :, :-1]).mean() + ops.abs(d[:, :, :, 1:] - d[:, :, :, :-1]).mean()
+        a, b = _halve(a), _halve(b)
+    return total / scales
+
+
+def _halve(x):
+    B, T, H, W, C = x.shape
+    return x.reshape(B, T, H // 2, 2, W // 2, 2, C).mean(axis=(3, 5))
+
+
+def waveform(prediction, audio):
+    """Difference of short-time energy (64 samples). The latent holds no phase, so samples themselves may not agree."""
+    return ops.abs(
+        ops.abs(prediction).reshape(-1, 64).mean(axis=-1) - ops.abs(audio).reshape(-1, 64).mean(axis=-1)
+    ).mean()
+
+
+def spectral(spectra, prediction, audio):
+    """Mean difference of log magnitudes over several resolutions (multi-resolution STFT, Yamamoto et al. 2020)."""
+    return sum(ops.abs(s.log_power(prediction) - s.log_power(audio)).mean() for s in spectra) / len(spectra)
+
+
+def pitch(spectrum, decoder, offsets, audio):
+    """Offsets (B, J, M) against the frequency that each band of the true sound has, weighed by its share of the power."""
+    power, frequency = spectrum.frequency(audio)
+    target = ops.clip((frequency - decoder._centre) / decoder._reach, -1.0, 1.0)
+    share = power / (power.sum(axis=-1, keepdims=True) + 1e-6)
+    return (share * ops.abs(offsets - ops.stop_gradient(target))).sum(axis=-1).mean()
+
+
+def tokenizer_loss(model, batch, key):
+    """model: AudioVideoTokenizer. batch: video (B, T, H, W, 3) uint8 or float in [0, 1], audio (B, T, S).
+
+    The decoders read latents with a random amount of noise in them, as a rollout's will have. Now and then one modality
+    of a clip is hidden, so that silent video and sound without picture have a latent too.
+    """
+    video, audio = _pictures(batch["video"]), ops.float32(batch["audio"])
+    B, T = video.shape[:2]
+    keys = random.split(key, 4)
+    deaf, blind = random.uniform(keys[0], (2, B)) < 0.05
+    z = model.encode(
+        video,
+        audio,
+        *(ops.float32(1 - ops.float32(x))[:, None] + ops.zeros((B, T), like=audio) for x in (blind & ~deaf, deaf)),
+    )
+    strength = model.cfg.latent.noise * random.uniform(keys[1], (B, T, 1, 1))
+    heard = unit(z + strength * random.normal(keys[2], z.shape))
+    prediction = model.picture(heard)
+    sound, _, offsets = model.sound(heard)
+    content, motion = model.split(z)
+    change = ops.stop_gradient(content[:, 1:] - content[:, :-1])
+    moved = model.motion(ops.cast(motion[:, 1:], like=model.motion.weight))
+    flat, true = sound.reshape(B, -1), audio.reshape(B, -1)
+    o = model.objective
+    parts = {
+        "pixel": pixel(prediction, video),
+        "perceptual": perceptual(prediction, video),
+        "motion": ops.square(ops.float32(moved) - change).mean(),
+        "mel": ops.abs(o.mel.log_mel(flat) - o.mel.log_mel(true)).mean(),
+        "stft": spectral(o.fine, flat, true),
+        "waveform": waveform(flat, true),
+        "pitch": pitch(o.mel, model.audio, offsets, true),
+    }
+    return o(parts), parts
+
+
+def _pictures(video):
+    """uint8 (.., 3) -> float32 in [0, 1]."""
+    return ops.float32(video) / 255
+
+
+def dynamics_loss(model, batch, key, checkpointing=False):
+    """model: LatentDynamics. batch: z (B, T, K, D) and actions (B, T); for self forcing also `dream` (B, T, K, D), what
+    the model itself made of these frames: then context frames are the dreamt ones, and the target stays the truth.
+
+    Each frame is a context frame with probability one half, else it has a random noise level. Three quarters of the
+    batch learn the finest step from the truth; the rest learn a longer step from two steps half as long.
+    """
+    c, z, actions = model.cfg, batch["z"], batch["actions"]
+    z = ops.float32(z)
+    B, T = z.shape[:2]
+    keys = random.split(key, 7)
+    hide = random.bernoulli(keys[0], c.action_dropout, (B, T))
+    actions = ops.where(hide, ops.cast(actions * 0 + model.actions, like=actions), actions)
+    context = random.bernoulli(keys[1], 0.5, (B, T))
+    noise = random.normal(keys[2], z.shape)
+    drop = keys[6] if c.dropout > 0 else None
+    past = ops.float32(batch["dream"]) if "dream" in batch else z
+
+    def predict(x, level, stride, rows):
+        level, stride = (
+            ops.where(context[rows], level * 0 + c.levels, level),
+            ops.where(context[rows], stride * 0, stride),
+        )
+        kept = ops.where(context[rows][:, :, None, None], model.noisy(past[rows], noise[rows], level), x)
+        return model.forward(kept, actions[rows], level, stride, drop, checkpointing)
+
+    changed = ops.square(z[:, 1:] - z[:, :-1]).mean(axis=-1)
+    weight = 1 + CHANGED * ops.concat([ops.zeros((B, 1, z.shape[2]), like=z), ops.clip(changed, 0.0, 1.0)], axis=1)
+    weight = weight * (1 - ops.float32(context))[:, :, None]
+
+    def error(prediction, target, rows):
+        w = weight[rows]
+        return (w * ops.square(prediction - ops.stop_gradient(target)).mean(axis=-1)).sum() / (w.sum() + 1e-6)
+
+    if c.head == "regression":
+        everyone = slice(0, B)
+        nothing = ops.zeros((B, T), like=actions)
+        truth = error(predict(z * 0, nothing, nothing + c.levels, everyone), z, everyone)
+        return truth, {"flow": truth}
+
+    fine, coarse = slice(0, B - B // 4), slice(B - B // 4, B)
+    level = random.randint(keys[3], 0, c.levels, (B, T))
+    one = level * 0 + 1
+    truth = error(predict(model.noisy(z, noise, level)[fine], level[fine], one[fine], fine), z[fine], fine)
+    if B < 4:
+        return truth, {"flow": truth}
+
+    # Longer steps: stride 2^i, begun at a multiple of itself; the target is where two half steps lead.
+    power = random.randint(keys[4], 1, c.levels.bit_length(), (B, 1)) + 0 * level
+    stride = 2**power
+    start = ops.int32(ops.floor(ops.float32(level) / stride)) * stride
+    half, start, stride = (stride // 2)[coarse], start[coarse], stride[coarse]
+    x = model.noisy(z[coarse], noise[coarse], start)
+    first = _slope(predict(x, start, half, coarse), x, start, c.levels)
+    middle = ops.stop_gradient(x + first * _share(half, c.levels))
+    second = _slope(predict(middle, start + half, half, coarse), middle, start + half, c.levels)
+    target = x + 0.5 * (first + second) * (1 - _share(start, c.levels))
+    shortcut = error(predict(x, start, stride, coarse), target, coarse)
+    return truth + shortcut, {"flow": truth, "shortcut": shortcut}
+
+
+def _share(level, levels):
+    return ops.float32(level)[:, :, None, None] / levels
+
+
+def _slope(clean, x, level, levels):
+    """Velocity of the straight path from x at `level` to the predicted clean latent."""
+    return (ops.stop_gradient(clean) - x) / (1 - _share(level, levels))
