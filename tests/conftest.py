@@ -1,4 +1,4 @@
-"""How every test runs: float32 on the CPU, reduced-precision modes and compilers off, few threads; on CI no test may skip.
+"""How every test runs: float32 on the CPU, reduced precision and compilers off, few threads; on CI no test may skip.
 
 The variables are set before either framework is imported, and are inherited by the tests' subprocesses.
 """

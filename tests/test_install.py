@@ -1,0 +1,116 @@
+"""What a person installs: a Mac can, from wheels alone; the pins are what is tested; no file stays behind."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+MAC_EXTRAS = sorted(set(EXTRAS) - {"mlx-cuda"})
+
+
+def dist(requirement: str) -> str:
+    """The normalised name of a requirement: "mlx[cpu]>=0.32" is mlx."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0]).lower()
+
+
+def pins() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+", line) for line in lines), "a pin is NAME==VERSION, nothing else"
+    return dict(line.split("==") for line in lines)
+
+
+def resolve(python: str, *options: str) -> dict[str, str]:
+    """What `pip install` would choose on a Mac with Apple silicon, macOS 14 and wheels only: name -> version."""
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+    ]
+    target = ["--python-platform", "aarch64-apple-darwin", "--python-version", python, "--only-binary", ":all:"]
+    env = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+    done = subprocess.run([*command, *target, *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180)
+    if "error sending request" in done.stderr:
+        pytest.skip("no package registry within reach")
+    assert done.returncode == 0, f"Python {python}: {done.stderr}"
+    return dict(line.split("==") for line in done.stdout.split())
+
+
+def test_a_mac_can_install_it():
+    everything = [word for extra in MAC_EXTRAS for word in ("--extra", extra)]
+    cases = [(python, o) for python in ("3.11", "3.12", "3.13") for o in ([], [*everything, "-c", "constraints.txt"])]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        chosen = list(pool.map(lambda case: resolve(case[0], *case[1]), cases))
+    for base, full in zip(chosen[::2], chosen[1::2], strict=True):
+        assert "mlx-metal" in base and "torch" not in base, "MLX is the one backend that a Mac gets by default"
+        assert {"ale-py", "coremltools", "vizdoom", "pymunk"} <= set(full)
+        assert full["torch"] == pins()["torch"] and full["mlx"] == pins()["mlx"]
+
+
+def test_the_pins_are_what_is_tested():
+    installed = {dist(d.name): d.version.split("+")[0] for d in importlib.metadata.distributions()}
+    differ = {name: (pin, installed[name]) for name, pin in pins().items() if installed.get(name, pin) != pin}
+    assert not differ, f"make pins; pinned and installed: {differ}"
+    asked = {dist(r) for extra in MAC_EXTRAS for r in EXTRAS[extra]} | {
+        dist(r) for r in PROJECT["project"]["dependencies"]
+    }
+    assert asked <= set(pins()), "a dependency has no pin"
+
+
+def test_whatever_the_packages_import_is_declared():
+    declared = {dist(r) for r in [*PROJECT["project"]["dependencies"], *(r for e in EXTRAS.values() for r in e)]}
+    provided = importlib.metadata.packages_distributions()
+    missing = set()
+    for path in (p for package in PACKAGES for p in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {*PACKAGES, "convert"}:
+                if not declared & {dist(d) for d in provided.get(top, [top])}:
+                    missing.add(f"{path.relative_to(ROOT)}: {top}")
+    assert not missing
+
+
+def test_the_wheel_ships_every_file(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    shipped = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    files = {p.relative_to(ROOT) for package in PACKAGES for p in (ROOT / package).rglob("*") if p.is_file()}
+    expected = {p.as_posix() for p in files if "__pycache__" not in p.parts}
+    assert {name for name in shipped if ".dist-info/" not in name} == expected
+    assert any(name.endswith("licenses/LICENSE") for name in shipped)
+
+
+def test_a_python_too_old_is_one_line(tmp_path):
+    done = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "play", "PYTHON="],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and "mlxworld: needs Python 3.11 or newer; found" in done.stderr
+    assert not (tmp_path / ".venv").exists()
