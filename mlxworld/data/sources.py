@@ -1,0 +1,87 @@
+"""Where episodes come from: the protocol that every recordable world meets, and the worlds by name."""
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import MlxworldError
+
+SOURCES = "pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a world shows after an action: video (H, W, 3) uint8, audio (S,) float32 in [-1, 1], exact state."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    done: bool = False
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A world that can be recorded. The same seed and the same actions give the same steps."""
+
+    name: str
+    licence: str
+    fps: int  # steps a second
+    samples: int  # of sound, a step
+    actions: tuple[str, ...]  # the first is what is done when nothing is done
+
+    def reset(self, seed: int) -> Step:
+        """Begin an episode; the step that led here is action 0."""
+        ...
+
+    def step(self, action: int) -> Step:
+        """Take the action with this index. After a step that is `done`, call `reset`."""
+        ...
+
+    def close(self) -> None:
+        """Give back processes and windows."""
+        ...
+
+
+def open_source(name: str) -> Source:
+    """The world called `name`: pong, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
+
+    Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
+    """
+    kind, _, rest = name.partition(":")
+    if name == "pong":
+        from .atari import Atari
+
+        return Atari("Pong")
+    if kind == "atari" and rest:
+        from .atari import Atari
+
+        return Atari(rest)
+    if kind == "doom":
+        from .doom import Doom
+
+        return Doom(rest or "defend_the_center")
+    if name == "bounce":
+        from .bounce import Bounce
+
+        return Bounce()
+    if kind == "gym" and rest:
+        from .gymnasium_env import GymnasiumEnv
+
+        return GymnasiumEnv(rest)
+    raise MlxworldError(f"unknown world {name!r} to record: choose one of {SOURCES}")
+
+
+def require(module: str, extra: str):
+    """Import an optional package, or raise MlxworldError naming the extra that brings it."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if importlib.util.find_spec(module) is None:
+        raise MlxworldError(f'{module} is not installed: pip install "mlxworld[{extra}]"')
+    return importlib.import_module(module)
+
+
+def seeds(seed: int) -> np.random.Generator:
+    """A world's own generator for one episode, apart from the policy's."""
+    return np.random.default_rng([seed, 0])
