@@ -33,7 +33,7 @@ from mlx.nn import gelu, relu, silu, softplus
 __all__ = [
     *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
     *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
-    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "concat", "stack", "split", "take", "pad"),
+    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad"),
     *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
 ]
 
@@ -68,6 +68,10 @@ def float32(x):
 
 def int32(x):
     return x.astype(mx.int32)
+
+
+def uint8(x):
+    return mx.clip(mx.floor(x + 0.5), 0, 255).astype(mx.uint8)
 
 
 def concat(xs, axis=0):

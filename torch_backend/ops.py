@@ -22,7 +22,7 @@ from torch.nn.functional import gelu, relu, silu, softplus
 __all__ = [
     *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
     *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
-    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "concat", "stack", "split", "take", "pad"),
+    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad"),
     *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
 ]
 
@@ -57,6 +57,10 @@ def float32(x):
 
 def int32(x):
     return x.to(torch.int32)
+
+
+def uint8(x):
+    return torch.clamp(torch.floor(x + 0.5), 0, 255).to(torch.uint8)
 
 
 def concat(xs, axis=0):

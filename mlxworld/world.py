@@ -1,0 +1,259 @@
+"""World: what a person or an agent plays with. A trained model, a cache, and an action in for a frame out.
+
+A world is a folder: `config.json` (what it is), `model.safetensors` (weights; either backend reads them) and
+`starts.safetensors` (clips in latent form to begin from). Knows nothing of browsers, datasets or training.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint, config, installed, on
+from .errors import MlxworldError
+
+SHIPPED = Path(__file__).parent / "worlds"
+KEYS = {
+    **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
+    **{"fire": "Space", "attack": "Space", "use": "KeyE"},
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1], actions (T,) int32, where
+    actions[t] led to frame t."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    actions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: video (H, W, 3) uint8 and audio (S,) float32 in [-1, 1], both with a leading axis B in a batch of
+    worlds; index counts frames since the reset; model_ms is the time from the action to here, in milliseconds."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    index: int
+    model_ms: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state of a World at one moment: it does not change while the world goes on."""
+
+    cache: Any
+    key: Any
+    index: int
+
+
+def worlds() -> list[str]:
+    """Names of the worlds that come with the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def save_world(folder: Path, name: str, cfg: config.OpenWorldConfig, weights: Mapping, starts: Mapping, card: Mapping):
+    """Writes a world's folder. weights by parameter name; starts: z (N, T, K, D), actions (N, T); card: free facts."""
+    about = {"format": 1, "name": name, "card": dict(card), "model": config.to_dict(cfg)}
+    checkpoint.save(folder / "model.safetensors", weights, {"format": "1", "family": cfg.family})
+    checkpoint.save(folder / "starts.safetensors", starts, {"format": "1"})
+    checkpoint.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
+
+
+class World:
+    """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
+
+    name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
+    backend, device, precision, steps (denoising passes), starts (number of start clips) and batch (B) may be read.
+    """
+
+    def __init__(self, package, cfg: config.OpenWorldConfig, weights: Mapping[str, np.ndarray], starts: Mapping, **about):
+        """package: a backend, as `mlxworld.on` gives it. about: name, source, backend, batch, precision."""
+        engine = package.engine
+        self._package, self._engine = package, engine
+        self.config, self.name, self.backend, self.batch = cfg, about["name"], about["backend"], about["batch"]
+        self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
+        self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
+        self.size, self.steps = (cfg.size, cfg.size), cfg.dynamics.steps if cfg.dynamics.head == "flow" else 1
+        self.device, self.precision = engine.device(), about["precision"] or engine.rollout_precision()
+        self._starts, self.starts = starts, len(starts["z"])
+        models = package.__name__ + ".models.openworld.model"
+        self._model = __import__(models, fromlist=["x"]).TransformerWorldModel(cfg)
+        engine.load_parameters(self._model, weights, about["source"])
+        engine.place(engine.cast(self._model, self.precision))
+        self._functions = engine.fixed(self._step), engine.fixed(self._observe)
+        self._cache = self._key = None
+        self._index = 0
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        backend: str | None = None,
+        *,
+        batch: int = 1,
+        precision: str | None = None,
+        steps: int | None = None,
+    ) -> "World":
+        """A shipped world by name, or any world or run folder by path.
+
+        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU. batch: B worlds at once.
+        precision: "float32", "float16" or "bfloat16"; None is the device's best. steps: denoising passes a frame; None
+        is what the world was made for. Raises MlxworldError for a world that is unknown, broken or of another model.
+        """
+        folder, about = read_config(name)
+        backend = backend or preferred_backend()
+        package = on(backend)
+        cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
+        if cfg.family != "openworld":
+            raise MlxworldError(f"{folder / 'config.json'}: a world of the family {cfg.family!r}, which this version lacks")
+        if precision not in (None, "float32", "float16", "bfloat16"):
+            raise MlxworldError(f"unknown precision {precision!r}: choose float32, float16 or bfloat16")
+        if steps is not None:
+            if steps < 1 or cfg.dynamics.levels % steps:
+                raise MlxworldError(f"steps must divide {cfg.dynamics.levels}, got {steps}")
+            cfg = replace(cfg, dynamics=replace(cfg.dynamics, steps=steps))
+        if batch < 1:
+            raise MlxworldError(f"batch must be at least 1, got {batch}")
+        weights, _ = checkpoint.load(folder / "model.safetensors")
+        starts, _ = checkpoint.load(folder / "starts.safetensors")
+        K, D = cfg.latent.tokens, cfg.latent.dim
+        if {"z", "actions"} - set(starts) or starts["z"].shape[2:] != (K, D) or not len(starts["z"]):
+            raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
+        source = str(folder / "model.safetensors")
+        return cls(
+            package, cfg, weights, starts, name=about["name"], source=source, backend=backend, batch=batch, precision=precision
+        )
+
+    def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
+        """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
+
+        context: the number of a start clip, or frames of your own; None lets the seed choose a start clip.
+        """
+        z, actions = self._context(seed, context)
+        engine, begun = self._engine, time.perf_counter()
+        self._key = self._package.random.key(seed % 2**63, like=engine.array(np.zeros(1, np.float32)))
+        self._cache, self._index = self._model.empty(self.batch), -z.shape[1]
+        frame = None
+        for t in range(z.shape[1]):
+            now = engine.array(np.broadcast_to(z[:, t : t + 1], (self.batch, 1, *z.shape[2:])).astype(np.float32))
+            action = engine.array(np.full((self.batch, 1), actions[0, t], np.int32))
+            frame = self._advance(self._functions[1], begun, now, action)
+        assert frame is not None
+        return self._frame(*frame)
+
+    def step(self, action: int | str | Sequence[int | str] | np.ndarray) -> Frame:
+        """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
+        if self._cache is None:
+            raise MlxworldError("reset the world before its first step")
+        chosen = [action] if isinstance(action, int | str | np.integer) else list(action)
+        if len(chosen) != self.batch:
+            raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
+        indices = np.array([[self._action(a)] for a in chosen], np.int32)
+        return self._frame(*self._advance(self._functions[0], time.perf_counter(), self._engine.array(indices)))
+
+    def snapshot(self) -> Snapshot:
+        """The present moment, to come back to with `restore`: the same actions then give the same frames, bit for bit."""
+        return Snapshot(*self._engine.copy((self._cache, self._key)), self._index)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to the moment of the snapshot, which can be used again."""
+        self._cache, self._key = self._engine.copy((snapshot.cache, snapshot.key))
+        self._index = snapshot.index
+
+    def fork(self) -> "World":
+        """A second world that begins at the present moment of this one and shares its weights."""
+        twin = copy.copy(self)
+        twin._functions = self._engine.fixed(self._step), self._engine.fixed(self._observe)
+        twin.restore(self.snapshot())
+        return twin
+
+    def encode(self, clip: Clip) -> np.ndarray:
+        """The latents (T, K, D) float32 of a clip."""
+        self._check(clip)
+        engine = self._engine
+        with engine.inference():
+            video = engine.array(clip.video[None].astype(np.float32) / 255)
+            return engine.numpy(self._model.encode(video, engine.array(clip.audio[None].astype(np.float32))))[0]
+
+    def _step(self, cache, key, action):
+        key, now = self._package.random.split(key)
+        video, audio, _, cache = self._model.step(cache, self._model.noise(now, self.batch), action)
+        return self._package.ops.uint8(video * 255), audio, cache, key
+
+    def _observe(self, cache, key, z, action):
+        key, now = self._package.random.split(key)
+        video, audio, cache = self._model.observe(cache, z, self._model.noise(now, self.batch), action)
+        return self._package.ops.uint8(video * 255), audio, cache, key
+
+    def _advance(self, function, begun, *inputs):
+        with self._engine.inference():
+            video, audio, self._cache, self._key = function(self._cache, self._key, *inputs)
+        self._index += 1
+        return video, audio, begun
+
+    def _frame(self, video, audio, begun):
+        video, audio = self._engine.numpy((video, audio))
+        video, audio = video[:, 0], audio[:, 0].astype(np.float32)
+        if self.batch == 1:
+            video, audio = video[0], audio[0]
+        return Frame(video, audio, self._index, 1e3 * (time.perf_counter() - begun))
+
+    def _context(self, seed, context):
+        if isinstance(context, Clip):
+            keep = self.config.dynamics.memory
+            z = self.encode(context)[-keep:]
+            return z[None], np.asarray(context.actions)[None, -keep:]
+        number = seed % self.starts if context is None else context
+        if not 0 <= number < self.starts:
+            raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
+        return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
+
+    def _action(self, action):
+        if isinstance(action, str):
+            if action not in self.actions:
+                raise MlxworldError(f"unknown action {action!r}: choose one of {', '.join(self.actions)}")
+            return self.actions.index(action)
+        if not 0 <= int(action) < len(self.actions):
+            raise MlxworldError(f"unknown action {action}: there are {len(self.actions)}, counted from 0")
+        return int(action)
+
+    def _check(self, clip):
+        T = len(clip.video)
+        wanted = (T, *self.size, 3), (T, self.samples), (T,)
+        found = tuple(np.shape(x) for x in (clip.video, clip.audio, clip.actions))
+        if T == 0 or found != wanted:
+            raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
+
+
+def preferred_backend() -> str:
+    """MLX where it has a GPU, else PyTorch, else whichever is installed. Raises MlxworldError when neither is."""
+    names = installed()
+    if not names:
+        raise MlxworldError('no backend is installed: pip install "mlxworld[torch]", or on a Mac pip install mlx')
+    if "mlx" in names and ("torch" not in names or on("mlx").engine.device() != "cpu"):
+        return "mlx"
+    return "torch"
+
+
+def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a world (a shipped name, or a path) and its config.json. Raises MlxworldError."""
+    folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
+    path = folder / "config.json"
+    if not path.is_file():
+        known = ", ".join(worlds()) or "none"
+        raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; a path must be a folder with config.json")
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != 1 or not isinstance(about.get("model"), dict):
+        raise MlxworldError(f"{path} is not the config of a world (format 1)")
+    return folder, about
