@@ -61,7 +61,7 @@ def pack(
     return b"".join((header, sound, picture))
 
 
-def isis_whole(low: int, high: int) -> Callable[[Any], bool]:
+def is_whole(low: int, high: int) -> Callable[[Any], bool]:
     """A check: a whole number from `low` to `high`, both included."""
 
     def check(value: Any) -> bool:

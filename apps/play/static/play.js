@@ -1,0 +1,304 @@
+// The page: joins the socket, the picture, the sound, the input and the panels. All state that matters lives in the
+// server; what is here only shows it.
+
+import { Input, keyCap } from "./input.js";
+import { Meters, pair } from "./meters.js";
+import { Recorder, save } from "./record.js";
+import { Shelf } from "./shelf.js";
+import { Sound } from "./sound.js";
+import { BRANCH, FRAME, Link, MOMENT, draw } from "./wire.js";
+
+const $ = (id) => document.getElementById(id);
+const picture = $("picture");
+const meters = new Meters();
+const sound = new Sound((text) => note("sound-note", text));
+const recorder = new Recorder(picture, sound);
+let world = null; // the last "world" message
+let state = { running: false, moments: [], branches: [] }; // the last "state" message
+let mine = false; // whether this page has the controls
+let begun = false; // whether the start overlay was clicked
+let hiddenPause = false; // paused because the page was hidden
+let replayed = 0;
+
+const link = new Link({
+  open: () => showLink("ok", "connected"),
+  closed: () => {
+    showLink("lost", "not connected, trying again");
+    sound.pause(true);
+    meters.serial = null;
+    veil("Connection lost. Trying again …");
+  },
+  message: (message) => on[message.type]?.(message),
+  frame: (frame) => (frame.kind === FRAME ? showFrame(frame) : shelves[frame.kind].picture(frame)),
+});
+
+const on = {
+  async world(message) {
+    const changed = world && message.sample_rate !== world.sample_rate;
+    if (message.world !== world?.world) input.use(message.actions, message.keys, $("pads"));
+    world = message;
+    meters.reset();
+    veil("");
+    showWorld();
+    if (changed && begun) await sound.start(world.sample_rate, world.samples);
+  },
+  state(message) {
+    state = message;
+    showState();
+  },
+  control(message) {
+    mine = message.mine;
+    note("watch-note", mine ? "" : null);
+    for (const control of document.querySelectorAll("[data-control]")) control.inert = !mine;
+    showState();
+  },
+  loading: ({ world: name }) => veil(`Loading ${label(name)} …`),
+  error({ text }) {
+    veil("");
+    toast(text, "bad");
+  },
+  log: ({ log }) => save(new Blob([JSON.stringify(log)], { type: "application/json" }), `${fileName()}.json`),
+  replayed({ same, frames }) {
+    if (same) toast(`Replayed ${frames} frames: the last one is the recorded one, bit for bit.`, "good");
+    else toast(`Replayed ${frames} frames: the last one differs from the recorded one (another machine or version).`, "bad");
+  },
+};
+
+const input = new Input({
+  onAction: (action) => mine && link.send("act", { action, stamp: performance.now() }),
+  onKey: (code) => {
+    if (!SHORTCUTS[code] || !begun) return false;
+    SHORTCUTS[code][1]();
+    return true;
+  },
+});
+
+const shelves = {
+  [MOMENT]: new Shelf($("moments"), {
+    what: "Moment",
+    onTake: (ident) => command("restore", { ident }),
+    onRemove: (ident) => command("forget", { ident }),
+  }),
+  [BRANCH]: new Shelf($("branches"), {
+    what: "Branch",
+    onTake: (ident) => command("switch", { ident }),
+    onRemove: (ident) => command("close", { ident }),
+  }),
+};
+
+const SHORTCUTS = {
+  KeyP: ["pause, play", () => run(!state.running)],
+  Period: ["one frame", () => command("step")],
+  KeyZ: ["back 5 s", () => command("rewind")],
+  KeyR: ["restart", restart],
+  KeyK: ["keep this moment", () => command("save")],
+  KeyF: ["fork", () => command("fork")],
+  KeyM: ["mute", () => $("mute").click()],
+};
+
+// -- what the server says, shown ---------------------------------------------------------------------------------------
+
+function showFrame(frame) {
+  draw(picture, frame);
+  meters.frame(frame, state.running);
+  if (begun) sound.push(frame, world?.fps ?? 30);
+  recorder.frame();
+  input.show(frame.action);
+  if (state.active) draw(shelves[BRANCH].canvas(state.active), frame);
+  if (frame.replayed) showBadge(`Replay ${++replayed} / ${state.replay?.[1] ?? "?"}`);
+  picture.dataset.index = frame.index;
+}
+
+function showWorld() {
+  const { name, backend, device, precision, steps, offered } = world;
+  document.title = `${label(name)} · mlxworld`;
+  $("name").textContent = label(name);
+  $("runs").textContent = `${backend} · ${device} · ${precision} · ${steps} ${steps === 1 ? "step" : "steps"}`;
+  options($("world"), offered.worlds, world.world, label);
+  options($("backend"), offered.backends, backend);
+  options($("precision"), offered.precisions, precision);
+  options($("steps"), offered.step_counts, steps);
+  const clips = Array.from({ length: world.starts }, (_, i) => String(i));
+  options($("clip"), ["", ...clips], $("clip").value, (value) => (value === "" ? "by seed" : `${Number(value) + 1}`));
+  picture.style.aspectRatio = `${world.size[1]} / ${world.size[0]}`;
+  picture.setAttribute("aria-label", `Picture of the world ${label(name)}`);
+  const keys = Object.keys(world.keys);
+  $("begin-keys").replaceChildren(...keys.slice(0, 6).map(keyCap));
+  const lines = world.actions.slice(1).map((action) => [keys.filter((code) => world.keys[code] === action), action]);
+  const own = Object.entries(SHORTCUTS).filter(([code]) => !world.keys[code]);
+  $("key-list").replaceChildren(...[...lines, ...own.map(([code, [what]]) => [[code], what])].flatMap(keyLine));
+  $("begin").disabled = false;
+}
+
+function showState() {
+  const { running, replay, seed, start, moments, branches, active } = state;
+  const paused = begun && !running;
+  $("screen").classList.toggle("still", !running);
+  document.body.classList.toggle("running", running);
+  $("run-text").textContent = running ? "Pause" : "Play";
+  $("begin").hidden = begun;
+  $("begin-text").textContent = mine ? "Click to play, with sound" : "Click to watch, with sound";
+  if (!replay) replayed = 0;
+  showBadge(replay ? `Replay ${replayed} / ${replay[1]}` : paused ? "Paused" : "");
+  $("replay").textContent = replay ? "Stop the replay" : "Replay a log …";
+  if (document.activeElement !== $("seed") && seed !== undefined) $("seed").value = seed;
+  $("clip").value = start ?? "";
+  $("save").disabled = moments.length >= state.max_moments;
+  $("fork").disabled = branches.length >= state.max_branches;
+  const fps = world?.fps ?? 30;
+  shelves[MOMENT].show(moments, fps);
+  shelves[BRANCH].show(branches, fps, active);
+  sound.pause(!running);
+}
+
+function showBadge(text) {
+  $("badge").textContent = text;
+  $("badge").hidden = !text;
+}
+
+function showLink(kind, text) {
+  $("link").dataset.kind = kind;
+  $("link").textContent = text;
+}
+
+function veil(text) {
+  $("veil").hidden = !text;
+  $("veil-text").textContent = text;
+}
+
+// text: shown in the note (null: as it stands in the page); "" hides it
+function note(id, text) {
+  $(id).hidden = text === "";
+  if (text) $(id).textContent = text;
+}
+
+function toast(text, kind) {
+  const line = Object.assign(document.createElement("p"), { textContent: text, className: kind });
+  $("toasts").replaceChildren(...[...$("toasts").children].slice(-2), line);
+  setTimeout(() => line.remove(), 7000);
+}
+
+function options(select, values, chosen, text = String) {
+  select.replaceChildren(...values.map((value) => new Option(text(value), value, false, String(value) === String(chosen))));
+}
+
+function keyLine([codes, what]) {
+  if (!codes.length) return [];
+  const term = document.createElement("dt");
+  term.append(...codes.map(keyCap));
+  return [term, Object.assign(document.createElement("dd"), { textContent: what })];
+}
+
+const label = (name) => name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
+const fileName = () => `${label(world.world)}-seed${state.seed}-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}`;
+
+// -- what the person does ----------------------------------------------------------------------------------------------
+
+function command(type, fields) {
+  if (!link.send(type, fields)) toast("Not connected: wait a moment.", "bad");
+}
+
+function run(on) {
+  if (mine) command("run", { on });
+}
+
+function restart() {
+  command("reset", { seed: state.seed, start: state.start });
+}
+
+function startHere() {
+  const seed = Number($("seed").value);
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
+    return toast("A seed is a whole number from 0 to 4294967295.", "bad");
+  }
+  command("reset", { seed, start: $("clip").value === "" ? null : Number($("clip").value) });
+}
+
+$("begin").addEventListener("click", () => {
+  begun = true;
+  showState();
+  sound.start(world.sample_rate, world.samples);
+  run(true);
+});
+$("run").addEventListener("click", () => run(!state.running));
+$("step").addEventListener("click", () => command("step"));
+$("rewind").addEventListener("click", () => command("rewind"));
+$("restart").addEventListener("click", restart);
+$("take").addEventListener("click", () => command("take"));
+$("save").addEventListener("click", () => command("save"));
+$("fork").addEventListener("click", () => command("fork"));
+$("log").addEventListener("click", () => command("log"));
+$("mute").addEventListener("click", () => {
+  sound.set({ muted: !sound.muted });
+  $("mute").setAttribute("aria-pressed", String(sound.muted));
+});
+$("volume").addEventListener("input", () => sound.set({ volume: $("volume").value / 100 }));
+$("start-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  startHere();
+});
+$("dice").addEventListener("click", () => {
+  $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % 100000;
+  startHere();
+});
+
+// Another world or backend comes with its own best steps and precision.
+for (const id of ["world", "backend", "steps", "precision"]) {
+  $(id).addEventListener("change", () => {
+    const keep = id === "steps" || id === "precision";
+    const steps = keep ? Number($("steps").value) : null;
+    const precision = keep ? $("precision").value : null;
+    command("load", { world: $("world").value, backend: $("backend").value, steps, precision });
+  });
+}
+
+$("replay").addEventListener("click", () => (state.replay ? command("stop") : $("replay-file").click()));
+$("replay-file").addEventListener("change", async () => {
+  const file = $("replay-file").files[0];
+  $("replay-file").value = "";
+  if (!file) return;
+  try {
+    command("replay", { log: JSON.parse(await file.text()) });
+  } catch {
+    toast(`${file.name} is not an action log.`, "bad");
+  }
+});
+
+$("record").addEventListener("click", async () => {
+  if (recorder.on) await recorder.stop(fileName());
+  else recorder.start(world.fps);
+  $("record").setAttribute("aria-pressed", String(recorder.on));
+  $("record").textContent = recorder.on ? "Stop and save" : "Record video";
+  $("rec").hidden = !recorder.on;
+});
+if (!Recorder.type()) {
+  $("record").remove();
+  $("record-hint").textContent = "This browser cannot record video. The action log plays back to the very same frames.";
+}
+
+// A clicked control gives the keys back to the world; one reached by Tab keeps them.
+addEventListener("click", (event) => event.detail > 0 && event.target.closest?.("button")?.blur());
+addEventListener("change", (event) => event.target.matches("select, [type=range]:not(:focus-visible)") && event.target.blur());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) hiddenPause = begun && mine && state.running;
+  if (hiddenPause) run(!document.hidden);
+  if (!document.hidden) hiddenPause = false;
+});
+
+setInterval(() => {
+  const fps = meters.fps();
+  $("m-fps").textContent = fps ? fps.toFixed(1) : "–";
+  $("m-model").textContent = pair(meters.model);
+  $("m-key").textContent = pair(meters.key);
+  $("m-sound").textContent = sound.node ? `${Math.round(sound.fill * 1000)} ms` : "–";
+  $("m-gaps").textContent = sound.gaps;
+  $("m-drops").textContent = meters.drops;
+}, 250);
+
+(function meter() {
+  $("level").style.transform = `scaleX(${sound.level().toFixed(3)})`;
+  requestAnimationFrame(meter);
+})();
+
+// What the browser tests look at.
+globalThis.play = { link, meters, sound, input, recorder, state: () => state, world: () => world };
