@@ -9,7 +9,11 @@ import mlx.nn as _nn
 from mlx.nn import Conv1d, Conv2d, Embedding, LayerNorm, Linear, RMSNorm
 from mlx.utils import tree_flatten, tree_unflatten
 
-__all__ = ["Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint"]
+# fmt: off
+__all__ = [
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint",
+]
+# fmt: on
 
 
 class Module(_nn.Module):

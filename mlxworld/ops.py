@@ -30,16 +30,19 @@ from mlx.core import (
 )
 from mlx.nn import gelu, relu, silu, softplus
 
+# fmt: off
 __all__ = [
-    *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
-    *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
-    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad"),
-    *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
+    "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
+    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "clip",
+    "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy",
 ]
+# fmt: on
 
 
 def array(x, like=None):
-    return mx.array(x, dtype=None if like is None else like.dtype)
+    x = mx.array(x, dtype=None if like is None else like.dtype)
+    return x.astype(mx.int32) if like is None and x.dtype == mx.int64 else x
 
 
 def arange(n, like=None):

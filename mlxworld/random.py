@@ -1,4 +1,4 @@
-"""Counter-based random numbers on MLX: a key in, the same numbers out. `torch_backend/random.py` gives the same bits."""
+"""Counter-based random numbers on MLX, documented in `mlxworld/protocol.py`. `torch_backend/random.py`: same bits."""
 
 # isort: off
 from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)

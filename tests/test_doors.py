@@ -102,7 +102,9 @@ def test_the_doors_shut(path, source):
 
 def test_door_4_both_frameworks_only_lazily():
     for path in (p for d in ("convert", "tests") for p in (ROOT / d).rglob("*.py")):
-        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        top: list[ast.stmt] = [
+            n for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
         seen = {name.split(".")[0] for name in imports(path.name, ast.unparse(ast.Module(top, [])))}
         assert not seen >= FRAMEWORKS, f"{path.name} imports both frameworks when it is imported"
 

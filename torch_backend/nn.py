@@ -9,7 +9,11 @@ import torch.utils.checkpoint
 from torch import nn as _nn
 from torch.nn import Embedding, Linear
 
-__all__ = ["Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint"]
+# fmt: off
+__all__ = [
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint",
+]
+# fmt: on
 
 
 class Module(_nn.Module):

@@ -19,16 +19,21 @@ from torch import (
 )
 from torch.nn.functional import gelu, relu, silu, softplus
 
+# fmt: off
 __all__ = [
-    *("abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt"),
-    *("square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus"),
-    *("array", "arange", "zeros", "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad"),
-    *("repeat", "clip", "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy"),
+    "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
+    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "clip",
+    "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy",
 ]
+# fmt: on
 
 
 def array(x, like=None):
-    return torch.tensor(x) if like is None else torch.tensor(x, dtype=like.dtype, device=like.device)
+    if like is not None:
+        return torch.tensor(x, dtype=like.dtype, device=like.device)
+    x = torch.tensor(x)
+    return x.to({torch.int64: torch.int32, torch.float64: torch.float32}.get(x.dtype, x.dtype))
 
 
 def arange(n, like=None):
