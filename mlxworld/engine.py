@@ -197,7 +197,7 @@ class Trainer:
             return loss * scale, {"loss": loss, **parts}
 
         (_, metrics), gradients = mx.value_and_grad(scaled_loss)({n: weights[n] for n in self._trained})
-        return metrics, gradients
+        return {n: x + 0 for n, x in metrics.items()}, gradients  # mx.compile fails where a result is an operand too
 
     def _update(self, weights, ema, state, total, lr, averaging):
         """Clips, updates unless something is not finite, averages. All on the device."""
