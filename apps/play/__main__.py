@@ -62,20 +62,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises MlxworldError, with one line, where the address cannot be had."""
+    if not 0 <= port < 65536:
+        raise MlxworldError(f"port {port} is not between 0 and 65535")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (socket.gaierror, UnicodeError) as error:
         raise MlxworldError(f"unknown host {host!r}: choose an address of this machine with --host") from error
-    except OverflowError as error:
-        raise MlxworldError(f"port {port} is not between 0 and 65535") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
         listener.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE:
             raise MlxworldError(f"port {port} on {host} is in use: choose another one with --port") from error
         raise MlxworldError(f"cannot listen on {host} port {port}: {error}") from error
     return listener

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -97,21 +97,22 @@ class Hub:
         self.give(self.holder or client)
         self.submit({"type": "hello"}, client)
         sender = asyncio.create_task(client.send_forever())
+        refused = False
         try:
-            while client.bad < MAX_BAD:
-                message = await socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                self.hear(client, message.get("text"))
-            await socket.close(1008, "too many malformed messages")
-        except WebSocketDisconnect:
-            pass  # the page went while it was being answered: the same as having said so
+            while (message := await socket.receive())["type"] != "websocket.disconnect":
+                if client.bad < MAX_BAD:
+                    self.hear(client, message.get("text"))
+                elif not refused:  # then only read on until it has gone
+                    refused = sender.cancel()
+                    await socket.close(1008, "too many malformed messages")
         finally:
-            sender.cancel()
             self.clients.remove(client)
             self.give((self.clients or [None])[0] if client is self.holder else self.holder)
             if not self.clients:
                 self.submit({"type": "alone"}, client)
+            sender.cancel()
+            with suppress(asyncio.CancelledError, WebSocketDisconnect):
+                await sender
 
     def hear(self, client: Client, text: str | None) -> None:
         """Act on one message; what is wrong with it is answered and counted."""

@@ -1,0 +1,141 @@
+"""The play app around the toy world, served on a free port of the loopback as a person's browser would meet it."""
+
+import json
+import socket
+import struct
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from apps.play.__main__ import bind, make_server
+from apps.play.app import create_app
+from apps.play.game import Choice, Game
+
+from .toy import ToyWorld
+
+SHAPE = ("height", "width", "samples")
+FIELDS = ("kind", "flags", "action", "serial", "index", "ident", *SHAPE, "model_ms", "encode_ms", "time", "key")
+
+
+@dataclass
+class Served:
+    """A running app: where it is, and its game."""
+
+    port: int
+    game: Game
+    token: str | None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+    def join(self, **headers) -> "Page":
+        return Page(self, **headers)
+
+
+class Page:
+    """A page as the tests play it: one socket, which answers every frame with "seen" unless it is told to be slow."""
+
+    def __init__(self, served: Served, origin: str | None = "", query: str | None = None):
+        query = (f"token={served.token}" if served.token else "") if query is None else query
+        url = f"ws://127.0.0.1:{served.port}/socket?{query}"
+        origin = f"http://127.0.0.1:{served.port}" if origin == "" else origin
+        self.stack = ExitStack()
+        connection = connect(url, origin=origin, compression=None, max_size=None, open_timeout=5)  # type: ignore[arg-type]
+        self.socket = self.stack.enter_context(connection)
+        self.slow = False
+        self.frames = 0
+
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.stack.close()
+
+    def say(self, type: str, **fields) -> None:  # noqa: A002
+        self.socket.send(json.dumps({"type": type, **fields}))
+
+    def hear(self, timeout: float = 5) -> Any:
+        """The next message: a dict of JSON, or a dict of a frame's header with its bytes."""
+        message = self.socket.recv(timeout)
+        if isinstance(message, str):
+            return json.loads(message)
+        frame: dict[str, Any] = dict(zip(FIELDS, struct.unpack_from("<BBHIIIHHIffdd", message), strict=True))
+        sound, picture = message[48 : 48 + 4 * frame["samples"]], message[48 + 4 * frame["samples"] :]
+        if frame["kind"] == 0:
+            self.frames += 1
+            if not self.slow:
+                self.say("seen")
+        return {"type": ("frame", "moment", "branch")[frame["kind"]], **frame, "sound": sound, "picture": picture}
+
+    def until(self, type: str, timeout: float = 5, **fields) -> Any:  # noqa: A002
+        """The next message of this type whose fields have these values."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            message = self.hear(timeout)
+            if message["type"] == type and all(message[name] == value for name, value in fields.items()):
+                return message
+        raise AssertionError(f"no {type} with {fields} in {timeout} s")
+
+    def step(self, action: int = 0) -> Any:
+        """One frame while paused."""
+        self.say("act", action=action, stamp=0)
+        self.say("act", action=0, stamp=0)
+        self.say("step")
+        return self.until("frame", flags=0)
+
+
+@contextmanager
+def serving(world=ToyWorld, token: str | None = None):
+    """Serve the app around a world class until the block ends."""
+    worlds, backends = ["pong", "doom", "broken"], ["torch", "mlx"]
+    app = create_app(world.load, Choice("pong"), worlds=worlds, backends=backends, token=token)
+    listener, server = bind("127.0.0.1", 0), make_server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield Served(listener.getsockname()[1], app.state.game, token)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def served():
+    with serving() as app:
+        yield app
+
+
+@pytest.fixture
+def slow_world():
+    """An app around a world that needs 0.1 s a frame: a third of real time."""
+
+    class Slow(ToyWorld):
+        delay = 0.1
+
+    with serving(Slow) as app:
+        yield app
+
+
+@pytest.fixture
+def guarded():
+    """An app that asks for a token, as when it is bound wider than the loopback."""
+    with serving(token="a-long-random-token") as app:
+        yield app
+
+
+@pytest.fixture
+def taken_port():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
