@@ -1,6 +1,8 @@
 """Doom (ViZDoom with the free Freedoom data): 35 steps a second of 630 samples of sound, 22,050 a second."""
 
+import contextlib
 import os
+import tempfile
 
 import numpy as np
 
@@ -29,10 +31,11 @@ class Doom:
             raise MlxworldError(f"unknown Doom scenario {scenario!r}: choose one of {', '.join(known)}")
         self.name = f"doom:{scenario}"
         self._config = os.path.join(self._vizdoom.scenarios_path, f"{scenario}.cfg")
+        self._scratch = tempfile.TemporaryDirectory(prefix="mlxworld-doom-")  # ViZDoom writes settings as it starts
         self._game = self._start()
         names = [button.name.lower() for button in self._game.get_available_buttons()]
         self._press = [[0.0] * len(names)] + [[float(i == j) for j in range(len(names))] for i in range(len(names))]
-        self.actions = ("noop", *names)
+        self.actions: tuple[str, ...] = ("noop", *names)
         self._last: np.ndarray | None = None
         self._silent: int | None = 0  # tics without any sound so far; None once there was one
 
@@ -41,6 +44,8 @@ class Doom:
         game = v.DoomGame()
         try:
             game.load_config(self._config)
+            game.set_doom_config_path(os.path.join(self._scratch.name, "vizdoom.ini"))
+            game.add_game_args("+snd_efx 0")  # reverb makes OpenAL 1.19 abort now and then
             game.set_window_visible(False)
             game.set_mode(v.Mode.PLAYER)
             game.set_screen_format(v.ScreenFormat.RGB24)
@@ -49,7 +54,8 @@ class Doom:
             game.set_audio_buffer_enabled(True)
             game.set_audio_sampling_rate(v.SamplingRate.SR_22050)
             game.set_audio_buffer_size(1)
-            game.init()
+            with contextlib.chdir(self._scratch.name):  # the game makes a folder where it starts
+                game.init()
         except (v.ViZDoomErrorException, v.ViZDoomUnexpectedExitException, v.FileDoesNotExistException) as error:
             raise MlxworldError(f"{self.name}: ViZDoom does not start ({str(error).splitlines()[0]})") from error
         return game
@@ -89,5 +95,6 @@ class Doom:
             )
 
     def close(self) -> None:
-        """End the game's process."""
+        """End the game's process and remove what it wrote."""
         self._game.close()
+        self._scratch.cleanup()

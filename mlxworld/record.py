@@ -1,0 +1,157 @@
+"""mlxworld record WORLD --out FOLDER: play a world and keep what is seen, heard and done as a dataset.
+
+A game is played by one process from its own seed and cut into episodes; games are committed in their order, each file
+whole, so that the result does not depend on the number of processes and a killed recording leaves a valid dataset.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .cli import entry
+from .data.crew import Crew, Game
+from .data.format import DatasetInfo, episodes, read_info, read_names, write_info
+from .data.policies import make_policy
+from .data.sources import open_source
+from .errors import MlxworldError
+
+SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game
+WORK = ".recording"
+_NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Record a world as a dataset: pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
+
+    world: Annotated[str, tyro.conf.Positional]
+    """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3"""
+    out: Path
+    """folder of the dataset"""
+    steps: int = 20_000
+    """steps to record; the last episode may end a little later"""
+    seed: int = 0
+    """recordings with different seeds share no game: one for training, another to hold out"""
+    policy: Literal["mixed", "random", "sticky", "scripted"] = "mixed"
+    """who plays"""
+    size: int = 128
+    """height and width of the pictures, pixels"""
+    episode: int = 1000
+    """longest episode (one file), steps; longer games are cut"""
+    game: int = 4000
+    """longest game, steps"""
+    workers: int = 0
+    """processes; 0: one for each core"""
+    patience: float = 60.0
+    """seconds after which a world that does not answer is ended"""
+    append: bool = False
+    """go on with this dataset until it holds --steps steps"""
+    force: bool = False
+    """replace the recording that is there"""
+
+
+def record(config: RecordConfig) -> Path:
+    """Record; returns the folder. Raises MlxworldError for bad settings, a full disk, a world that fails or hangs."""
+    if min(config.steps, config.episode, config.game, config.size) < 2 or config.workers < 0 or config.seed < 0:
+        raise MlxworldError("--steps, --episode, --game and --size must be 2 or more, --workers and --seed 0 or more")
+    source = open_source(config.world)
+    try:
+        make_policy(config.policy, source, 0)
+        settings = {key: getattr(config, key) for key in ("policy", "seed", "episode", "game")}
+        size = (config.size, config.size)
+        info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
+    finally:
+        source.close()
+    done, first = _prepare(config, info)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    start, new = time.monotonic(), 0
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(f"recording {source.name}", total=config.steps, completed=done, rate="")
+
+            def show(steps: int) -> None:
+                rate = f"{steps / (time.monotonic() - start + 1e-9):,.0f}/s"
+                bar.update(task, completed=min(done + steps, config.steps), rate=rate)
+
+            new = _run(config, first, config.steps - done, show)
+    finally:
+        shutil.rmtree(config.out / WORK, ignore_errors=True)
+    seconds = time.monotonic() - start
+    print(
+        f"recorded {new:,} steps in {seconds:.1f} s ({new / seconds:,.0f} steps/s); {config.out} holds {done + new:,} "
+        f"steps in {len(episodes(config.out))} episodes, {(done + new) / info.fps / 60:.1f} minutes"
+    )
+    return config.out
+
+
+def _run(config: RecordConfig, first: int, need: int, show: Callable[[int], None]) -> int:
+    """Play games from number `first` on until `need` steps are added; returns how many were."""
+    longest = min(max(config.game, config.episode), config.steps)
+    plan = Game(config.world, config.policy, (config.size, config.size), config.episode, longest, config.out / WORK)
+    added = 0
+    with Crew(plan, config.workers, config.patience) as crew:
+        for game, lengths in crew.play(first, need, config.seed * SEEDS, show):
+            for part, steps in enumerate(lengths):
+                if added < need:
+                    _commit(config.out, f"{game:06d}-{part:02d}")
+                    added += steps
+    return added
+
+
+def _commit(folder: Path, name: str) -> None:
+    """Move a finished episode into the dataset; its video comes last."""
+    for suffix in ("state.npz", "actions.csv", "mp4"):
+        part = folder / WORK / f"{name}.{suffix}"
+        if part.exists():
+            part.replace(folder / part.name)
+
+
+def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
+    """Make the folder ready: (steps that it holds, number of the next game)."""
+    out = config.out
+    if out.is_dir() and any(out.iterdir()):
+        old = read_info(out)
+        if old is None or not old.recording:
+            raise MlxworldError(f"{out}: holds files that are no recording; choose another --out")
+        if config.force:
+            for path in out.iterdir():
+                if _NAME.fullmatch(path.name):
+                    path.unlink()
+            shutil.rmtree(out / ".cache", ignore_errors=True)
+        elif not config.append:
+            raise MlxworldError(f"{out}: holds a recording; --append goes on with it, --force replaces it")
+        elif old != replace(info, recording=old.recording) or old.recording != info.recording:
+            raise MlxworldError(
+                f"{out}: was recorded with other settings ({old.source}, {old.recording}); see dataset.json"
+            )
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    write_info(out, info)
+    kept = [path for path in episodes(out) if _NAME.fullmatch(path.name)]
+    steps = sum(len(read_names(path.with_name(f"{path.stem}.actions.csv"))) for path in kept)
+    return steps, max((int(path.name[:6]) + 1 for path in kept), default=0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """`mlxworld record`."""
+    record(tyro.cli(RecordConfig, args=argv, prog="mlxworld record"))
+
+
+if __name__ == "__main__":
+    entry(main)
