@@ -103,8 +103,10 @@ class Hub:
                 if client.bad < MAX_BAD:
                     self.hear(client, message.get("text"))
                 elif not refused:  # then only read on until it has gone
-                    refused = sender.cancel()
-                    await socket.close(1008, "too many malformed messages")
+                    refused = True
+                    sender.cancel()
+                    with suppress(WebSocketDisconnect):
+                        await socket.close(1008, "too many malformed messages")
         finally:
             self.clients.remove(client)
             self.give((self.clients or [None])[0] if client is self.holder else self.holder)

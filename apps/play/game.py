@@ -107,7 +107,7 @@ class Game:
 
     def stop(self) -> None:
         """End the model thread after its present frame."""
-        self._stopping = True
+        self._commands.put(({"type": "end"}, None))
         self._thread.join(timeout=10)
 
     def submit(self, command: dict[str, Any], sender: Any = None) -> bool:
@@ -132,13 +132,12 @@ class Game:
         self._ready.put(None)
         due = perf_counter()
         while not self._stopping:
-            wait = max(0.0, due - perf_counter()) if self._running else 0.2
+            wait = max(0.0, due - perf_counter()) if self._running else None
             try:
                 command, sender = self._commands.get(timeout=wait)
             except queue.Empty:
-                if self._running:
-                    self._guard(self._advance, None)
-                    due = self._next(due)
+                self._guard(self._advance, None)
+                due = self._next(due)
             else:
                 was = self._running
                 self._guard(lambda c=command, s=sender: getattr(self, f"_on_{c['type']}")(c, s), sender)
@@ -245,6 +244,9 @@ class Game:
 
     def _on_hello(self, command: dict, sender: Any) -> None:
         self._tell_all(sender)
+
+    def _on_end(self, command: dict, sender: Any) -> None:
+        self._stopping = True
 
     def _on_alone(self, command: dict, sender: Any) -> None:
         """The last page has gone: nobody plays."""

@@ -1,0 +1,379 @@
+"""The page in a real browser: what a person sees, hears and presses. Chromium runs headless."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import av
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from .conftest import Served
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        if not path and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("needs Chromium: playwright install chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served):
+    """Opens the page as often as asked; at the end no page may have logged an error or a blocked resource."""
+    errors, contexts = [], []
+
+    def open_page(script: str = "", begin: bool = True, address: str = served.address, **options) -> Page:
+        options = {"viewport": {"width": 1280, "height": 800}, **options}
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(8000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        if script:
+            page.add_init_script(script)
+        page.goto(address)
+        expect(page.locator("#begin")).to_be_enabled()
+        if begin:
+            page.click("#begin")
+            wait(page, "Number(picture.dataset.index) > 2")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+def wait(page: Page, condition: str, timeout: float = 8) -> None:
+    """Until a JavaScript condition holds (the page's policy forbids the eval of Playwright's own wait_for_function)."""
+    end = time.monotonic() + timeout
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} does not hold after {timeout} s"
+        page.wait_for_timeout(15)
+
+
+def shown(page: Page) -> str:
+    """The picture on the canvas, as text."""
+    return page.evaluate("picture.toDataURL()")
+
+
+def index(page: Page) -> int:
+    return int(page.evaluate("picture.dataset.index"))
+
+
+def pause(page: Page) -> None:
+    page.click("#run")
+    expect(page.locator("#badge")).to_have_text("Paused")
+
+
+def loud(page: Page) -> None:
+    wait(page, "play.sound.level() > 0.05")
+
+
+def test_nothing_moves_before_the_click_and_then_all_does(visit):
+    page = visit(begin=False)
+    first = shown(page)
+    page.wait_for_timeout(200)
+    assert shown(page) == first and index(page) == 0
+    page.click("#begin")
+    wait(page, "Number(picture.dataset.index) > 20")
+    assert shown(page) != first
+    expect(page.locator("#runs")).to_have_text("torch · cpu · float32 · 2 steps")
+    expect(page.locator("#sound-note")).to_be_hidden()
+    wait(page, "play.meters.fps() > 10 && Number(document.getElementById('m-fps').textContent) > 10")
+
+
+def test_a_held_key_moves_the_square_sounds_and_is_logged(visit):
+    page = visit()
+    page.keyboard.down("ArrowDown")
+    expect(page.get_by_role("button", name="down")).to_have_attribute("aria-pressed", "true")
+    loud(page)  # it meets the lower border
+    expect(page.locator("#m-key")).to_contain_text("ms")
+    page.keyboard.up("ArrowDown")
+    expect(page.get_by_role("button", name="down")).to_have_attribute("aria-pressed", "false")
+    with page.expect_download() as download:
+        page.click("#log")
+    log = json.loads(download.value.path().read_text())
+    assert 2 in log["actions"] and 1 not in log["actions"] and log["actions"][-1] == 0
+
+
+def test_pause_stops_picture_and_sound_and_a_step_is_one_frame(visit):
+    page = visit()
+    page.keyboard.down("ArrowUp")
+    loud(page)
+    pause(page)
+    page.keyboard.up("ArrowUp")
+    wait(page, "play.sound.level() < 0.001")
+    gaps, still, before = page.evaluate("play.sound.gaps"), shown(page), index(page)
+    page.wait_for_timeout(300)
+    assert (shown(page), index(page), page.evaluate("play.sound.gaps")) == (still, before, gaps)
+    page.keyboard.press("Period")
+    wait(page, f"Number(picture.dataset.index) === {before + 1}")
+    page.keyboard.press("p")
+    wait(page, f"Number(picture.dataset.index) > {before + 5}")
+
+
+def test_a_moment_brings_back_the_same_picture(visit):
+    page = visit()
+    pause(page)
+    kept = shown(page)
+    page.click("#save")
+    page.click("#run")
+    wait(page, "Number(picture.dataset.index) > 20")
+    pause(page)
+    assert shown(page) != kept
+    page.click("#moments .take")
+    wait(page, "picture.dataset.index < 20")
+    assert shown(page) == kept == page.evaluate("document.querySelector('#moments canvas').toDataURL()")
+    page.click("#moments .remove")
+    expect(page.locator("#moments li")).to_have_count(0)
+
+
+def test_the_same_seed_makes_the_same_pictures(visit):
+    page = visit()
+    pause(page)
+    seen = []
+    for seed, clip in (("41", "1"), ("42", "1"), ("41", "1"), ("41", "2")):
+        page.fill("#seed", seed)
+        page.select_option("#clip", clip)
+        page.click("#begin-again")
+        wait(page, "picture.dataset.index === '0'")
+        pictures = [shown(page)]
+        for number in range(1, 4):
+            page.click("#step")
+            wait(page, f"picture.dataset.index === '{number}'")
+            pictures.append(shown(page))
+        seen.append(pictures)
+    assert seen[0] == seen[2] and seen[0] != seen[1] and seen[0] != seen[3]
+
+
+def test_branches_fork_switch_and_close(visit):
+    page = visit()
+    pause(page)
+    page.click("#fork")
+    expect(page.locator("#branches li")).to_have_count(2)
+    trunk, at = shown(page), index(page)
+    page.click("#step")
+    wait(page, f"Number(picture.dataset.index) === {at + 1}")
+    page.click("#branches .take:not(:disabled)")
+    wait(page, f"Number(picture.dataset.index) === {at}")
+    assert shown(page) == trunk
+    page.click("#branches .remove")
+    expect(page.locator("#branches li")).to_have_count(1)
+
+
+def test_a_replayed_log_ends_in_the_same_frame_bit_for_bit(visit, tmp_path):
+    page = visit()
+    page.keyboard.down("KeyW")
+    wait(page, "Number(picture.dataset.index) > 15")
+    page.keyboard.up("KeyW")
+    pause(page)
+    last = shown(page)
+    with page.expect_download() as download:
+        page.click("#log")
+    download.value.save_as(tmp_path / "log.json")
+    page.click("#restart")
+    wait(page, "picture.dataset.index === '0'")
+    page.set_input_files("#replay-file", tmp_path / "log.json")
+    expect(page.locator("#toasts")).to_contain_text("bit for bit")
+    assert shown(page) == last
+    (tmp_path / "other.json").write_text("{")
+    page.set_input_files("#replay-file", tmp_path / "other.json")
+    expect(page.locator("#toasts")).to_contain_text("not an action log")
+
+
+def test_the_recorded_video_has_picture_and_sound(visit, tmp_path):
+    page = visit()
+    page.click("#record")
+    expect(page.locator("#rec")).to_be_visible()
+    page.wait_for_timeout(1200)
+    with page.expect_download() as download:
+        page.click("#record")
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    with av.open(str(path), "r") as file:
+        frames = sum(1 for _ in file.decode(video=0))
+        assert frames > 8 and file.streams.video[0].width == 768
+    with av.open(str(path), "r") as file:
+        assert sum(frame.samples for frame in file.decode(audio=0)) > 20_000
+
+
+def test_on_screen_buttons_hold_while_they_are_pressed(visit):
+    page = visit(viewport={"width": 375, "height": 780}, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    up = page.get_by_role("button", name="up")
+    up.dispatch_event("pointerdown", {"pointerId": 1})
+    expect(up).to_have_attribute("aria-pressed", "true")
+    up.dispatch_event("pointerup", {"pointerId": 1})
+    expect(up).to_have_attribute("aria-pressed", "false")
+    up.focus()
+    page.keyboard.down("Space")
+    expect(up).to_have_attribute("aria-pressed", "true")
+    page.keyboard.up("Space")
+    expect(up).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_gamepad_plays(visit):
+    page = visit("globalThis.pad = { axes: [0, 0], buttons: [] }; navigator.getGamepads = () => [globalThis.pad, null]")
+    for tilt, name in ((-1, "up"), (1, "down")):
+        page.evaluate(f"pad.axes[1] = {tilt}")
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+    page.evaluate("pad.axes[1] = 0; pad.buttons[12] = { pressed: true }")
+    expect(page.get_by_role("button", name="up")).to_have_attribute("aria-pressed", "true")
+
+
+COMMANDS = {
+    "run": "run", "step": "step", "rewind": "rewind", "restart": "reset", "begin-again": "reset", "dice": "reset",
+    "save": "save", "fork": "fork", "log": "log",
+}  # fmt: skip
+ELSEWHERE = {"begin", "mute", "take", "record", "replay"}  # buttons with a test of their own
+
+
+def test_no_button_is_dead(visit):
+    page = visit()
+    page.evaluate(
+        "play.sent = []; const send = play.link.send;"
+        "play.link.send = (type, fields) => (play.sent.push(type), send.call(play.link, type, fields))"
+    )
+    buttons = page.evaluate("[...document.querySelectorAll('button[id]')].map((button) => button.id)")
+    assert set(buttons) == set(COMMANDS) | ELSEWHERE
+    for button, command in COMMANDS.items():
+        page.click(f"#{button}")
+        wait(page, f"play.sent.includes('{command}')")
+        page.evaluate("play.sent.length = 0")
+    with page.expect_file_chooser():
+        page.click("#replay")
+
+
+def test_mute_and_volume_are_heard(visit):
+    page = visit()
+    page.keyboard.down("ArrowDown")
+    loud(page)
+    page.keyboard.press("m")
+    wait(page, "play.sound.level() < 0.001")
+    page.keyboard.press("m")
+    page.locator("#volume").fill("0")
+    page.wait_for_timeout(200)
+    assert page.evaluate("play.sound.level()") < 0.001
+
+
+def test_another_world_and_settings_and_one_that_fails(visit):
+    page = visit()
+    page.select_option("#steps", "4")
+    expect(page.locator("#runs")).to_have_text("torch · cpu · float32 · 4 steps")
+    page.select_option("#precision", "float16")
+    expect(page.locator("#runs")).to_have_text("torch · cpu · float16 · 4 steps")
+    page.select_option("#backend", "mlx")
+    expect(page.locator("#runs")).to_have_text("mlx · cpu · float32 · 2 steps")
+    page.select_option("#world", "doom")
+    expect(page.locator("#name")).to_have_text("doom")
+    page.select_option("#world", "broken")
+    expect(page.locator("#toasts")).to_contain_text("unknown world")
+    expect(page.locator("#world")).to_have_value("doom")
+    expect(page.locator("#veil")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "globalThis.AudioContext = class { constructor() { throw new DOMException('no device') } }",
+        "AudioContext.prototype.resume = () => new Promise(() => {}); "
+        "Object.defineProperty(AudioContext.prototype, 'currentTime', { get: () => 0 })",
+    ],
+    ids=["refused", "clock stands still"],
+)
+def test_without_an_audio_device_the_world_plays_on(visit, script):
+    page = visit(script)
+    expect(page.locator("#sound-note")).to_contain_text("no audio device")
+    before = index(page)
+    wait(page, f"Number(picture.dataset.index) > {before + 5}")
+
+
+def test_sound_where_the_page_is_no_secure_context(visit):
+    """Over plain http from another machine there are no worklets."""
+    page = visit("Object.defineProperty(BaseAudioContext.prototype, 'audioWorklet', { get: () => undefined })")
+    page.keyboard.down("ArrowUp")
+    loud(page)
+
+
+def test_a_second_page_watches_and_takes_the_controls(visit):
+    one = visit()
+    two = visit(begin=False)
+    expect(two.locator("#watch-note")).to_be_visible()
+    expect(two.locator("#begin-text")).to_have_text("Click to watch, with sound")
+    two.click("#begin")
+    two.click("#take")
+    expect(two.locator("#watch-note")).to_be_hidden()
+    expect(one.locator("#watch-note")).to_be_visible()
+    pause(two)
+    expect(one.locator("#badge")).to_have_text("Paused")
+
+
+def test_the_page_comes_back_after_a_broken_connection(visit):
+    page = visit()
+    page.evaluate("play.link.socket.close()")
+    expect(page.locator("#link")).to_have_attribute("data-kind", "lost")
+    expect(page.locator("#link")).to_have_attribute("data-kind", "ok")
+    page.click("#run")
+    before = index(page)
+    wait(page, f"Number(picture.dataset.index) > {before + 5}")
+
+
+def test_keys_go_to_fields_and_focus_is_seen(visit):
+    page = visit()
+    pause(page)
+    before = index(page)
+    page.focus("#seed")
+    page.keyboard.type("..zz")
+    page.keyboard.press("Tab")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    page.wait_for_timeout(100)
+    assert index(page) == before and outline == "solid"
+
+
+def test_the_page_asks_for_its_token(visit, guarded):
+    page = visit(address=guarded.address)
+    wait(page, "Number(picture.dataset.index) > 10")
+
+
+RING = """async ({ speed, jitter, frames }) => {
+  const { Ring } = await import("/sound-ring.js");
+  const ring = new Ring(30720, 48000, 1024);
+  ring.drain(false);
+  const out = new Float32Array(128), heard = [];
+  let made = 0, clock = 0, due = 0, jump = 0, last = 0, random = 1;
+  while (made < frames) {
+    clock += 128 / 48000;
+    while (made < frames && clock >= due) {
+      const wave = (_, i) => Math.sin((2 * Math.PI * 480 * (made * 1024 + i)) / 30720);
+      const tone = Float32Array.from({ length: 1024 }, wave);
+      ring.push(tone, speed);
+      made += 1;
+      random = (random * 16807) % 2147483647;
+      due = made / 30 / speed + (jitter * random) / 2147483647;
+    }
+    ring.read(out);
+    for (const x of out) [jump, last] = [Math.max(jump, Math.abs(x - last)), x];
+    heard.push(Math.sqrt(out.reduce((sum, x) => sum + x * x, 0) / 128));
+  }
+  return { jump, gaps: ring.gaps, late: Math.min(...heard.slice(heard.length / 2)), fill: ring.fill / 30720 };
+}"""
+
+
+@pytest.mark.parametrize(("speed", "jitter"), [(1, 0.01), (1, 0.03), (1.004, 0.01), (0.5, 0.02)])
+def test_the_sound_never_jumps_and_settles(visit, speed, jitter):
+    """A 480 Hz tone through the ring: neighbours differ by at most 2 pi 480 / 48000, gaps and fades included."""
+    page = visit(begin=False)
+    result = page.evaluate(RING, {"speed": speed, "jitter": jitter, "frames": 300})
+    assert result["jump"] < 0.07
+    assert result["gaps"] <= 3 and result["late"] > 0.4  # in the second half the tone is whole
+    assert result["fill"] < 0.2
