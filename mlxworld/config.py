@@ -65,8 +65,8 @@ class VisionConfig:
 @dataclass(frozen=True)
 class AudioConfig:
     bands: int = 64  # mel bands, of the encoder and of the decoder
-    window: int = 1024  # samples of a spectrogram column
     columns: int = 4  # spectrogram columns a frame
+    overlap: int = 4  # columns that a sample is part of: a column's window is this many hops
     dim: int = 128  # width of the decoder's convolutions
 
 
@@ -151,7 +151,7 @@ class OpenWorldConfig:
             ),
             (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
-            (a.window % 2 == 0, "audio.window must be even"),
+            (self.samples // a.columns * a.overlap % 2 == 0, "audio.overlap: a column's window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
             (len(v.taps) > 0 and max(v.taps) <= v.depth, "vision.taps must lie within vision.depth"),
             (
@@ -163,6 +163,25 @@ class OpenWorldConfig:
         for holds, message in rules:
             if not holds:
                 raise MlxworldError(f"OpenWorldConfig: {message}")
+
+
+    @property
+    def hop(self) -> int:
+        """Samples from one spectrogram column to the next."""
+        return self.samples // self.audio.columns
+
+    @property
+    def window(self) -> int:
+        """Samples of a spectrogram column."""
+        return self.hop * self.audio.overlap
+
+    def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
+        """This model for a dataset: its actions and rates, and as many spectrogram columns as divide a frame, near 4."""
+        columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
+        audio = dataclasses.replace(self.audio, columns=columns)
+        return dataclasses.replace(
+            self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples, audio=audio
+        )
 
 
 def _preset(size, samples, vision, decoder, dynamics, channels, **latent):

@@ -25,7 +25,7 @@ class AudioEncoder(Module):
         super().__init__()
         a = cfg.audio
         self.columns = a.columns
-        self.spectrum = signal.Spectrum(a.window, cfg.samples // a.columns, a.bands, cfg.sample_rate)
+        self.spectrum = signal.Spectrum(cfg.window, cfg.hop, a.bands, cfg.sample_rate)
         self.conv1 = Conv1d(a.bands, dim, 3)
         self.conv2 = Conv1d(dim, dim, 3)
         self.norm = RMSNorm(dim)
@@ -46,7 +46,7 @@ class AudioDecoder(Module):
     def __init__(self, cfg, dim):
         super().__init__()
         a = cfg.audio
-        self.columns, self.bands, self.length = a.columns, a.bands, cfg.samples // a.columns
+        self.columns, self.bands, self.length = a.columns, a.bands, cfg.hop
         self.spread = Linear(dim, a.columns * a.dim)
         self.conv = Conv1d(a.dim, a.dim, 3)
         self.norm = RMSNorm(a.dim)
@@ -115,4 +115,4 @@ def _band_noise(cfg):
     phase = random.uniform(random.key(0), spectrum.shape) * math.tau
     x = ops.irfft(spectrum * ops.cos(phase), spectrum * ops.sin(phase), n)  # (M, n)
     x = x * ops.rsqrt(ops.square(x).mean(axis=-1, keepdims=True))
-    return x.swapaxes(0, 1).reshape(LOOP * a.columns, cfg.samples // a.columns, a.bands)
+    return x.swapaxes(0, 1).reshape(LOOP * a.columns, cfg.hop, a.bands)

@@ -14,6 +14,7 @@ from .signal import Spectrum
 # Sizes that the losses have when things go well: where each log-variance starts, so that no task drowns another.
 START = {"pixel": -4.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft": -1.5, "waveform": -5.0, "pitch": -2.0}
 MOVING = 20.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
+HIDDEN = 0.04  # share of clips without picture, and of clips without sound
 CHANGED = 4.0  # extra weight of a latent token that changes
 
 
@@ -22,9 +23,10 @@ class Objective(Module):
 
     def __init__(self, cfg):
         super().__init__()
-        hop = cfg.samples // cfg.audio.columns
-        self.mel = Spectrum(cfg.audio.window, hop, cfg.audio.bands, cfg.sample_rate)
-        self.fine = [Spectrum(hop * n, hop * n // 4) for n in (1, 2, 8)]
+        hops = [n for n in range(cfg.hop // 4, cfg.hop + 1) if cfg.samples % n == 0]
+        self.mel = Spectrum(cfg.window, cfg.hop, cfg.audio.bands, cfg.sample_rate)
+        self.spectra = [Spectrum(4 * hop, hop) for hop in (hops[0], cfg.samples)]  # short windows, and long ones
+        self.chunk = max(n for n in range(1, 65) if cfg.samples % n == 0)
         self.log_variance = ops.array([START[name] for name in START])
 
     def forward(self, parts):
@@ -59,11 +61,11 @@ def _halve(x):
     return x.reshape(B, T, H // 2, 2, W // 2, 2, C).mean(axis=(3, 5))
 
 
-def waveform(prediction, audio):
-    """Difference of short-time energy (64 samples). The latent holds no phase, so samples themselves may not agree."""
-    return ops.abs(
-        ops.abs(prediction).reshape(-1, 64).mean(axis=-1) - ops.abs(audio).reshape(-1, 64).mean(axis=-1)
-    ).mean()
+def waveform(prediction, audio, chunk=64):
+    """Difference of short-time energy, over `chunk` samples, which divide both (B, N). The latent holds no phase, so
+    samples themselves need not agree, and a loss on them would reward silence."""
+    a, b = (ops.abs(x).reshape(-1, chunk).mean(axis=-1) for x in (prediction, audio))
+    return ops.abs(a - b).mean()
 
 
 def spectral(spectra, prediction, audio):
@@ -80,44 +82,37 @@ def pitch(spectrum, decoder, offsets, audio):
 
 
 def tokenizer_loss(model, batch, key):
-    """model: AudioVideoTokenizer. batch: video (B, T, H, W, 3) uint8 or float in [0, 1], audio (B, T, S).
+    """model: AudioVideoTokenizer. batch: video (B, T, H, W, 3) uint8, audio (B, T, S).
 
     The decoders read latents with a random amount of noise in them, as a rollout's will have. Now and then one modality
     of a clip is hidden, so that silent video and sound without picture have a latent too.
     """
-    video, audio = _pictures(batch["video"]), ops.float32(batch["audio"])
+    video, audio = ops.float32(batch["video"]) / 255, ops.float32(batch["audio"])
     B, T = video.shape[:2]
     keys = random.split(key, 4)
-    deaf, blind = random.uniform(keys[0], (2, B)) < 0.05
-    z = model.encode(
-        video,
-        audio,
-        *(ops.float32(1 - ops.float32(x))[:, None] + ops.zeros((B, T), like=audio) for x in (blind & ~deaf, deaf)),
-    )
+    chance = random.uniform(keys[0], (B, 1))
+    seen, heard = (ops.float32(x) + ops.zeros((B, T), like=audio) for x in (chance > HIDDEN, chance < 1 - HIDDEN))
+    z = model.encode(video, audio, seen, heard)
     strength = model.cfg.latent.noise * random.uniform(keys[1], (B, T, 1, 1))
-    heard = unit(z + strength * random.normal(keys[2], z.shape))
-    prediction = model.picture(heard)
-    sound, _, offsets = model.sound(heard)
+    rough = unit(z + strength * random.normal(keys[2], z.shape))
+    sound, _, offsets = model.sound(rough)
+    there = seen[:, :, None, None, None]  # what is hidden is not asked for either
+    prediction, video = there * model.picture(rough), there * video
+    flat, true = ((heard[:, :, None] * x).reshape(B, -1) for x in (sound, audio))
     content, motion = model.split(z)
     change = ops.stop_gradient(content[:, 1:] - content[:, :-1])
     moved = model.motion(ops.cast(motion[:, 1:], like=model.motion.weight))
-    flat, true = sound.reshape(B, -1), audio.reshape(B, -1)
     o = model.objective
     parts = {
         "pixel": pixel(prediction, video),
         "perceptual": perceptual(prediction, video),
         "motion": ops.square(ops.float32(moved) - change).mean(),
         "mel": ops.abs(o.mel.log_mel(flat) - o.mel.log_mel(true)).mean(),
-        "stft": spectral(o.fine, flat, true),
-        "waveform": waveform(flat, true),
+        "stft": spectral(o.spectra, flat, true),
+        "waveform": waveform(flat, true, o.chunk),
         "pitch": pitch(o.mel, model.audio, offsets, true),
     }
     return o(parts), parts
-
-
-def _pictures(video):
-    """uint8 (.., 3) -> float32 in [0, 1]."""
-    return ops.float32(video) / 255
 
 
 def dynamics_loss(model, batch, key, checkpointing=False):

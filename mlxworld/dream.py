@@ -1,0 +1,56 @@
+"""Dreams beside the truth: sees the first frames of real clips, then goes on alone with the true actions.
+
+Takes a backend package and a model as values; numpy in, numpy out.
+"""
+
+from types import ModuleType
+
+import numpy as np
+
+
+def dream(
+    package: ModuleType, model, video: np.ndarray, audio: np.ndarray, actions: np.ndarray, context: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """video (N, T, H, W, 3) uint8, audio (N, T, S), actions (N, T) -> dreamt video and audio of the same shapes.
+
+    The first `context` frames of the result are the model's reconstruction of what it saw, the rest is dreamt.
+    """
+    engine, ops, random = package.engine, package.ops, package.random
+    N, T = actions.shape
+
+    def finish(video, sound, cache, key):
+        return ops.uint8(video * 255), sound, cache, key
+
+    def observe(cache, key, z, action):
+        key, now = random.split(key)
+        video, sound, cache = model.observe(cache, z, model.noise(now, N), action)
+        return finish(video, sound, cache, key)
+
+    def step(cache, key, action):
+        key, now = random.split(key)
+        video, sound, _, cache = model.step(cache, model.noise(now, N), action)
+        return finish(video, sound, cache, key)
+
+    observe, step = engine.fixed(observe), engine.fixed(step)
+    pictures, sounds = [], []
+    with engine.inference():
+        z = encode(package, model, video[:, :context], audio[:, :context])
+        key = random.key(seed, like=engine.array(np.zeros(1, np.float32)))
+        cache = model.empty(N)
+        for t in range(T):
+            action = engine.array(actions[:, t : t + 1].astype(np.int32))
+            seen = (engine.array(z[:, t : t + 1]),) if t < context else ()
+            picture, sound, cache, key = (observe if seen else step)(cache, key, *seen, action)
+            pictures.append(engine.numpy(picture))
+            sounds.append(engine.numpy(sound).astype(np.float32))
+    return np.concatenate(pictures, axis=1), np.concatenate(sounds, axis=1)
+
+
+def encode(package: ModuleType, model, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
+    """Latents z (N, T, K, D) float32 of clips, one clip at a time."""
+    engine, found = package.engine, []
+    with engine.inference():
+        for picture, sound in zip(video, audio, strict=True):
+            seen = engine.array(picture[None].astype(np.float32) / 255)
+            found.append(engine.numpy(model.encode(seen, engine.array(sound[None].astype(np.float32)))))
+    return np.concatenate(found)
