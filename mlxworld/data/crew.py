@@ -22,7 +22,6 @@ import numpy as np
 from ..errors import MlxworldError
 from .format import write_beside
 from .media import ClipWriter
-from .pixels import resize
 from .policies import Policy, make_policy
 from .sources import Source, Step, open_source
 
@@ -169,9 +168,9 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
     while (first := next(steps, None)) is not None:
         path = plan.folder / f"{game:06d}-{len(lengths):02d}.mp4"
         actions, states = [], []
-        with ClipWriter(path, source.fps, source.fps * source.samples) as clip:
+        with ClipWriter(path, source.fps, source.fps * source.samples, plan.size) as clip:
             for step, action in itertools.chain([first], itertools.islice(steps, plan.episode - 1)):
-                clip.add(resize(step.video, plan.size), step.audio)
+                clip.add(step.video, step.audio)
                 actions.append(source.actions[action if actions else 0])
                 states.append(step.state)
                 if time.monotonic() - told > _REPORT:

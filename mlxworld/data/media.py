@@ -17,7 +17,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from ..errors import MlxworldError
-from .pixels import DOUBLE, from_planes, resize, to_planes
+from .pixels import DOUBLE, Scaler, halve, rgb
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp")
 _TAG = "mlxworld pixels doubled from {}x{}"
@@ -33,13 +33,15 @@ class ClipWriter:
     with ClipWriter(path, fps=30, sample_rate=30720) as clip:
         clip.add(frame, sound)    # (H, W, 3) uint8, (S,) float32 in [-1, 1]
 
-    Raises MlxworldError if the file cannot be written (no space, no permission); no partial file stays.
+    Pictures are area-averaged to `size` (H, W) where it is given. Raises MlxworldError if the file cannot be written
+    (no space, no permission); no partial file stays.
     """
 
-    def __init__(self, path: str | os.PathLike, fps: float, sample_rate: int):
+    def __init__(self, path: str | os.PathLike, fps: float, sample_rate: int, size: tuple[int, int] | None = None):
         self.path = Path(path)
         self._part = self.path.with_name(f".{self.path.name}.part")
         self._fps, self._rate = Fraction(fps).limit_denominator(1001), sample_rate
+        self._size, self._scaler = size, Scaler()
         self._frames = self._samples = 0
         self._file: Any = None
 
@@ -49,8 +51,9 @@ class ClipWriter:
     def add(self, frame: np.ndarray, sound: np.ndarray) -> None:
         """One step: frame (H, W, 3) uint8 and its sound (S,) float32 in [-1, 1]."""
         try:
-            self._file = self._file or self._open(*frame.shape[:2])
-            picture = av.VideoFrame.from_ndarray(to_planes(np.ascontiguousarray(frame)), "yuv420p")
+            picture = rgb(frame) if self._size is None else self._scaler.resize(rgb(frame), self._size)
+            self._file = self._file or self._open(picture.height, picture.width)
+            picture = self._scaler.double(picture)
             picture.pts = self._frames
             self._file.mux(self._video.encode(picture))
             if len(sound):
@@ -68,7 +71,7 @@ class ClipWriter:
         file.metadata["comment"] = _TAG.format(W, H)
         self._video = file.add_stream("libx264", rate=self._fps, options={"preset": "ultrafast", "crf": "10"})
         self._video.width, self._video.height, self._video.pix_fmt = DOUBLE * W, DOUBLE * H, "yuv420p"
-        self._video.color_range, self._video.colorspace = 1, 6  # limited range, BT.601: what to_planes makes
+        self._video.color_range, self._video.colorspace = 1, 6  # limited range, BT.601
         self._video.thread_count = 1
         self._audio = file.add_stream("flac", rate=self._rate, layout="mono", format="s16")
         return file
@@ -160,33 +163,22 @@ class _Converter:
     """Makes (H, W, 3) uint8 of a decoded frame: exactly for files written here, by area averaging for others."""
 
     def __init__(self, comment: str, size: tuple[int, int] | None):
-        self._comment, self._size = comment, size
+        self._comment, self._size, self._scaler = comment, size, Scaler()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        doubled = _TAG.format(frame.width // DOUBLE, frame.height // DOUBLE)
-        if frame.format.name == "yuv420p" and self._comment == doubled:
-            image = from_planes(frame.to_ndarray())
-            return image if self._size is None else resize(_centre(image, self._size), self._size)
         turns = round(frame.rotation / 90) % 4
-        H, W = (frame.height, frame.width)
-        if self._size is not None:
-            h, w = self._size if turns % 2 == 0 else self._size[::-1]
-            scale = max(h / H, w / W)
-            H, W = max(h, round(H * scale)), max(w, round(W * scale))
-        image = np.rot90(frame.reformat(W, H, "rgb24", interpolation="AREA").to_ndarray(), turns)
-        if self._size is not None:
-            top, left = (image.shape[0] - self._size[0]) // 2, (image.shape[1] - self._size[1]) // 2
-            image = image[top : top + self._size[0], left : left + self._size[1]]
-        return np.ascontiguousarray(image)
-
-
-def _centre(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The largest central part of an image with the shape of `size`."""
-    H, W = image.shape[:2]
-    scale = min(H / size[0], W / size[1])
-    h, w = min(H, round(size[0] * scale)), min(W, round(size[1] * scale))
-    top, left = (H - h) // 2, (W - w) // 2
-    return image[top : top + h, left : left + w]
+        if frame.format.name == "yuv420p" and self._comment == _TAG.format(
+            frame.width // DOUBLE, frame.height // DOUBLE
+        ):
+            frame = rgb(halve(frame))
+        size = h, w = self._size or (frame.height, frame.width)[:: -1 if turns % 2 else 1]
+        if turns % 2:
+            h, w = w, h
+        scale = max(h / frame.height, w / frame.width)
+        whole = max(h, round(frame.height * scale)), max(w, round(frame.width * scale))
+        image = np.rot90(self._scaler.resize(frame, whole).to_ndarray(), turns)
+        top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
+        return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
 
 
 def read_sound(path: str | os.PathLike, sample_rate: int) -> np.ndarray:

@@ -5,9 +5,9 @@ background by up to 80 of 255 levels. So files written here show each pixel as a
 colour sample of its own, and what is read back differs by a level or two.
 """
 
-from functools import lru_cache
-
+import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 DOUBLE = 2  # picture file pixels per pixel, along each axis
 
@@ -19,46 +19,35 @@ _RGB = np.linalg.inv(_YUV).astype(np.float32)
 _ZERO = np.array([16.0, 128.0, 128.0], np.float32)
 
 
-@lru_cache(maxsize=64)
-def _taps(source: int, target: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Area weights of one axis: for each tap the source index (target,) and its weight (target,)."""
-    edges = np.arange(target + 1) * (source / target)
-    low, high = edges[:-1, None], edges[1:, None]
-    cell = np.floor(low + 1e-9).astype(int) + np.arange(int(np.ceil(source / target)) + 1)
-    weight = np.clip(np.minimum(high, cell + 1) - np.maximum(low, cell), 0, None)
-    weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-    cell = np.minimum(cell, source - 1)
-    return tuple((cell[:, i], weight[:, i]) for i in range(cell.shape[1]) if weight[:, i].max() > 1e-6)
+class Scaler:
+    """Scales pictures of one size to another; keeps its tables between pictures. Not for several threads at once."""
+
+    def __init__(self):
+        self._shrink, self._double = VideoReformatter(), VideoReformatter()
+
+    def resize(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
+        """To `size` (H, W) and RGB: each new pixel is the mean of the area it covers (stretched if shapes differ)."""
+        if frame.format.name == "rgb24" and (frame.height, frame.width) == size:
+            return frame
+        return self._shrink.reformat(frame, size[1], size[0], "rgb24", interpolation="AREA", threads=1)
+
+    def double(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """RGB to the doubled picture in yuv420p."""
+        W, H = DOUBLE * frame.width, DOUBLE * frame.height
+        return self._double.reformat(frame, W, H, "yuv420p", interpolation="POINT", threads=1)
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (*size, 3) uint8: each new pixel is the mean of the area it covers (stretched to `size`)."""
-    H, W = image.shape[:2]
-    if size == (H, W):
-        return image
-    rows = [image[index] * weight[:, None, None] for index, weight in _taps(H, size[0])]
-    tall = sum(rows[1:], rows[0])
-    columns = [tall[:, index] * weight[None, :, None] for index, weight in _taps(W, size[1])]
-    return (sum(columns[1:], columns[0]) + 0.5).astype(np.uint8)
+def rgb(image: np.ndarray) -> av.VideoFrame:
+    """(H, W, 3) uint8 as a video frame."""
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
 
 
-def to_planes(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (3 H, 2 W) uint8: planes Y, Cb, Cr of the doubled picture, as yuv420p lays them out."""
-    H, W = image.shape[:2]
-    yuv = (image.reshape(-1, 3).astype(np.float32) @ _YUV + (_ZERO + 0.5)).astype(np.uint8)
-    planes = np.empty((3 * H, DOUBLE * W), np.uint8)
-    planes[: 2 * H].reshape(H, 2, W, 2)[:] = yuv[:, 0].reshape(H, 1, W, 1)
-    colour = planes[2 * H :].reshape(2, H * W)
-    colour[0], colour[1] = yuv[:, 1], yuv[:, 2]
-    return planes
-
-
-def from_planes(planes: np.ndarray) -> np.ndarray:
-    """The inverse of `to_planes`: (3 H, 2 W) uint8 -> (H, W, 3) uint8."""
-    H, W = planes.shape[0] // 3, planes.shape[1] // 2
+def halve(frame: av.VideoFrame) -> np.ndarray:
+    """The inverse of `Scaler.double`: a doubled yuv420p picture -> (H, W, 3) uint8."""
+    planes = frame.to_ndarray()
+    H, W = frame.height // DOUBLE, frame.width // DOUBLE
     yuv = np.empty((H * W, 3), np.float32)
     y = planes[: 2 * H].reshape(H, 2, W, 2).astype(np.uint16)
     yuv[:, 0] = (y[:, 0, :, 0] + y[:, 0, :, 1] + y[:, 1, :, 0] + y[:, 1, :, 1]).reshape(-1) * np.float32(0.25)
     yuv[:, 1:] = planes[2 * H :].reshape(2, H * W).T
-    rgb = (yuv - _ZERO) @ _RGB + 0.5
-    return np.clip(rgb, 0, 255).astype(np.uint8).reshape(H, W, 3)
+    return np.clip((yuv - _ZERO) @ _RGB + 0.5, 0, 255).astype(np.uint8).reshape(H, W, 3)
