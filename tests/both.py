@@ -25,16 +25,16 @@ def gradients(backend: ModuleType, fn: Callable[..., Any], arrays: list[np.ndarr
     """The gradient of the sum of fn's float results, under fixed uneven weights, by each float32 array."""
     floats = [i for i, a in enumerate(arrays) if a.dtype == np.float32]
 
-    def total(*moving):
+    def total(*moving) -> Any:
         given = backend.engine.array(arrays)
         for i, x in zip(floats, moving, strict=True):
             given[i] = x
         results = [y for y in _many(fn(*given)) if str(y.dtype).endswith("float32")]
         weights = [np.cos(np.arange(np.prod(y.shape, dtype=int)).reshape(y.shape) + 1.0) for y in results]
-        return sum(
-            ((y * w).sum() for y, w in zip(results, backend.engine.array(weights), strict=True)),
-            start=0 * moving[0].sum(),
-        )
+        loss = 0 * moving[0].sum()
+        for y, w in zip(results, backend.engine.array(weights), strict=True):
+            loss = loss + (y * w).sum()
+        return loss
 
     moving = backend.engine.array([arrays[i] for i in floats])
     if not moving:

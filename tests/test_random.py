@@ -65,7 +65,9 @@ def test_split_keys_draw_the_same_bits(seed, num):
 def test_the_bits_of_today(backend):
     """A seed shown to somebody must give the same world for ever."""
     r, numpy = backend.random, backend.engine.numpy
-    np.testing.assert_array_equal(numpy(r.uniform(r.key(7), (3,))), np.float32([0.22498463, 0.42616042, 0.45360935]))
+    np.testing.assert_array_equal(
+        numpy(r.uniform(r.key(7), (3,))), np.array([0.22498463, 0.42616042, 0.45360935], np.float32)
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
