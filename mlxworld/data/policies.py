@@ -65,33 +65,32 @@ class PongFollower:
 
     name = "scripted"
     NOOP, UP, DOWN = 0, 1, 2
-    BALL, PADDLE, OPEN = 54, 51, 6  # console RAM: heights of ball and own paddle; rows from paddle's to ball's middle
+    BALL, PADDLE = 54, 51  # console RAM: height of the ball (0: none in play), of the own paddle
+    MIDDLE = 2  # rows from paddle to ball when it hits the middle
 
     def __init__(self, actions: int, rng: np.random.Generator):
         self._rng = rng
-        self._spread = rng.uniform(2, 14)  # rows, of 160: how far from the paddle's middle it aims
-        self._dead = rng.uniform(1, 5)  # rows within which it rests
-        self._slow = rng.uniform(0, 0.4)  # chance to miss a step
-        self._lapse = rng.choice([0, 1 / 200, 1 / 60])  # chance a step to lose interest
+        self._spread = rng.uniform(2, 11)  # rows around the middle where it takes the ball; beyond 9 it misses
+        self._dead = rng.uniform(1, 3)  # rows within which it rests
+        self._slow = rng.uniform(0, 0.2)  # chance to do nothing for a step
+        self._lapse = rng.choice([0, 1 / 400, 1 / 100])  # chance a step to lose interest for 10 to 60 steps
         self._sticky, self._away, self._aim = Sticky(actions, rng), 0, 0.0
 
     def act(self, step: Step) -> int:
         """Index of the next action."""
-        ram = step.state["ram"]
+        ball, paddle = (int(step.state["ram"][place]) for place in (self.BALL, self.PADDLE))
         held = self._sticky.act(step)
         if self._rng.random() < self._lapse:
             self._away = int(self._rng.integers(10, 60))
-        if self._away > 0:
-            self._away -= 1
+        if ball == 0 or self._rng.random() < 0.01:
+            self._aim = self._rng.uniform(-self._spread, self._spread)
+        if self._away > 0 or ball == 0:
+            self._away = max(0, self._away - 1)
             return held
-        if ram[self.BALL] == 0 or self._rng.random() < 0.02:
-            self._aim = self._rng.normal(0, self._spread)
-        if self._rng.random() < self._slow or (ram[self.BALL] == 0 and held == self.NOOP):
+        gap = ball - paddle - self.MIDDLE + self._aim
+        if abs(gap) < self._dead or self._rng.random() < self._slow:
             return self.NOOP
-        if ram[self.BALL] == 0:
-            return held
-        gap = float(ram[self.BALL]) - float(ram[self.PADDLE]) - self.OPEN + self._aim
-        return self.NOOP if abs(gap) < self._dead else (self.DOWN if gap > 0 else self.UP)
+        return self.DOWN if gap > 0 else self.UP
 
 
 _SCRIPTS = {"pong": PongFollower}
