@@ -32,7 +32,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write(path: str | os.PathLike, blob: bytes) -> None:
-    """Puts `blob` at `path` in one move, after it has reached the disk. Raises MlxworldError when it cannot be written."""
+    """Puts `blob` at `path` in one move, after it has reached the disk. MlxworldError when it cannot be written."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     try:

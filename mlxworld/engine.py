@@ -13,7 +13,6 @@ import contextlib
 import os
 import re
 
-import mlx.nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 

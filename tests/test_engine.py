@@ -1,4 +1,10 @@
-"""The engine on both backends: same names, same numbers; a step that fails changes nothing; a resumed run is the run."""
+"""The engine on both backends: same names, same numbers; a step that fails changes nothing; a resumed run is exact."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +67,7 @@ def batch(step=0, size=B):
     }
 
 
-def trainer(backend, optim="adamw", **kwargs):
+def trainer(backend, optim: str | OptimConfig = "adamw", **kwargs):
     optim = OPTIMS[optim] if isinstance(optim, str) else optim
     return backend.engine.Trainer(net(backend), loss_on(backend), optim, **kwargs)
 
@@ -102,7 +108,8 @@ def test_a_run_goes_on_on_the_other_backend(optim):
     ours, theirs = (trainer(mlxworld.on(name), optim) for name in ("mlx", "torch"))
     run(ours, 3)
     theirs.load_state(ours.state())
-    run(ours, 3, first=3), run(theirs, 3, first=3)
+    run(ours, 3, first=3)
+    run(theirs, 3, first=3)
     close(theirs.state(), ours.state(), 1e-4)
 
 
@@ -139,7 +146,8 @@ def test_a_step_that_is_not_finite_changes_nothing(backend, optim, poison):
     assert float(t.step(bad, 5, 1e-2)["finite"]) == 0
     after = t.state()
     assert after.pop("step") == before.pop("step") + 1
-    close(*({n: x for n, x in s.items() if n.startswith(("model.", "optim."))} for s in (after, before)), 0)
+    kept = [{n: x for n, x in s.items() if n.startswith(("model.", "optim."))} for s in (after, before)]
+    close(kept[0], kept[1], 0)
     assert all(np.isfinite(x).all() for x in after.values())
     assert float(t.step(batch(6), 6, 1e-2)["finite"]) == 1
 
@@ -239,6 +247,53 @@ def test_a_torch_step_never_waits_for_the_device():
                 t.step(batch(s), s, 1e-2)
 
 
+COMPILED = """
+import sys
+import mlxworld
+from test_engine import *
+
+backend = mlxworld.on(sys.argv[1])
+optim, traces = OptimConfig(name="muon", skips=(), weight_decay=0.1), []
+
+def model():
+    made = backend.nn.Linear(3, 2)
+    weights = {"weight": np.eye(2, 3, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    backend.engine.load_parameters(made, weights, "the test")
+    return made
+
+def loss(model, batch, key):
+    guess = model(batch["x"])
+    error = backend.ops.square(guess - batch["y"]).mean()
+    noise = backend.random.normal(key, (2,)).mean()
+    return error + 0.1 * noise * guess.mean(), {"error": error, "seen": guess.sum()}
+
+def counted(*args):
+    traces.append(1)
+    return loss(*args)
+
+ends = []
+for compiled in (False, True):
+    traces.clear()
+    torchs = sys.argv[1] == "torch"  # torch.compile would watch the list
+    t = backend.engine.Trainer(model(), loss if torchs else counted, optim, compile=compiled)
+    losses = [float(t.step({"x": batch(s)["x"][:, 0, 0], "y": batch(s)["y"]}, s, 0.01 * s)["loss"]) for s in range(4)]
+    ends.append(t.state() | {"losses": np.array(losses)})
+close(ends[1], ends[0], 1e-5)
+print("traced", len(traces) or torch._dynamo.utils.counters["stats"]["unique_graphs"])
+"""
+
+
+def test_a_compiled_run_is_the_same_and_traced_once(backend):
+    environment = {k: v for k, v in os.environ.items() if k != "MLX_DISABLE_COMPILE"}
+    folders = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+    environment["PYTHONPATH"] = os.pathsep.join(folders)
+    name = "mlx" if backend is mlxworld.on("mlx") else "torch"
+    command = [sys.executable, "-c", COMPILED, name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["traced", "1"]
+
+
 def test_arrays_and_numpy_go_there_and_back(backend):
     tree = {"a": [np.arange(3), np.float64(0.5)], "b": (np.ones((2, 2), np.uint8), 4)}
     there = backend.engine.array(tree)
@@ -299,6 +354,7 @@ def test_precision_of_each_chip():
 
 
 def test_optim_config_refuses_nonsense():
-    for wrong in ({"name": "sgd"}, {"clip": 0.0}, {"beta2": 1.0}, {"ema": 1.1}, {"lr": -1.0}):
+    nonsense: list[dict[str, Any]] = [{"name": "sgd"}, {"clip": 0.0}, {"beta2": 1.0}, {"ema": 1.1}, {"lr": -1.0}]
+    for wrong in nonsense:
         with pytest.raises(MlxworldError, match="OptimConfig"):
             OptimConfig(**wrong)
