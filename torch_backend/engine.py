@@ -51,8 +51,11 @@ def array(x, dtype: str | None = None):
 def _array(x, dtype):
     if not isinstance(x, torch.Tensor):
         x = np.asarray(x)
-        x = torch.tensor(x, dtype=torch.float32 if x.dtype == np.float64 else None, device=device())
-    return x.to(device(), None if dtype is None else getattr(torch, dtype))
+        x = torch.tensor(x, dtype=torch.float32 if x.dtype == np.float64 else None)
+    here = device()
+    if here == "cuda" and not x.is_cuda:
+        x = x.pin_memory()  # or the copy would wait for all work on the GPU
+    return x.to(here, None if dtype is None else getattr(torch, dtype), non_blocking=True)
 
 
 def numpy(x):
@@ -148,7 +151,7 @@ class Trainer:
         key. Raises MlxworldError when B cannot be cut in n.
         """
         n, trained = self.accumulate, list(self._trained.values())
-        key = random.key(seed, like=self._scale)
+        key = array(random.key(seed))
         for weight in trained:
             weight.grad = None
         found = [
