@@ -17,6 +17,7 @@ from mlxworld import MlxworldError
 
 from . import wire
 from .branch import MAX_ACTIONS, Branch, Log, Moment, Origin, digest
+from .keys import Keys
 from .wire import BadMessage
 
 MAX_MOMENTS = 8
@@ -35,40 +36,6 @@ class Choice:
     backend: str | None = None
     steps: int | None = None
     precision: str | None = None
-
-
-class Keys:
-    """The newest held action, written by the network and read by the model thread.
-
-    A tap shorter than a frame still reaches the world: it is used once before what is held now.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._count = 1
-        self.clear()
-
-    def clear(self, count: int | None = None) -> None:
-        """Let go of everything; `count` is how many actions there are from now on."""
-        with self._lock:
-            self._held, self._tap, self._stamp = 0, 0, None
-            self._count = count or self._count
-
-    def press(self, action: int, stamp: float) -> None:
-        """`action` is held from now on (0: nothing); `stamp` is the page's clock in ms."""
-        with self._lock:
-            if action >= self._count:
-                raise BadMessage(f"act: action {action} is not below {self._count}")
-            self._held = action
-            self._tap = action or self._tap
-            self._stamp = stamp if self._stamp is None else self._stamp
-
-    def read(self) -> tuple[int, float | None]:
-        """The action for the next frame, and the stamp of the first press that no frame has answered yet."""
-        with self._lock:
-            action, stamp = self._tap or self._held, self._stamp
-            self._tap, self._stamp = 0, None
-            return action, stamp
 
 
 @dataclass
@@ -236,7 +203,6 @@ class Game:
     def _jumped(self) -> None:
         """The present no longer follows from the frame shown last."""
         self._replay = None
-        self.keys.clear()
         self._show()
         self._tell_state()
 
@@ -329,7 +295,6 @@ class Game:
             self._branches[self._active] = Branch.begin(w, log.origin)
         fits = tuple(self._branch.world.actions) == log.action_names
         self._replay, self._running = (Replay(log), True) if fits else (None, False)
-        self.keys.clear()
         self._tell_all()
         if not fits:
             raise MlxworldError("the action log was made with another set of actions than this world has")

@@ -89,7 +89,7 @@ def test_nothing_moves_before_the_click_and_then_all_does(visit):
     assert shown(page) != first
     expect(page.locator("#runs")).to_have_text("torch · cpu · float32 · 2 steps")
     expect(page.locator("#sound-note")).to_be_hidden()
-    wait(page, "play.meters.fps() > 10 && Number(document.getElementById('m-fps').textContent) > 10")
+    wait(page, "play.meters.fps() > 10 && parseFloat(document.getElementById('m-fps').textContent) > 10")
 
 
 def test_a_held_key_moves_the_square_sounds_and_is_logged(visit):
@@ -252,6 +252,19 @@ def test_no_button_is_dead(visit):
         page.evaluate("play.sent.length = 0")
     with page.expect_file_chooser():
         page.click("#replay")
+
+
+def test_a_held_key_stays_held_through_restart_and_reload(visit):
+    page = visit()
+    down = page.get_by_role("button", name="down")
+    page.keyboard.down("ArrowDown")
+    page.keyboard.press("r")
+    wait(page, "picture.dataset.index > 3")
+    expect(down).to_have_attribute("aria-pressed", "true")
+    page.select_option("#steps", "4")
+    expect(page.locator("#runs")).to_contain_text("4 steps")
+    wait(page, "picture.dataset.index > 3")
+    expect(down).to_have_attribute("aria-pressed", "true")
 
 
 def test_mute_and_volume_are_heard(visit):

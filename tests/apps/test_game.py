@@ -6,7 +6,8 @@ import pytest
 
 from apps.play import wire
 from apps.play.branch import Branch, Origin, digest
-from apps.play.game import Choice, Game, Keys
+from apps.play.game import Choice, Game
+from apps.play.keys import Keys
 
 from .toy import ToyWorld
 

@@ -89,9 +89,9 @@ export class Input {
     this.tell();
   }
 
-  tell() {
+  tell(again = false) {
     const action = [...this.held.values()].at(-1) ?? 0;
-    if (action === this.sent) return;
+    if (action === this.sent && !(again && action)) return;
     this.sent = action;
     this.onAction(action);
   }

@@ -39,6 +39,7 @@ const on = {
     world = message;
     meters.reset();
     veil("");
+    input.tell(true); // a key that is held stays held
     showWorld();
     if (changed && begun) await sound.start(world.sample_rate, world.samples);
   },
@@ -50,6 +51,7 @@ const on = {
     mine = message.mine;
     note("watch-note", mine ? "" : null);
     for (const control of document.querySelectorAll("[data-control]")) control.inert = !mine;
+    input.tell(true);
     showState();
   },
   loading: ({ world: name }) => veil(`Loading ${label(name)} …`),
@@ -287,7 +289,7 @@ document.addEventListener("visibilitychange", () => {
 
 setInterval(() => {
   const fps = meters.fps();
-  $("m-fps").textContent = fps ? fps.toFixed(1) : "–";
+  $("m-fps").textContent = fps ? `${fps.toFixed(1)} of ${world.fps}` : "–";
   $("m-model").textContent = pair(meters.model);
   $("m-key").textContent = pair(meters.key);
   $("m-sound").textContent = sound.node ? `${Math.round(sound.fill * 1000)} ms` : "–";

@@ -91,8 +91,9 @@ export class Sound {
     this.arrivals.push(performance.now());
     if (this.arrivals.length > fps) this.arrivals.shift();
     const n = this.arrivals.length - 1;
-    const measured = n < 15 ? 1 : ((n / fps) * 1000) / (this.arrivals[n] - this.arrivals[0]);
-    const speed = measured > 0.96 ? 1 : Math.max(0.2, measured);
+    const measured = n < 4 ? 1 : ((n / fps) * 1000) / (this.arrivals[n] - this.arrivals[0]);
+    const slow = measured < (n < 15 ? 0.8 : 0.96); // few arrivals tell only of a world that is much too slow
+    const speed = slow ? Math.max(0.2, measured) : 1;
     this.tell({ sound: sound.slice(), speed, cut });
   }
 
