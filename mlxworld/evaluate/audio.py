@@ -8,7 +8,8 @@ import numpy as np
 
 from mlxworld.errors import MlxworldError
 
-FLOOR = 1e-4  # of mel power and STFT magnitude: about -70 dB of full scale, below which nothing is heard
+MEL_FLOOR = 1e-4  # power; for 1,024 samples about -70 dB of a full sine, below which nothing is heard
+STFT_FLOOR = 1e-3  # of a full sine's magnitude: -60 dB
 
 
 def rms(audio: np.ndarray) -> np.ndarray:
@@ -17,7 +18,7 @@ def rms(audio: np.ndarray) -> np.ndarray:
 
 
 def stft(wave: np.ndarray, size: int, hop: int) -> np.ndarray:
-    """Magnitudes (..., frames, size // 2 + 1) of a waveform (..., samples): periodic Hann, centred, padded with zeros."""
+    """Magnitudes (..., frames, size // 2 + 1) of waveforms (..., samples): periodic Hann, zeros around."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     wave = np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(size // 2, size // 2)])
     frames = np.lib.stride_tricks.sliding_window_view(wave, size, -1)[..., ::hop, :]
@@ -25,7 +26,7 @@ def stft(wave: np.ndarray, size: int, hop: int) -> np.ndarray:
 
 
 def mel_filters(sample_rate: int, size: int, bands: int) -> np.ndarray:
-    """Triangles (bands, size // 2 + 1) of equal area, evenly spaced on Slaney's mel scale from 0 to the Nyquist rate."""
+    """Triangles (bands, size // 2 + 1) of equal area, evenly spaced on Slaney's mel scale up to the Nyquist rate."""
     knee, step = 1000.0, np.log(6.4) / 27  # linear below 1 kHz (3 mels per 200 Hz), logarithmic above
     top = sample_rate / 2
     mel = np.linspace(0, 15 + np.log(top / knee) / step if top > knee else top * 3 / 200, bands + 2)
@@ -38,7 +39,7 @@ def mel_filters(sample_rate: int, size: int, bands: int) -> np.ndarray:
 def log_mel(audio: np.ndarray, sample_rate: int, size: int = 1024, hop: int = 512, bands: int = 64) -> np.ndarray:
     """Log-mel spectrogram in dB, (..., frames, bands), of audio (..., T, S)."""
     power = np.square(stft(_wave(audio), size, hop)) @ mel_filters(sample_rate, size, bands).T
-    return 10 * np.log10(np.maximum(power, FLOOR))
+    return 10 * np.log10(np.maximum(power, MEL_FLOOR))
 
 
 def log_mel_distance(real: np.ndarray, dream: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -58,8 +59,10 @@ def stft_distance(real: np.ndarray, dream: np.ndarray, sizes: tuple[int, ...] = 
     for size in sizes:
         r, d = (stft(_wave(x), size, size // 4) for x in (real, dream))
         norm = [np.sqrt(np.square(x).sum((-2, -1))) for x in (r - d, r, d)]
-        log = np.log(np.maximum(r, FLOOR)) - np.log(np.maximum(d, FLOOR))
-        total += norm[0] / np.maximum(norm[1] + norm[2], FLOOR) + np.abs(log).mean((-2, -1))
+        floor = STFT_FLOOR * size / 4
+        silent = floor * np.sqrt(r.shape[-2] * r.shape[-1])
+        log = np.log(np.maximum(r, floor)) - np.log(np.maximum(d, floor))
+        total += norm[0] / np.maximum(norm[1] + norm[2], silent) + np.abs(log).mean((-2, -1))
     return total / len(sizes)
 
 
@@ -94,7 +97,8 @@ def onset_counts(real: np.ndarray, dream: np.ndarray, tolerance: int = 1) -> tup
         while want and have:
             if abs(want[0] - have[0]) <= tolerance:
                 matched += 1
-                want.pop(0), have.pop(0)
+                want.pop(0)
+                have.pop(0)
             else:
                 (want if want[0] < have[0] else have).pop(0)
     return matched, int(real.sum()), int(dream.sum())

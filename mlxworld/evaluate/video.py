@@ -16,7 +16,7 @@ PSNR_CEILING = 100.0  # dB, for equal pictures: a mean over frames stays finite
 
 
 def psnr(real: np.ndarray, dream: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each frame in dB, at most 100 (equal pictures). Pictures (..., H, W, 3) of 0..255."""
+    """Peak signal-to-noise ratio of each frame in dB, at most 100 (equal pictures)."""
     square = np.square(_difference(real, dream)).mean((-3, -2, -1), dtype=np.float64)
     return np.minimum(10 * np.log10(255**2 / np.maximum(square, 1e-12)), PSNR_CEILING)
 
@@ -71,7 +71,9 @@ def moving_mask(video: np.ndarray, threshold: int = 24, grow: int = 1) -> np.nda
 
 def _moving(clip: np.ndarray, threshold: int, grow: int) -> np.ndarray:
     values = clip.astype(np.int16)
-    mask = (np.abs(values - np.median(values, 0).astype(np.int16)) > threshold).any(-1)
+    middle = len(clip) // 2
+    background = np.partition(np.ascontiguousarray(np.moveaxis(clip, 0, -1)), middle, -1)[..., middle].astype(np.int16)
+    mask: np.ndarray = np.any(np.abs(values - background) > threshold, axis=-1)
     mask[1:] |= (np.abs(values[1:] - values[:-1]) > threshold).any(-1)
     for _ in range(grow):
         for axis in (1, 2):
