@@ -158,6 +158,8 @@ def test_what_a_module_holds(backend):
     after = backend.engine.numpy(backend.nn.parameters(model))
     assert all(np.array_equal(after[name], before[name]) for name in expected)
     assert np.array_equal(backend.engine.numpy(model.leaves[1]._scale), np.full(6, 2, np.float32))
+    if backend.__name__ == "torch_backend":
+        assert sorted(model.state_dict()) == expected
     with pytest.raises((KeyError, ValueError)):
         backend.nn.assign(model, {"leaves.0.gian": backend.ops.ones((6,))})
     with pytest.raises((TypeError, NotImplementedError)):

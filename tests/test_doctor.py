@@ -1,0 +1,74 @@
+"""The doctor tells what is there, and what to do about each thing that is not."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mlxworld import doctor
+
+WELL = {
+    "machine": {
+        "system": "Linux 6.1",
+        "chip": "A chip",
+        "cpu": "x86_64",
+        "cores": 8,
+        "memory_gib": 16.0,
+        "disk_free_gib": 99.0,
+        "python": "3.11.7",
+    },
+    "versions": {"mlxworld": "0.1.0"},
+    "backends": {
+        "torch": {"version": "2.13.0", "device": "cpu", "precision": "float32", "blas": "PyTorch's", "gflops": 200.0}
+    },
+    "codecs": {"h264": True, "aac": True},
+    "extras": {"atari": "0.12.1", "doom": "1.3.2", "physics": None, "coreml": None},
+    "openal": True,
+    "worlds": ["pong"],
+}
+SLOW_MLX = {"version": "0.32.4", "device": "cpu", "precision": "float32", "blas": doctor.REFERENCE, "gflops": 5.0}
+
+ILLS = [  # what is amiss, a word of the advice
+    ({"backends": {}}, "pip install torch"),
+    ({"backends": {"mlx": SLOW_MLX}}, "slow on this CPU"),
+    ({"openal": False}, "libopenal1"),
+    ({"codecs": {"h264": True, "aac": False}}, "cannot write aac"),
+    ({"machine": WELL["machine"] | {"memory_gib": 4.0}}, "Under 8 GiB"),
+    ({"machine": WELL["machine"] | {"disk_free_gib": 1.0}}, "Under 5 GiB"),
+    ({"machine": WELL["machine"] | {"system": "Darwin 26.0", "cpu": "arm64"}}, "pip install mlx"),
+    ({"machine": WELL["machine"] | {"system": "Darwin 26.0", "chip": "Apple M1"}}, "Rosetta"),
+]
+
+
+def test_a_sound_machine_needs_nothing():
+    assert doctor.advice(WELL) == []
+    assert doctor.report(WELL | {"advice": []}).endswith("All well.")
+
+
+@pytest.mark.parametrize(("ill", "word"), ILLS, ids=[word for _, word in ILLS])
+def test_each_ill_has_its_advice(ill, word):
+    facts = WELL | ill
+    advice = doctor.advice(facts)
+    assert any(word in line for line in advice)
+    assert doctor.report(facts | {"advice": advice}).splitlines()[-1].startswith("-> ")
+
+
+def test_what_it_says_of_this_machine(capsys):
+    doctor.main(["--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert set(facts["backends"]) == {"mlx", "torch"}
+    assert all(
+        b["device"] == "cpu" and b["precision"] == "float32" and b["gflops"] > 1 for b in facts["backends"].values()
+    )
+    assert facts["machine"]["memory_gib"] > 1 and facts["machine"]["chip"]
+    assert facts["codecs"] == {"h264": True, "aac": True}
+    assert facts["extras"]["atari"] and facts["extras"]["doom"] and facts["extras"]["physics"]
+
+
+def test_it_looks_for_every_extra_that_a_person_can_choose():
+    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(doctor.EXTRAS) == set(extras) - {"dev", "torch", "mlx-cpu", "mlx-cuda"}
+    assert all(extras[extra][0].startswith(package) for extra, package in doctor.EXTRAS.items())
