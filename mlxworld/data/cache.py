@@ -105,9 +105,11 @@ def _key(folder: Path, files: list[Path], info: DatasetInfo) -> str:
 def _open(place: Path, info: DatasetInfo) -> Cache:
     try:
         entries = json.loads((place / "cache.json").read_text())
-        arrays = (np.load(place / f"{name}.npy", mmap_mode="r") for name in ("video", "audio", "actions"))
-        offsets = np.array(entries["offsets"], np.int64)
-        return Cache(info, *arrays, offsets, *(tuple(entries[name]) for name in ("names", "skipped", "silent")))
+        video, audio, actions = (
+            np.load(place / f"{name}.npy", mmap_mode="r") for name in ("video", "audio", "actions")
+        )
+        names, skipped, silent = (tuple(entries[name]) for name in ("names", "skipped", "silent"))
+        return Cache(info, video, audio, actions, np.array(entries["offsets"], np.int64), names, skipped, silent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MlxworldError(f"{place}: broken cache ({error}); remove it, it is made anew") from error
 
@@ -138,7 +140,7 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # somebody else's
-        pass
+        return True
     return True
 
 

@@ -32,7 +32,7 @@ def decode(task: dict[str, Any]) -> dict[str, Any]:
     try:
         with open(f"{to}.video", "wb") as file:
             for frame, number in read_frames(path, tuple(task["size"]), task["fps"]):
-                file.write(memoryview(frame))
+                file.write(frame.data)
                 shown.append(number)
         sound = read_sound(path, task["fps"] * S)
         cut(sound, len(shown), S).tofile(f"{to}.audio")
@@ -57,13 +57,11 @@ class Decoders:
 
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._end()
-        self._threads.shutdown()
-        self._end()
-
-    def _end(self) -> None:
         for process in self._all:
             process.kill()
+        self._threads.shutdown()
+        for process in self._all:
+            process.kill()  # one that a thread had just begun
             process.communicate()
 
     def submit(self, task: dict[str, Any]) -> Future[dict[str, Any]]:
