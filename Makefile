@@ -30,7 +30,7 @@ test: .venv/stamp-test
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: .venv/stamp-test
-	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff check --output-format concise $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 

@@ -6,6 +6,8 @@ import mlx.core as mx
 import mlx.nn as _nn
 
 # isort: on
+from typing import Any
+
 from mlx.nn import Conv1d, Conv2d, Embedding, LayerNorm, Linear, RMSNorm
 from mlx.utils import tree_flatten, tree_unflatten
 
@@ -17,10 +19,10 @@ __all__ = [
 
 
 class Module(_nn.Module):
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args, **kwargs) -> Any:
         return self.forward(*args, **kwargs)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args, **kwargs) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward")
 
 
