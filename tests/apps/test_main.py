@@ -1,11 +1,17 @@
 """Starting the app from the command line: what goes wrong is one line and exit code 2."""
 
+import queue
 import subprocess
 import sys
+import threading
+import urllib.request
 
 import pytest
 
-from apps.play.__main__ import is_loopback
+import mlxworld
+from apps.play import __main__ as command
+
+from .toy import ToyWorld
 
 
 def play(*flags: str) -> subprocess.CompletedProcess:
@@ -32,5 +38,28 @@ def test_bad_input_is_one_line(flags, word):
 
 
 def test_the_token_is_left_out_on_the_loopback_only():
-    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9")] == [True] * 4
-    assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.4", "computer.lan")] == [False] * 4
+    assert [command.is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9")] == [True] * 4
+    assert [command.is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.4", "computer.lan")] == [False] * 4
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_every_flag_reaches_the_world_and_the_page_opens(monkeypatch, host):
+    opened, servers = queue.Queue(), []
+    monkeypatch.setattr(command.webbrowser, "open", opened.put)
+    monkeypatch.setattr(mlxworld, "World", ToyWorld, raising=False)
+    monkeypatch.setattr(command.socket, "gethostname", lambda: "localhost")
+    made = command.make_server
+    monkeypatch.setattr(command, "make_server", lambda app: servers.append(made(app)) or servers[0])
+    flags = "--world pong --backend mlx --steps 4 --precision float16 --port 0 --open --host"
+    thread = threading.Thread(target=command.main, args=([*flags.split(), host],))
+    thread.start()
+    try:
+        address = opened.get(timeout=20)
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            assert b"mlxworld" in answer.read()
+        assert ("token=" in address) == (host == "0.0.0.0")
+        world = servers[0].config.app.state.game._branch.world
+        assert (world.name, world.backend, world.steps, world.precision) == ("pong", "mlx", 4, "float16")
+    finally:
+        servers[0].should_exit = True
+        thread.join(10)

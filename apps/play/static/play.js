@@ -89,11 +89,11 @@ const shelves = {
 };
 
 const SHORTCUTS = {
-  KeyP: ["pause, play", () => run(!state.running)],
+  KeyP: ["pause", () => run(!state.running)],
   Period: ["one frame", () => command("step")],
   KeyZ: ["back 5 s", () => command("rewind")],
   KeyR: ["restart", restart],
-  KeyK: ["keep this moment", () => command("save")],
+  KeyK: ["keep", () => command("save")],
   KeyF: ["fork", () => command("fork")],
   KeyM: ["mute", () => $("mute").click()],
 };
@@ -222,7 +222,7 @@ $("begin").addEventListener("click", () => {
   sound.start(world.sample_rate, world.samples);
   run(true);
 });
-$("run").addEventListener("click", () => run(!state.running));
+$("run").addEventListener("click", () => (begun ? run(!state.running) : $("begin").click()));
 $("step").addEventListener("click", () => command("step"));
 $("rewind").addEventListener("click", () => command("rewind"));
 $("restart").addEventListener("click", restart);
@@ -270,7 +270,7 @@ $("record").addEventListener("click", async () => {
   if (recorder.on) await recorder.stop(fileName());
   else recorder.start(world.fps);
   $("record").setAttribute("aria-pressed", String(recorder.on));
-  $("record").textContent = recorder.on ? "Stop and save" : "Record video";
+  $("record").textContent = recorder.on ? "Save video" : "Record video";
   $("rec").hidden = !recorder.on;
 });
 if (!Recorder.type()) {
@@ -291,6 +291,7 @@ setInterval(() => {
   const fps = meters.fps();
   $("m-fps").textContent = fps ? `${fps.toFixed(1)} of ${world.fps}` : "–";
   $("m-model").textContent = pair(meters.model);
+  $("m-model").title = `packing for the socket: ${pair(meters.encode)}`;
   $("m-key").textContent = pair(meters.key);
   $("m-sound").textContent = sound.node ? `${Math.round(sound.fill * 1000)} ms` : "–";
   $("m-gaps").textContent = sound.gaps;
