@@ -5,6 +5,7 @@ comes back bit for bit and without an encoder's delay. What is read is cut into 
 sound stay together whatever the file's own rates are.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -58,7 +59,7 @@ class ClipWriter:
             self._file.mux(self._video.encode(picture))
             if len(sound):
                 wave = av.AudioFrame.from_ndarray(to_int16(sound)[None], "s16", "mono")
-                wave.sample_rate, wave.pts = self._rate, self._samples
+                wave.sample_rate, wave.pts, wave.time_base = self._rate, self._samples, Fraction(1, self._rate)
                 self._file.mux(self._audio.encode(wave))
         except (FFmpegError, OSError) as error:
             raise _cannot_write(self.path, error) from error
@@ -96,7 +97,8 @@ class ClipWriter:
             self.close()
             return
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(FFmpegError, OSError):  # the first error is the one to tell
+                self._file.close()
         self._part.unlink(missing_ok=True)
 
 
