@@ -56,6 +56,12 @@ def test_a_paddle_in_a_wrong_colour_is_no_ball(pong_truth):
         assert pong.ball_in_play(np.clip(video, 0, 255).astype(np.uint8)).mean() <= 0.005
 
 
+def test_noise_alone_is_no_ball(pong_truth):
+    none = pong_truth.video[pong_truth.white == 0].astype(np.float32)
+    none += np.random.default_rng(1).standard_normal(none.shape, np.float32) * 8
+    assert pong.ball_in_play(np.clip(none, 0, 255).astype(np.uint8)).mean() <= 0.005
+
+
 def test_shapes_and_other_sizes(pong_truth):
     clip = pong_truth.video[200:212]
     whole = pong.ball(clip)

@@ -63,6 +63,14 @@ def test_the_truth_itself_is_perfect(truth):
     assert not [row.key for row in table.rows if row.key.endswith("_99")]  # longer than the clips
 
 
+def test_horizon_h_is_the_hth_dreamt_frame(truth):
+    video, audio = truth
+    dream = np.zeros_like(video)
+    dream[:, [CONTEXT, CONTEXT + 3, T - 1]] = video[:, [CONTEXT, CONTEXT + 3, T - 1]]
+    table = report(Clips(video, audio, {"model": (dream, audio)}, CONTEXT, 30720), horizons=(1, 2, 4, T - CONTEXT))
+    assert [table.value(f"l1_{h}") > 0 for h in (1, 2, 4, T - CONTEXT)] == [False, True, False, False]
+
+
 def test_the_control_is_another_clips_dream(truth):
     video, audio = truth
     clips = Clips(video, audio, {"model": truth}, CONTEXT, 30720)
