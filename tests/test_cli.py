@@ -38,7 +38,6 @@ def test_a_verb_is_the_module_of_its_name(verb):
     for argv in (["-m", "mlxworld", verb], ["-m", module]):
         done = subprocess.run([sys.executable, *argv, "--no-such-flag"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2 and "Traceback" not in done.stderr, f"{argv}: {done.stderr[-500:]}"
-        assert "no-such-flag" in done.stdout + done.stderr
 
 
 def test_the_table_imports_nothing_heavy():
