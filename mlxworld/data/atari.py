@@ -33,7 +33,8 @@ class Atari:
         self._ale.setBool("sound_obs", True)
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("random_seed", 0)
-        self._ale.loadROM(ale_py.roms.get_rom_path(rom))
+        self._rom = ale_py.roms.get_rom_path(rom)
+        self._ale.loadROM(self._rom)
         own = {action.name: action for action in self._ale.getMinimalActionSet()}
         table = PONG if rom == "pong" else {name.lower(): name for name in own}
         self.actions = tuple(table)
@@ -42,7 +43,7 @@ class Atari:
 
     def reset(self, seed: int) -> Step:
         """A new game, after a random short wait (the console itself knows no chance)."""
-        self._ale.reset_game()
+        self._ale.loadROM(self._rom)  # a reset alone would keep the sound chip's counters of the last game
         for _ in range(int(seeds(seed).integers(0, 30))):
             self._ale.act(self._codes[0])
         return self.step(0)
