@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := atari,doom,physics,torch,mlx-cpu,dev
+EXTRAS := atari,doom,physics,torch,mlx-cpu,mlx-data,dev
 SOURCES := mlxworld torch_backend apps tests
 
 .DEFAULT_GOAL := help
@@ -43,7 +43,8 @@ lint: .venv/stamp-test
 # PyTorch first and alone, so that TORCH_INDEX serves it and nothing else.
 .venv/stamp-torch: .venv/stamp-python constraints.txt
 	@[ "$$(uname -sm)" = "Darwin arm64" ] && [ -z "$(TORCH_INDEX)" ] || { \
-		echo "Installing PyTorch (once) ..."; $(PIP) $(TORCH_INDEX:%=--index-url %) torch; }
+		echo "Installing PyTorch (once; the CUDA build of 3 GB unless pip knows a CPU build: see Makefile) ..."; \
+		$(PIP) $(TORCH_INDEX:%=--index-url %) torch; }
 	@touch $@
 
 .venv/stamp-play: .venv/stamp-torch pyproject.toml constraints.txt

@@ -22,7 +22,13 @@ import mlxworld
 
 from .cli import entry
 
-EXTRAS = {"atari": "ale-py", "doom": "vizdoom", "physics": "pymunk", "coreml": "coremltools"}  # extra: its package
+EXTRAS = {
+    "atari": "ale-py",
+    "doom": "vizdoom",
+    "physics": "pymunk",
+    "coreml": "coremltools",
+    "mlx-data": "mlx-data",
+}  # extra: its package
 FRAMEWORKS = {"mlx": "mlx", "torch": "torch"}
 CODECS = {"h264": "libx264", "aac": "aac"}  # codec: the encoder that recordings are written with
 SIZE = 1024  # of the square matrices whose product is timed

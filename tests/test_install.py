@@ -89,6 +89,7 @@ def test_whatever_the_packages_import_is_declared():
 
 
 def test_the_wheel_ships_every_file(tmp_path):
+    assert {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"} == set(PACKAGES)
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
