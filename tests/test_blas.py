@@ -59,7 +59,6 @@ def run(script, **variables):
 
 
 @pytest.mark.platform
-@pytest.mark.platform
 @pytest.mark.skipif(sys.platform != "linux", reason="only MLX's Linux build has the slow BLAS")
 def test_it_is_fast_and_can_be_left_out():
     loaded, fast = run(MEASURE)
