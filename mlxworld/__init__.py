@@ -18,7 +18,10 @@ __version__ = "0.1.0"
 __all__ = ["BACKENDS", "Clip", "Frame", "MlxworldError", "World", "installed", "on", "worlds"]
 
 BACKENDS = {"mlx": ("mlxworld", "mlx.core"), "torch": ("torch_backend", "torch")}
-INSTALL = {"mlx": 'pip install "mlxworld[mlx-cpu]" (on a Mac: pip install mlx)', "torch": 'pip install "mlxworld[torch]"'}
+INSTALL = {
+    "mlx": 'pip install "mlxworld[mlx-cpu]" (on a Mac: pip install mlx)',
+    "torch": 'pip install "mlxworld[torch]"',
+}
 
 
 def installed() -> list[str]:

@@ -39,8 +39,10 @@ def dream(
         cache = model.empty(N)
         for t in range(T):
             action = engine.array(actions[:, t : t + 1].astype(np.int32))
-            seen = (engine.array(z[:, t : t + 1]),) if t < context else ()
-            picture, sound, cache, key = (observe if seen else step)(cache, key, *seen, action)
+            if t < context:
+                picture, sound, cache, key = observe(cache, key, engine.array(z[:, t : t + 1]), action)
+            else:
+                picture, sound, cache, key = step(cache, key, action)
             pictures.append(engine.numpy(picture))
             sounds.append(engine.numpy(sound).astype(np.float32))
     return np.concatenate(pictures, axis=1), np.concatenate(sounds, axis=1)

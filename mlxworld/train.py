@@ -1,7 +1,7 @@
 """`python -m mlxworld.train`: from a folder of recorded episodes to a world that can be played, in one command.
 
-Three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents that are computed once,
-first over short clips, then over long ones; last it learns from its own dreams (self forcing), which stops drift.
+Three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents computed once, first
+over short clips, then over long ones; last it learns from its own dreams (self forcing), which stops drift.
 
 A run folder explains itself: `config.json`, `model.safetensors`, `starts.safetensors` are a world that plays at any
 time; `train.json` are the settings, `checkpoint.safetensors` all that `--resume` needs, `samples/` what it dreams.
@@ -84,7 +84,7 @@ def train(cfg: TrainConfig) -> None:
         if not settings.is_file():
             raise MlxworldError(f"{cfg.out} holds no run to resume")
         if settings.read_text() != text:
-            raise MlxworldError(f"{settings} has other settings than these flags: resume with the flags of the first start")
+            raise MlxworldError(f"{settings} differs from these flags: resume with the flags of the first start")
     elif settings.exists():
         raise MlxworldError(f"{cfg.out} already holds a run: add --resume to go on, or choose another --out")
     folder = dataset(cfg)

@@ -74,7 +74,7 @@ class World:
     backend, device, precision, steps (denoising passes), starts (number of start clips) and batch (B) may be read.
     """
 
-    def __init__(self, package, cfg: config.OpenWorldConfig, weights: Mapping[str, np.ndarray], starts: Mapping, **about):
+    def __init__(self, package, cfg: config.OpenWorldConfig, weights: Mapping, starts: Mapping, **about):
         """package: a backend, as `mlxworld.on` gives it. about: name, source, backend, batch, precision."""
         engine = package.engine
         self._package, self._engine = package, engine
@@ -113,7 +113,7 @@ class World:
         package = on(backend)
         cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
         if cfg.family != "openworld":
-            raise MlxworldError(f"{folder / 'config.json'}: a world of the family {cfg.family!r}, which this version lacks")
+            raise MlxworldError(f"{folder / 'config.json'}: a world of the unknown family {cfg.family!r}")
         if precision not in (None, "float32", "float16", "bfloat16"):
             raise MlxworldError(f"unknown precision {precision!r}: choose float32, float16 or bfloat16")
         if steps is not None:
@@ -128,9 +128,8 @@ class World:
         if {"z", "actions"} - set(starts) or starts["z"].shape[2:] != (K, D) or not len(starts["z"]):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
         source = str(folder / "model.safetensors")
-        return cls(
-            package, cfg, weights, starts, name=about["name"], source=source, backend=backend, batch=batch, precision=precision
-        )
+        about = {"name": about["name"], "source": source, "backend": backend, "batch": batch, "precision": precision}
+        return cls(package, cfg, weights, starts, **about)
 
     def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
@@ -160,8 +159,9 @@ class World:
         return self._frame(*self._advance(self._functions[0], time.perf_counter(), self._engine.array(indices)))
 
     def snapshot(self) -> Snapshot:
-        """The present moment, to come back to with `restore`: the same actions then give the same frames, bit for bit."""
-        return Snapshot(*self._engine.copy((self._cache, self._key)), self._index)
+        """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
+        cache, key = self._engine.copy((self._cache, self._key))
+        return Snapshot(cache, key, self._index)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to the moment of the snapshot, which can be used again."""
@@ -249,7 +249,7 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
     path = folder / "config.json"
     if not path.is_file():
         known = ", ".join(worlds()) or "none"
-        raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; a path must be a folder with config.json")
+        raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
     try:
         about = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -21,7 +21,7 @@ class Graphed:
         if self.graph is None:
             self._record(leaves, tree)
         assert self.graph is not None
-        torch._foreach_copy_(self.inputs, leaves)
+        torch._foreach_copy_(self.inputs, leaves)  # pyright: ignore[reportPrivateImportUsage]
         self.graph.replay()
         return tree_unflatten(self.outputs, self.tree)
 

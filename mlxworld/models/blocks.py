@@ -75,8 +75,8 @@ class Attention(Module):
         if ring is not None:
             k = ops.ring_write(ring[0], ops.cast(k, like=ring[0]), slot)
             v = ops.ring_write(ring[1], ops.cast(v, like=ring[1]), slot)
-        flat = [ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v)]
-        y = ops.attention(*flat, mask)
+        q, keys, values = (ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v))
+        y = ops.attention(q, keys, values, mask)
         return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), (k, v)
 
 

@@ -11,6 +11,8 @@ latent and is conditioned on the step size (shortcut models, Frans et al. 2024; 
 B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, E head width, W frames of a ring.
 """
 
+from typing import Any
+
 from ... import ops, random
 from ...nn import Embedding, Linear, Module, RMSNorm
 from .. import blocks
@@ -29,7 +31,7 @@ def unit(z):
 
 class LatentDynamics(Module):
     def __init__(self, cfg, tokens, latent, actions):
-        """cfg: DynamicsConfig; K tokens of width `latent` a frame; `actions` of them, and one more for a hidden action."""
+        """cfg: DynamicsConfig; K tokens of width `latent` a frame; that many `actions`, and one for a hidden action."""
         super().__init__()
         self.cfg, self.size, self.actions = cfg, (tokens, latent), actions
         self.embed = Linear(latent, cfg.dim)
@@ -50,7 +52,9 @@ class LatentDynamics(Module):
         """Frames that a layer sees, the present one included."""
         return self.cfg.memory if self.is_global(layer) else self.cfg.window
 
-    def predict(self, z, action, level, stride, angles, masks, rings=None, slots=None, key=None, checkpointing=False):
+    def predict(
+        self, z, action, level, stride, angles, masks, rings=None, slots: Any = None, key=None, checkpointing=False
+    ):
         """z (B, T, K, D); action, level, stride (B, T) -> the clean z (B, T, K, D), and each layer's keys and values.
 
         masks: of the local and of the global layers. rings, slots: the cache, if T is 1 and the past is in it.

@@ -3,14 +3,17 @@
 B frames (batch and time together), N tokens of one modality, M of the other, C width.
 """
 
+from typing import Any
+
 from ... import ops
 from ...nn import Linear, Module, RMSNorm
 from .. import blocks
 
 
 class CrossModalAttention(Module):
-    """x + gate * attention(x to other). The gate is tanh of a learned scalar per channel (when to look at all; Flamingo,
-    Alayrac et al. 2022) times a weight that each token decides from its own content. Shut, x passes untouched."""
+    """x + gate * attention(x to other). The gate is tanh of a learned scalar per channel (when to look at all;
+    Flamingo, Alayrac et al. 2022) times a weight that each token decides from its own content. Shut, x passes
+    untouched."""
 
     def __init__(self, dim, heads):
         super().__init__()
@@ -61,7 +64,8 @@ class CrossModalFusion(Module):
         """features: a list of (B, T, P, C); audio (B, T, J, C); present (B, T), 1 or 0, None where nothing is missing.
         Returns video (B, T, P, C) and audio (B, T, J, C)."""
         features = [_masked(x, video_present, self.video_tokens) for x in features]
-        x, y = None, blocks.by_frame(_masked(audio, audio_present, self.audio_tokens))
+        x: Any = None
+        y = blocks.by_frame(_masked(audio, audio_present, self.audio_tokens))
         for bring, level, found in zip(self.bring, self.levels, features, strict=True):
             new = bring(blocks.by_frame(found))
             x, y = level(new if x is None else x + new, y, self.checkpointing)

@@ -1,4 +1,4 @@
-"""LatentCompressor: a frame's fused features to K normalised tokens of width D, and what the decoders make of them first.
+"""LatentCompressor: a frame's fused features to K normalised tokens of width D, and the decoders' first look at them.
 
 B batch, T frames, P patches, J spectrogram columns, K tokens (first the picture's, then the sound's), D their width.
 """

@@ -49,7 +49,7 @@ def columns(x, window, hop):
 
 
 class Spectrum(Module):
-    """Short-time spectra with a Hann window, scaled so that a full-scale tone has magnitude 1, and mel bands of them."""
+    """Short-time spectra with a Hann window, scaled so that a full-scale tone has magnitude 1, and their mel bands."""
 
     def __init__(self, window, hop, bands=0, sample_rate=0):
         """window, hop: samples, window a multiple of hop. bands: mel bands, 0 for none."""
