@@ -17,7 +17,6 @@ VERBS = {
     "play": ("apps.play", "play inside a world in the browser, with sound"),
     "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),
-    "evaluate": ("mlxworld.evaluate", "measure a world against held-out episodes"),
     "doctor": ("mlxworld.doctor", "say what this machine can do and what is missing"),
 }
 PERSONS_MATTER = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
