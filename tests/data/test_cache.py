@@ -56,8 +56,8 @@ def test_it_is_made_once_for_each_setting_and_content(dataset):
     write_episode(dataset, "d", Episode(moving(9), beeps(9, 1024), np.zeros(9, np.int32)), INFO)
     assert len(open_cache(dataset, workers=1).names) == 4
     assert len(caches(dataset)) == 2 and first not in caches(dataset)  # the stale one is gone
-    os.utime(dataset / "a.actions.csv", (1, 1))
-    assert len(open_cache(dataset, workers=1).names) == 4 and len(caches(dataset)) == 2
+    write_episode(dataset, "a", Episode(moving(12, seed=5), beeps(12, 1024), np.full(12, 2, np.int32)), INFO)
+    assert (open_cache(dataset, workers=1).actions[:12] == 2).all() and len(caches(dataset)) == 2
 
 
 def test_broken_files_are_named_skipped_and_counted(dataset, capfd):

@@ -119,12 +119,19 @@ def test_files_that_are_no_films(tmp_path):
     data = good.read_bytes()
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a film\n" * 100)
-    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     (tmp_path / "headless.mp4").write_bytes(data[len(data) // 2 :])
     assert "empty" in broken(tmp_path / "empty.mp4")
     assert "no such file" in broken(tmp_path / "absent.mp4")
-    for name in ("text.mp4", "cut.mp4", "headless.mp4"):
+    for name in ("text.mp4", "headless.mp4"):
         broken(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8])
+def test_a_truncated_film_is_not_taken_for_a_short_one(tmp_path, kept):
+    write_clip(tmp_path / "a.mp4", moving(300, (64, 64), seed=1), beeps(300, S), FPS, RATE)
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(kept * len(data))])
+    assert "truncated" in broken(tmp_path / "cut.mp4")
 
 
 def test_a_film_without_pictures(tmp_path):
