@@ -77,7 +77,7 @@ class LatentConfig:
     audio: int = 1  # tokens of the sound
     dim: int = 32  # D, width of a token
     content: int = 24  # of these, what the picture shows; the rest (z_dynamics) is motion and sound
-    noise: float = 0.2  # largest standard deviation of the noise that the decoders learn to bear
+    noise: float = 0.1  # largest standard deviation of the noise that the decoders learn to bear
 
     @property
     def tokens(self) -> int:
@@ -163,7 +163,6 @@ class OpenWorldConfig:
         for holds, message in rules:
             if not holds:
                 raise MlxworldError(f"OpenWorldConfig: {message}")
-
 
     @property
     def hop(self) -> int:

@@ -32,6 +32,8 @@ class Run:
         world = __import__(package.__name__ + ".models.openworld.model", fromlist=["x"]).TransformerWorldModel
         self.losses = __import__(package.__name__ + ".models.openworld.losses", fromlist=["x"])
         self.model = world(model_config).init(package.random.key(cfg.seed))
+        still = cache.video[np.linspace(0, len(cache.video) - 1, 512).astype(int)].mean(axis=0) / 255
+        self.package.nn.assign(self.model.tokenizer, {"still": self.engine.array(still.astype(np.float32).reshape(-1))})
         self.preview = world(model_config)  # the averaged weights, for samples and for the world that is saved
         for model in (self.model, self.preview):
             self.engine.place(model)
@@ -78,7 +80,9 @@ class Run:
             if name == "forcing":
                 batch["dream"] = self._dreamt(batch, step)
             seed = (self.cfg.seed * 8 + self.stage) * 2**32 + step
-            pending.append(self.trainer.step(batch, seed, stage.lr * config.cosine(step, stage.steps, warmup(stage.steps))))
+            pending.append(
+                self.trainer.step(batch, seed, stage.lr * config.cosine(step, stage.steps, warmup(stage.steps)))
+            )
             step += 1
             if step % self.cfg.log_steps == 0 or step == stage.steps:
                 self._report(name, step, frames, pending)
@@ -98,7 +102,9 @@ class Run:
     def _report(self, name, step, frames, pending):
         found = [self.engine.numpy(metrics) for metrics in pending]
         if not all(metrics["finite"] for metrics in found):
-            kept = f"the last good checkpoint is {self._checkpoint}" if self._checkpoint.exists() else "none was saved yet"
+            kept = (
+                f"the last good checkpoint is {self._checkpoint}" if self._checkpoint.exists() else "none was saved yet"
+            )
             raise MlxworldError(f"the loss of {name} is not finite before step {step}: {kept}; try a lower --{name}.lr")
         mean = {key: float(np.mean([metrics[key] for metrics in found])) for key in found[0] if key != "finite"}
         self.monitor.update(step, mean, f"{frames} frames")
@@ -129,7 +135,9 @@ class Run:
         folder = self.out / "samples"
         folder.mkdir(exist_ok=True)
         rate = self.model_config.sample_rate
-        picture = strip(video[0], dreamt[0], every=4, scale=1, real_audio=audio[0], dream_audio=sound[0], sample_rate=rate)
+        picture = strip(
+            video[0], dreamt[0], every=4, scale=1, real_audio=audio[0], dream_audio=sound[0], sample_rate=rate
+        )
         save_png(folder / f"{name}.png", picture)
         both = np.concatenate([video[0], dreamt[0]], axis=1)
         write_clip(folder / f"{name}.mp4", both, sound[0], self.model_config.fps, rate)
@@ -215,7 +223,11 @@ class Run:
         z = np.stack([self._latents(row) for row in frames]).astype(np.float16)
         starts = {"z": z, "actions": self.cache.actions[frames].astype(np.int32)}
         weights = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in weights.items()}
-        card = {"source": self.cache.info.source, "licence": self.cache.info.licence, "stage": STAGES[min(self.stage, 2)]}
+        card = {
+            "source": self.cache.info.source,
+            "licence": self.cache.info.licence,
+            "stage": STAGES[min(self.stage, 2)],
+        }
         save_world(self.out, self.out.name, self.model_config, weights, starts, card)
 
 

@@ -93,9 +93,9 @@ class AudioDecoder(Module):
         phase = state["phase"][:, None] + turns - f * L
         phase = phase[:, :, None] + f[:, :, None] * self._turns[:, None]  # (B, J, L, M)
         tone = ops.sin(math.tau * (phase - ops.floor(phase)))
-        n = LOOP * self.columns
-        order = ops.array([i % n for i in range(J)], like=state["tick"]) + state["tick"] * self.columns
-        noise = ops.take(self._noise, ops.where(order < n, order, order - n), axis=0)  # (J, L, M)
+        order = ops.arange(LOOP * self.columns, like=state["tick"]) + state["tick"] * self.columns
+        order = ops.concat([ops.where(order < len(order), order, order - len(order))] * -(-T // LOOP))[:J]
+        noise = ops.take(self._noise, order, axis=0)  # (J, L, M)
         sound = (envelope[..., :M] * tone + envelope[..., M:] * noise).sum(axis=-1)  # (B, J, L)
         last, tick = phase[:, -1, -1], state["tick"] + T % LOOP
         state = {

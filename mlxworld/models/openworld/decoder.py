@@ -26,7 +26,7 @@ class Residual(Module):
 
 
 class VideoDecoder(Module):
-    """cells (B, T, G*G, C) -> video (B, T, H, W, 3), about 0..1, not clipped."""
+    """cells (B, T, G*G, C) -> what differs from the mean picture (B, T, H, W, 3)."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -46,4 +46,4 @@ class VideoDecoder(Module):
         for grow, stage in zip(self.grow, self.stages[1:], strict=True):
             x = stage(spread(grow(x), 2))
         x = spread(self.head(ops.silu(self.norm(x))), 2)
-        return ops.float32(x).reshape(B, T, *x.shape[1:]) + 0.5
+        return ops.float32(x).reshape(B, T, *x.shape[1:])

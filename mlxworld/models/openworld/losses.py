@@ -12,8 +12,9 @@ from .dynamics import unit
 from .signal import Spectrum
 
 # Sizes that the losses have when things go well: where each log-variance starts, so that no task drowns another.
-START = {"pixel": -4.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft": -1.5, "waveform": -5.0, "pitch": -2.0}
-MOVING = 20.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
+START = {"pixel": -5.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft": -1.5, "waveform": -5.0, "pitch": -2.0}
+MOVING = 50.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
+EDGE = 0.1  # of 1, the full range of a pixel
 HIDDEN = 0.04  # share of clips without picture, and of clips without sound
 CHANGED = 4.0  # extra weight of a latent token that changes
 
@@ -42,8 +43,11 @@ def moving(video):
 
 
 def pixel(prediction, video):
-    """Mean absolute error, more where the clip moves. Both (B, T, H, W, 3)."""
-    return (ops.abs(prediction - video) * (1 + MOVING * moving(video))).mean()
+    """Huber's loss (quadratic below EDGE), more where the clip moves: a plain absolute error pulls as hard at the last
+    trace of noise in a wall as at a ball that is missing. Both (B, T, H, W, 3)."""
+    d = ops.abs(prediction - video)
+    d = ops.where(d < EDGE, 0.5 / EDGE * ops.square(d), d - 0.5 * EDGE)
+    return (d * (1 + MOVING * moving(video))).mean()
 
 
 def perceptual(prediction, video, scales=3):

@@ -24,6 +24,7 @@ class AudioVideoTokenizer(Module):
     def __init__(self, cfg):
         super().__init__()
         self.cfg = cfg
+        self.still = ops.zeros((cfg.size * cfg.size * 3,))  # a mean picture; what differs from it is encoded
         self.vision = VisionEncoder(cfg)
         self.hearing = AudioEncoder(cfg, cfg.vision.dim)
         self.fusion = CrossModalFusion(cfg)
@@ -40,7 +41,7 @@ class AudioVideoTokenizer(Module):
     def encode(self, video, audio, video_present=None, audio_present=None):
         """video (B, T, H, W, 3) in [0, 1], audio (B, T, S) in [-1, 1]; present (B, T), 1 or 0, None where nothing is
         missing -> z (B, T, K, D). z of frame t depends on frames t - memory + 1 .. t."""
-        features = self.vision(video)
+        features = self.vision(video - self._still())
         return self.compressor(*self.fusion(features, self.hearing(audio), video_present, audio_present))
 
     def split(self, z):
@@ -49,7 +50,10 @@ class AudioVideoTokenizer(Module):
 
     def picture(self, z):
         """z (B, T, K, D) -> video (B, T, H, W, 3), about 0..1, not clipped."""
-        return self.video(self.seeing(self.split(z)[0])[0])
+        return self.video(self.seeing(self.split(z)[0])[0]) + self._still()
+
+    def _still(self):
+        return ops.float32(self.still).reshape(self.cfg.size, self.cfg.size, 3)
 
     def sound(self, z, state=None):
         """z (B, T, K, D), the audio decoder's state (None: silence before) -> audio (B, T, S), state, pitch."""

@@ -42,7 +42,7 @@ def _sines(position, dim):
 
 
 class VisionEncoder(Module):
-    """video (B, T, H, W, 3) in [0, 1] -> features (B, T, P, C) at several depths, the last of which has seen the past."""
+    """video (B, T, H, W, 3), differences from a mean picture -> features (B, T, P, C) at several depths, the last of which has seen the past."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -58,7 +58,7 @@ class VisionEncoder(Module):
         B, T, H, W, _ = video.shape
         p = self.patch
         x = video.reshape(B * T, H // p, p, W // p, p, 3).swapaxes(2, 3).reshape(B, T, -1, 3 * p * p)
-        x = self.encoding(self.embed(ops.cast((x - 0.5) * 4, like=self.embed.weight)))
+        x = self.encoding(self.embed(ops.cast(x * 4, like=self.embed.weight)))
         found = []
         for depth, block in enumerate(self.blocks, 1):
             x = blocks.apply(block, blocks.by_frame(x), checkpointing=self.checkpointing).reshape(x.shape)
