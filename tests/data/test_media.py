@@ -126,12 +126,12 @@ def test_files_that_are_no_films(tmp_path):
         broken(tmp_path / name)
 
 
-@pytest.mark.parametrize("kept", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8])
-def test_a_truncated_film_is_not_taken_for_a_short_one(tmp_path, kept):
+def test_a_truncated_film_is_not_taken_for_a_short_one(tmp_path):
     write_clip(tmp_path / "a.mp4", moving(300, (64, 64), seed=1), beeps(300, S), FPS, RATE)
     data = (tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(data[: int(kept * len(data))])
-    assert "truncated" in broken(tmp_path / "cut.mp4")
+    for kept in np.arange(0.1, 0.9, 0.05):
+        (tmp_path / "cut.mp4").write_bytes(data[: int(kept * len(data))])
+        assert "truncated" in broken(tmp_path / "cut.mp4")
 
 
 def test_a_film_without_pictures(tmp_path):
