@@ -113,6 +113,7 @@ def test_pause_stops_picture_and_sound_and_a_step_is_one_frame(visit):
     pause(page)
     page.keyboard.up("ArrowUp")
     wait(page, "play.sound.level() < 0.001")
+    page.wait_for_timeout(400)  # gaps are told every 270 ms: those of before the pause have come
     gaps, still, before = page.evaluate("play.sound.gaps"), shown(page), index(page)
     page.wait_for_timeout(300)
     assert (shown(page), index(page), page.evaluate("play.sound.gaps")) == (still, before, gaps)
