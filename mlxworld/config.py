@@ -175,7 +175,7 @@ class OpenWorldConfig:
         return self.hop * self.audio.overlap
 
     def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
-        """This model for a dataset: its actions and rates, and as many spectrogram columns as divide a frame, near 4."""
+        """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""
         columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
         audio = dataclasses.replace(self.audio, columns=columns)
         return dataclasses.replace(
@@ -219,7 +219,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type, values: dict[str, Any], source: str = "config") -> Any:
-    """The dataclass `kind` from plain values. Unknown keys are dropped; a value of the wrong type raises MlxworldError."""
+    """The dataclass `kind` from plain values. Unknown keys are dropped; a wrong type raises MlxworldError."""
     if not isinstance(values, dict):
         raise MlxworldError(f"{source}: expected an object of settings, found {type(values).__name__}")
     made = {}

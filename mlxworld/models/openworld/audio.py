@@ -1,7 +1,7 @@
-"""Sound in and out. AudioEncoder: log-mel columns through causal convolutions. AudioDecoder: a sinusoid and a band of
-noise for each mel band, whose loudness and pitch the latent decides; the running phases are its state.
+"""Sound in and out. AudioEncoder: log-mel columns through causal convolutions. AudioDecoder: a tone and a band of noise
+for each mel band, whose loudness and pitch the latent decides; the running phases are its state.
 
-A log-mel spectrogram holds no phase, so neither does the latent: the decoder keeps phase itself, as a phase vocoder does
+A log-mel spectrogram holds no phase, nor does the latent: the decoder keeps phase itself, as a phase vocoder does
 (Flanagan & Golden 1966) and as harmonic-plus-noise synthesis does (Serra & Smith 1990; DDSP, Engel et al. 2020). Sound
 is therefore continuous over frame borders by construction, and exact in pitch, without a Fourier transform at play.
 
@@ -19,7 +19,7 @@ QUIET = (math.log(signal.FLOOR) + 5) / 3  # what the encoder sees of silence
 
 
 class AudioEncoder(Module):
-    """audio (B, T, S) -> features (B, T, J, C), one token a spectrogram column; column j of frame t hears no later sample."""
+    """audio (B, T, S) -> features (B, T, J, C), one token a spectrogram column."""
 
     def __init__(self, cfg, dim):
         super().__init__()
@@ -41,7 +41,7 @@ class AudioEncoder(Module):
 
 
 class AudioDecoder(Module):
-    """Features of the frames' sound (B, T, C) -> samples (B, T, S) in [-1, 1], and the state that the next call wants."""
+    """Features of the frames' sound (B, T, C) -> samples (B, T, S) in [-1, 1], and the next call's state."""
 
     def __init__(self, cfg, dim):
         super().__init__()

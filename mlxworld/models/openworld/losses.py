@@ -1,4 +1,4 @@
-"""What training minimises. Stage one, the tokenizer: `tokenizer_loss`. Stage two and three, the dynamics: `dynamics_loss`.
+"""What training minimises. Stage one, the tokenizer: `tokenizer_loss`; then `dynamics_loss`.
 
 Each takes (model, batch, key) and returns the loss and its parts, all scalars. Tasks are weighed by learned uncertainty
 (Kendall et al. 2018): sum of exp(-s) L + s, where the s are parameters of the tokenizer, so they are in its optimizer.
@@ -78,7 +78,7 @@ def spectral(spectra, prediction, audio):
 
 
 def pitch(spectrum, decoder, offsets, audio):
-    """Offsets (B, J, M) against the frequency that each band of the true sound has, weighed by its share of the power."""
+    """Offsets (B, J, M) against the frequency of the true sound in each band, weighed by its share of the power."""
     power, frequency = spectrum.frequency(audio)
     target = ops.clip((frequency - decoder._centre) / decoder._reach, -1.0, 1.0)
     share = power / (power.sum(axis=-1, keepdims=True) + 1e-6)

@@ -42,7 +42,8 @@ def _sines(position, dim):
 
 
 class VisionEncoder(Module):
-    """video (B, T, H, W, 3), differences from a mean picture -> features (B, T, P, C) at several depths, the last of which has seen the past."""
+    """video (B, T, H, W, 3), differences from a mean picture -> features (B, T, P, C) at several depths, the
+    last of which has seen the past."""
 
     def __init__(self, cfg):
         super().__init__()
