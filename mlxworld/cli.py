@@ -14,6 +14,7 @@ from collections.abc import Callable
 from .errors import MlxworldError
 
 VERBS = {
+    "evaluate": ("mlxworld.evaluate", "measure a world on held-out episodes, beside baselines"),
     "play": ("apps.play", "play inside a world in the browser, with sound"),
     "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),

@@ -5,6 +5,7 @@ A world is a folder: `config.json` (what it is), `model.safetensors` (weights; e
 """
 
 import copy
+import importlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -71,23 +72,23 @@ class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
     name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips) and batch (B) may be read.
+    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath the
+    backend's package and the model, may be read.
     """
 
     def __init__(self, package, cfg: config.OpenWorldConfig, weights: Mapping, starts: Mapping, **about):
         """package: a backend, as `mlxworld.on` gives it. about: name, source, backend, batch, precision."""
         engine = package.engine
-        self._package, self._engine = package, engine
+        self.package, self._engine = package, engine
         self.config, self.name, self.backend, self.batch = cfg, about["name"], about["backend"], about["batch"]
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.dynamics.steps if cfg.dynamics.head == "flow" else 1
         self.device, self.precision = engine.device(), about["precision"] or engine.rollout_precision()
         self._starts, self.starts = starts, len(starts["z"])
-        models = package.__name__ + ".models.openworld.model"
-        self._model = __import__(models, fromlist=["x"]).TransformerWorldModel(cfg)
-        engine.load_parameters(self._model, weights, about["source"])
-        engine.place(engine.cast(self._model, self.precision))
+        self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
+        engine.load_parameters(self.model, weights, about["source"])
+        engine.place(engine.cast(self.model, self.precision))
         self._functions = engine.fixed(self._step), engine.fixed(self._observe)
         self._cache = self._key = None
         self._index = 0
@@ -138,8 +139,8 @@ class World:
         """
         z, actions = self._context(seed, context)
         engine, begun = self._engine, time.perf_counter()
-        self._key = self._package.random.key(seed % 2**63, like=engine.array(np.zeros(1, np.float32)))
-        self._cache, self._index = self._model.empty(self.batch), -z.shape[1]
+        self._key = self.package.random.key(seed % 2**63, like=engine.array(np.zeros(1, np.float32)))
+        self._cache, self._index = self.model.empty(self.batch), -z.shape[1]
         frame = None
         for t in range(z.shape[1]):
             now = engine.array(np.broadcast_to(z[:, t : t + 1], (self.batch, 1, *z.shape[2:])).astype(np.float32))
@@ -181,17 +182,17 @@ class World:
         engine = self._engine
         with engine.inference():
             video = engine.array(clip.video[None].astype(np.float32) / 255)
-            return engine.numpy(self._model.encode(video, engine.array(clip.audio[None].astype(np.float32))))[0]
+            return engine.numpy(self.model.encode(video, engine.array(clip.audio[None].astype(np.float32))))[0]
 
     def _step(self, cache, key, action):
-        key, now = self._package.random.split(key)
-        video, audio, _, cache = self._model.step(cache, self._model.noise(now, self.batch), action)
-        return self._package.ops.uint8(video * 255), audio, cache, key
+        key, now = self.package.random.split(key)
+        video, audio, _, cache = self.model.step(cache, self.model.noise(now, self.batch), action)
+        return self.package.ops.uint8(video * 255), audio, cache, key
 
     def _observe(self, cache, key, z, action):
-        key, now = self._package.random.split(key)
-        video, audio, cache = self._model.observe(cache, z, self._model.noise(now, self.batch), action)
-        return self._package.ops.uint8(video * 255), audio, cache, key
+        key, now = self.package.random.split(key)
+        video, audio, cache = self.model.observe(cache, z, self.model.noise(now, self.batch), action)
+        return self.package.ops.uint8(video * 255), audio, cache, key
 
     def _advance(self, function, begun, *inputs):
         with self._engine.inference():

@@ -2,34 +2,17 @@
 
 import queue
 
-import numpy as np
 import pytest
 
 from apps.play import wire
 from apps.play.game import Choice, Game
-from mlxworld import World, config
-from mlxworld.world import save_world
-
-SMALL = config.OpenWorldConfig(
-    size=32,
-    patch=16,
-    vision=config.VisionConfig(dim=32, heads=1, depth=1, taps=(1,)),
-    audio=config.AudioConfig(bands=16, dim=16),
-    latent=config.LatentConfig(grid=2, dim=16, content=12),
-    dynamics=config.DynamicsConfig(dim=64, heads=1, depth=2, window=4, memory=8, every=2),
-    decoder=config.DecoderConfig(dim=32, heads=1, depth=1, channels=(16, 16, 16, 16)),
-)
+from mlxworld import World
+from tests.worlds import small_world
 
 
 @pytest.fixture
-def folder(backend, tmp_path):
-    models = __import__(backend.__name__ + ".models.openworld.model", fromlist=["x"])
-    draw = np.random.default_rng(0)
-    shapes = {name: x.shape for name, x in backend.engine.parameters(models.TransformerWorldModel(SMALL)).items()}
-    weights = {name: 0.2 * draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    z = draw.standard_normal((2, 4, SMALL.latent.tokens, SMALL.latent.dim)).astype(np.float16)
-    save_world(tmp_path / "small", "small", SMALL, weights, {"z": z, "actions": np.zeros((2, 4), np.int32)}, {})
-    return str(tmp_path / "small")
+def folder(tmp_path):
+    return str(small_world(tmp_path / "small"))
 
 
 def test_play_fork_go_back_and_replay_exactly(backend, folder):

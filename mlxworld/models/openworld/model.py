@@ -1,6 +1,6 @@
 """TransformerWorldModel: all of OpenWorld in one module, and the pure step that play, export and agents call.
 
-    tokenizer.encode(video, audio) -> z;  dynamics.step(cache, noise, action) -> z';  tokenizer.decode(z') -> video, audio
+    encode(video, audio) -> z;  dynamics.step(cache, noise, action) -> z';  decode(z') -> video, audio
 
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D.
 """

@@ -1,0 +1,87 @@
+"""`mlxworld evaluate`: a world against held-out episodes, beside baselines and controls, as a table and as JSON."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from ..cli import entry
+from ..data import Cache, open_cache
+from ..dream import dream
+from ..errors import MlxworldError
+from ..world import World
+from .figures import save_png, strip
+from .pong_report import pong_report
+from .report import Clips, Report, report
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    world: str  # a shipped world's name, or a folder
+    data: Annotated[Path, tyro.conf.arg(help="a dataset that training never saw: record one with another --seed")]
+    out: Path | None = None  # folder for report.json, report.md and pictures; without it, the table is only printed
+    backend: str | None = None  # mlx or torch; the best one installed
+    precision: str | None = None  # float32, float16 or bfloat16; the device's best
+    steps: int | None = None  # denoising passes a frame; what the world was made for
+    clips: int = 48
+    context: int = 16  # frames seen before the dream
+    frames: int = 64  # frames dreamt
+    batch: int = 8  # clips dreamt at once
+    seed: int = 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    cfg = tyro.cli(EvaluateConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    found, clips = evaluate(cfg)
+    print(found.markdown())
+    if cfg.out is not None:
+        cfg.out.mkdir(parents=True, exist_ok=True)
+        (cfg.out / "report.json").write_text(json.dumps(found.as_dict(), indent=1) + "\n")
+        (cfg.out / "report.md").write_text(found.markdown() + "\n")
+        video, audio = clips.dreams["model"]
+        for i in range(min(4, len(video))):
+            sound = {"real_audio": clips.audio[i], "dream_audio": audio[i], "sample_rate": clips.sample_rate}
+            save_png(cfg.out / f"clip-{i}.png", strip(clips.video[i], video[i], context=cfg.context, **sound))
+
+
+def evaluate(cfg: EvaluateConfig) -> tuple[Report, Clips]:
+    """Dreams held-out clips with their true actions, then with shuffled ones; measures both and the baselines."""
+    world = World.load(cfg.world, cfg.backend, precision=cfg.precision, steps=cfg.steps)
+    cache = open_cache(cfg.data, size=world.size[0], fps=world.fps)
+    cache.require_actions(world.actions)
+    if cache.info.samples != world.samples:
+        raise MlxworldError(f"{cfg.data} has {cache.info.samples} samples a frame, {cfg.world} has {world.samples}")
+    rows = held_out(cache, cfg.clips, cfg.context + cfg.frames)
+    video, audio, actions = cache.video[rows], cache.sound(rows), cache.actions[rows]
+    shuffled = actions.copy()
+    shuffled[:, cfg.context :] = np.roll(actions, len(actions) // 2, axis=0)[:, cfg.context :]
+    dreams = {}
+    for name, taken in {"model": actions, "shuffled actions": shuffled}.items():
+        parts = [
+            dream(
+                world.package, world.model, video[i : i + cfg.batch], audio[i : i + cfg.batch], a, cfg.context, cfg.seed
+            )
+            for i in range(0, len(rows), cfg.batch)
+            for a in [taken[i : i + cfg.batch]]
+        ]
+        dreams[name] = tuple(np.concatenate(x) for x in zip(*parts, strict=True))
+    clips = Clips(video, audio, dreams, cfg.context, world.sample_rate)
+    found = report(clips)
+    return (found + pong_report(clips, watched=cfg.frames) if cache.info.source == "pong" else found), clips
+
+
+def held_out(cache: Cache, clips: int, frames: int) -> np.ndarray:
+    """Rows (clips, frames) of a cache, spread evenly over its episodes; no two clips overlap."""
+    begins = [i for first, last in cache.spans() for i in range(first, last - frames + 1, frames)]
+    if len(begins) < 2:
+        raise MlxworldError(f"no two clips of {frames} frames in this dataset: record longer episodes")
+    chosen = np.array(begins)[np.linspace(0, len(begins) - 1, min(clips, len(begins))).astype(int)]
+    return chosen[:, None] + np.arange(frames)
+
+
+if __name__ == "__main__":
+    entry(main)

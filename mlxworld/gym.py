@@ -1,0 +1,61 @@
+"""Worlds as a Gymnasium environment: `gymnasium.make("mlxworld.gym:mlxworld/World-v0", world="pong")`.
+
+An observation is a frame with its sound. A dream has no score and no end: the reward is 0 unless a `reward` function of
+the frame is given, and an episode lasts until `max_episode_steps`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from .world import Frame, World
+
+
+class WorldEnv(gymnasium.Env):
+    """world: a shipped name or a folder, or a World that is loaded already. Further arguments go to `World.load`."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012  (Gymnasium's own form)
+
+    def __init__(
+        self,
+        world: str | World = "pong",
+        reward: Callable[[Frame], float] | None = None,
+        render_mode: str | None = "rgb_array",
+        **load: Any,
+    ):
+        self.world = world if isinstance(world, World) else World.load(world, **load)
+        if self.world.batch != 1:
+            raise ValueError("World-v0 is one world; for B of them at once use World.load(..., batch=B)")
+        self.metadata = self.metadata | {"render_fps": self.world.fps}
+        self.render_mode, self._reward, self._frame = render_mode, reward, None
+        self.action_space = gymnasium.spaces.Discrete(len(self.world.actions))
+        self.observation_space = gymnasium.spaces.Dict(
+            video=gymnasium.spaces.Box(0, 255, (*self.world.size, 3), np.uint8),
+            audio=gymnasium.spaces.Box(-1, 1, (self.world.samples,), np.float32),
+        )
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """The same seed gives the same world. options: {"context": a start clip's number or a Clip}."""
+        super().reset(seed=seed)
+        chosen = int(self.np_random.integers(2**31)) if seed is None else seed
+        return self._seen(self.world.reset(chosen, (options or {}).get("context"))), {"seed": chosen}
+
+    def step(self, action):
+        """Observation, reward, False (a dream has no end), False, {"index"}."""
+        observation = self._seen(self.world.step(int(action)))
+        assert self._frame is not None
+        reward = 0.0 if self._reward is None else float(self._reward(self._frame))
+        return observation, reward, False, False, {"index": self._frame.index}
+
+    def render(self):
+        """The present picture (H, W, 3) uint8."""
+        return None if self._frame is None or self.render_mode is None else self._frame.video
+
+    def _seen(self, frame: Frame):
+        self._frame = frame
+        return {"video": frame.video, "audio": frame.audio}
+
+
+gymnasium.register("mlxworld/World-v0", entry_point=WorldEnv)
