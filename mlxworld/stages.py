@@ -6,6 +6,7 @@ Killed at any moment, a run goes on from its last checkpoint to the same weights
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,9 @@ class Run:
         self.preview = world(model_config)  # the averaged weights, for samples and for the world that is saved
         for model in (self.model, self.preview):
             self.engine.place(model)
-        self.stage, self.trainer, self.latents = 0, None, None
+        self.stage = 0
+        self.trainer: Any = None
+        self.latents: Any = None
         self.averages: dict[str, np.ndarray] = {}  # of stages that are done
         self.sampled = self.saved = time.time()
         longest = max(max(getattr(cfg, name).frames) for name in STAGES if getattr(cfg, name).steps)
@@ -46,7 +49,8 @@ class Run:
     def go(self) -> None:
         """All stages that are not done yet."""
         state = self._resumed()
-        for self.stage in range(self.stage, len(STAGES)):
+        for number in range(self.stage, len(STAGES)):
+            self.stage = number
             name = STAGES[self.stage]
             stage = getattr(self.cfg, name)
             part = "tokenizer" if name == "tokenizer" else "dynamics"
@@ -169,7 +173,7 @@ class Run:
         return weights
 
     def _encode(self):
-        """Latents (N, K, D) float16 of the whole dataset by the averaged tokenizer, in a file that is mapped into memory."""
+        """Latents (N, K, D) float16 of the whole dataset by the averaged tokenizer, in a memory-mapped file."""
         self._preview_tokenizer()
         c, memory, total = self.model_config.latent, self.model_config.vision.memory, len(self.cache.actions)
         path = self.out / "latents.npy"
