@@ -126,7 +126,7 @@ def _commit(folder: Path, name: str) -> None:
 def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
     """Make the folder ready: (steps that it holds, number of the next game)."""
     out = config.out
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         old = read_info(out)
         if old is None or not old.recording:
             raise MlxworldError(f"{out}: holds files that are no recording; choose another --out")
