@@ -18,6 +18,7 @@ VERBS = {
     "play": ("apps.play", "play inside a world in the browser, with sound"),
     "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),
+    "bench": ("mlxworld.bench", "measure how fast a world runs here"),
     "doctor": ("mlxworld.doctor", "say what this machine can do and what is missing"),
 }
 PERSONS_MATTER = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}

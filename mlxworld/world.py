@@ -110,27 +110,52 @@ class World:
         is what the world was made for. Raises MlxworldError for a world that is unknown, broken or of another model.
         """
         folder, about = read_config(name)
-        backend = backend or preferred_backend()
-        package = on(backend)
         cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
         if cfg.family != "openworld":
-            raise MlxworldError(f"{folder / 'config.json'}: a world of the unknown family {cfg.family!r}")
-        if precision not in (None, "float32", "float16", "bfloat16"):
-            raise MlxworldError(f"unknown precision {precision!r}: choose float32, float16 or bfloat16")
-        if steps is not None:
-            if steps < 1 or cfg.dynamics.levels % steps:
-                raise MlxworldError(f"steps must divide {cfg.dynamics.levels}, got {steps}")
-            cfg = replace(cfg, dynamics=replace(cfg.dynamics, steps=steps))
-        if batch < 1:
-            raise MlxworldError(f"batch must be at least 1, got {batch}")
+            raise MlxworldError(f"{folder / 'config.json'}: a world of another family ({cfg.family!r})")
         weights, _ = checkpoint.load(folder / "model.safetensors")
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         K, D = cfg.latent.tokens, cfg.latent.dim
         if {"z", "actions"} - set(starts) or starts["z"].shape[2:] != (K, D) or not len(starts["z"]):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
-        source = str(folder / "model.safetensors")
-        about = {"name": about["name"], "source": source, "backend": backend, "batch": batch, "precision": precision}
-        return cls(package, cfg, weights, starts, **about)
+        about = {"name": about["name"], "source": str(folder / "model.safetensors")}
+        return cls._made(cfg, weights, starts, about, backend, batch, precision, steps)
+
+    @classmethod
+    def untrained(
+        cls,
+        cfg: config.OpenWorldConfig,
+        backend: str | None = None,
+        *,
+        name: str = "untrained",
+        batch: int = 1,
+        precision: str | None = None,
+        steps: int | None = None,
+    ) -> "World":
+        """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
+        package = on(backend or preferred_backend())
+        model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
+        weights = package.engine.numpy(package.engine.parameters(model.init(package.random.key(0))))
+        z = np.random.default_rng(0).standard_normal((1, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
+        starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
+        return cls._made(cfg, weights, starts, {"name": name, "source": name}, backend, batch, precision, steps)
+
+    @classmethod
+    def _made(cls, cfg, weights, starts, about, backend, batch, precision, steps):
+        backend = backend or preferred_backend()
+        if precision not in (None, "float32", "float16", "bfloat16"):
+            raise MlxworldError(f"unknown precision {precision!r}: choose float32, float16 or bfloat16")
+        if batch < 1:
+            raise MlxworldError(f"batch must be at least 1, got {batch}")
+        if steps is not None:
+            if steps < 1 or cfg.dynamics.levels % steps:
+                raise MlxworldError(f"steps must divide {cfg.dynamics.levels}, got {steps}")
+            cfg = replace(cfg, dynamics=replace(cfg.dynamics, steps=steps))
+        return cls(on(backend), cfg, weights, starts, backend=backend, batch=batch, precision=precision, **about)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
+        return self._engine.memory()
 
     def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
