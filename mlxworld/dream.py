@@ -1,6 +1,7 @@
 """Dreams beside the truth: sees the first frames of real clips, then goes on alone with the true actions.
 
-Takes a backend package and a model as values; numpy in, numpy out.
+Takes a backend package and a model as values; numpy in, numpy out. N clips, T frames, H, W pixels, S samples of a
+frame, K latent tokens of width D.
 """
 
 from types import ModuleType
@@ -13,7 +14,8 @@ def dream(
 ) -> tuple[np.ndarray, np.ndarray]:
     """video (N, T, H, W, 3) uint8, audio (N, T, S), actions (N, T) -> dreamt video and audio of the same shapes.
 
-    The first `context` frames of the result are the model's reconstruction of what it saw, the rest is dreamt.
+    The first `context` frames of the result are the model's reconstruction of what it saw, the rest is dreamt; with
+    `context` = T all is reconstruction.
     """
     engine, ops, random = package.engine, package.ops, package.random
     N, T = actions.shape
@@ -49,7 +51,7 @@ def dream(
 
 
 def encode(package: ModuleType, model, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
-    """Latents z (N, T, K, D) float32 of clips, one clip at a time."""
+    """Latents z (N, T, K, D) float32 of clips as in `dream`, one clip at a time."""
     engine, found = package.engine, []
     with engine.inference():
         for picture, sound in zip(video, audio, strict=True):

@@ -3,238 +3,249 @@
 Killed at any moment, a run goes on from its last checkpoint to the same weights, bit for bit on the CPU.
 """
 
+import contextlib
+import hashlib
+import importlib
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checkpoint, config
-from .data import Clips, clip_starts, write_clip
-from .dream import dream
+from . import BACKENDS, checkpoint, config
+from .data import Cache, Clips
 from .errors import MlxworldError
-from .evaluate.figures import save_png, strip
+from .latents import LatentClips, encode_dataset, start_clips
+from .monitor import Monitor
+from .samples import sample
 from .world import save_world
+
+if TYPE_CHECKING:
+    from .train import StageConfig, TrainConfig
 
 STAGES = ("tokenizer", "dynamics", "forcing")
 CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
-CHUNK = 64  # frames that are encoded at once
+PATIENCE = {"float16": 20}  # steps in a row that may be not finite, while the scale of the loss is sought; else none
 
 
 class Run:
-    """One training from its first step, or from a checkpoint, to a world that can be played."""
+    """One training from its first step, or from its last checkpoint, to a world that can be played."""
 
-    def __init__(self, package: ModuleType, cfg, model_config: config.OpenWorldConfig, cache, monitor):
-        """package: a backend; cfg: TrainConfig; cache: the decoded dataset; monitor: what shows progress."""
-        self.package, self.engine = package, package.engine
-        self.cfg, self.model_config, self.cache, self.monitor = cfg, model_config, cache, monitor
-        self.out = Path(cfg.out)
-        world = __import__(package.__name__ + ".models.openworld.model", fromlist=["x"]).TransformerWorldModel
-        self.losses = __import__(package.__name__ + ".models.openworld.losses", fromlist=["x"])
-        self.model = world(model_config).init(package.random.key(cfg.seed))
-        still = cache.video[np.linspace(0, len(cache.video) - 1, 512).astype(int)].mean(axis=0) / 255
-        self.package.nn.assign(self.model.tokenizer, {"still": self.engine.array(still.astype(np.float32).reshape(-1))})
-        self.preview = world(model_config)  # the averaged weights, for samples and for the world that is saved
-        for model in (self.model, self.preview):
+    def __init__(self, package: ModuleType, cfg: "TrainConfig", cache: Cache, monitor: Monitor):
+        """package: a backend; cache: the decoded dataset, whose actions and rates the model takes on."""
+        self.package, self.engine, self.cfg, self.cache, self.monitor = package, package.engine, cfg, cache, monitor
+        self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
+        info, models = cache.info, f"{package.__name__}.models.openworld"
+        self.config = cfg.model.fitted(info.actions, info.fps, info.sample_rate, info.samples)
+        self.losses = importlib.import_module(f"{models}.losses")
+        world = importlib.import_module(f"{models}.model").TransformerWorldModel
+        self.model = world(self.config).init(package.random.key(cfg.seed))  # what is trained
+        still = mean_picture(cache)
+        package.nn.assign(self.model.tokenizer, {"still": self.engine.array(still.reshape(-1))})
+        self.averaged = world(self.config)  # what samples show, and what is saved as the world
+        for model in (self.model, self.averaged):
             self.engine.place(model)
-        self.stage = 0
-        self.trainer: Any = None
-        self.latents: Any = None
-        self.averages: dict[str, np.ndarray] = {}  # of stages that are done
-        self.sampled = self.saved = time.time()
-        longest = max(max(getattr(cfg, name).frames) for name in STAGES if getattr(cfg, name).steps)
-        clip_starts(cache, max(longest, CONTEXT), 1, cfg.seed, 0)  # says so now if every episode is too short
+        dynamics = self.model.dynamics
+        self._observe, self._step = self.engine.fixed(dynamics.observe), self.engine.fixed(dynamics.step)
+        self.dataset = identity(cache, still)
+        self.averages: dict[str, np.ndarray] = {}  # of the parts that are done, by the model's names
+        self.latents: np.ndarray | None = None
+        self.seconds, self._bad = 0.0, 0  # trained before this start; steps in a row that were not finite
+        self._begun = self._sampled = self._saved = time.monotonic()
 
     def go(self) -> None:
-        """All stages that are not done yet."""
-        state = self._resumed()
-        for number in range(self.stage, len(STAGES)):
-            self.stage = number
-            name = STAGES[self.stage]
-            stage = getattr(self.cfg, name)
-            part = "tokenizer" if name == "tokenizer" else "dynamics"
-            if part == "dynamics" and self.latents is None:
-                self._encode()
-            if name != "forcing" or self.trainer is None:
-                loss = self.losses.tokenizer_loss if part == "tokenizer" else self._dynamics_loss
-                options = {"precision": self.cfg.precision, "accumulate": stage.accumulate, "compile": self.cfg.compile}
-                self.trainer = self.engine.Trainer(getattr(self.model, part), loss, self.cfg.optim, **options)
-            step = 0
-            if state is not None:
-                step = int(state.pop("stage_step"))
-                self.trainer.load_state(state, str(self._checkpoint))
-                state = None
-            self._train(name, stage, step)
-            self.averages |= {f"{part}.{n}": x for n, x in self.engine.numpy(self.trainer.ema).items()}
-        self.save(len(STAGES), 0)
-        self.sample("final")
+        """All stages that are not done yet. Raises MlxworldError for a loss that is not finite and for a full disk."""
+        first, step, state = self._resumed()
+        trainer: Any = None
+        for index in range(first, len(STAGES)):
+            trainer = self._trainer(index, state)
+            self._train(index, trainer, step)
+            self.averages |= self._averages(index, trainer)
+            # The last stage goes on with the weights, averages and moments of the second.
+            state, step = (trainer.state() if STAGES[index] == "dynamics" else {}), 0
+        self._sample(len(STAGES) - 1, trainer, "final")
+        self.save(len(STAGES), 0, trainer)
+
+    def _trainer(self, index: int, state: dict[str, np.ndarray]) -> Any:
+        """The trainer of a stage, fresh or from a state, and for the dynamics the latents that it learns from."""
+        stage, dynamics = self._stage(index), self._part(index) == "dynamics"
+        if dynamics and self.latents is None:
+            self.engine.load_parameters(self.averaged, self._weights(), "the averaged weights")
+            self.monitor.stage("latents", len(self.cache.actions))
+            path = self.out / "latents.npy"
+            show = lambda frames: self.monitor.update(frames, {})  # noqa: E731
+            self.latents = encode_dataset(self.package, self.averaged, self.cache, path, show)
+        loss = self._dynamics_loss if dynamics else self.losses.tokenizer_loss
+        options = {"precision": self.cfg.precision, "accumulate": stage.accumulate, "compile": self.cfg.compile}
+        trainer = self.engine.Trainer(getattr(self.model, self._part(index)), loss, self.cfg.optim, **options)
+        if state:
+            trainer.load_state(state, str(self.checkpoint))
+        return trainer
 
     def _dynamics_loss(self, model, batch, key):
-        return self.losses.dynamics_loss(model, batch, key, self.model_config.checkpointing)
+        return self.losses.dynamics_loss(model, batch, key, self.config.checkpointing)
 
-    def _train(self, name, stage, step):
-        self.monitor.stage(name, stage.steps)
-        pending, batches, frames = [], None, 0
-        while step < stage.steps:
-            phase = stage.frames[step * len(stage.frames) // stage.steps]
-            if phase != frames or batches is None:
-                frames, batches = phase, self._batches(name, stage, phase, step)
-            batch = next(batches)
-            if name == "forcing":
-                batch["dream"] = self._dreamt(batch, step)
-            seed = (self.cfg.seed * 8 + self.stage) * 2**32 + step
-            pending.append(
-                self.trainer.step(batch, seed, stage.lr * config.cosine(step, stage.steps, warmup(stage.steps)))
-            )
-            step += 1
-            if step % self.cfg.log_steps == 0 or step == stage.steps:
-                self._report(name, step, frames, pending)
-                pending = []
-                self._look(name, step)
+    def _train(self, index: int, trainer: Any, done: int) -> None:
+        """The steps of a stage after the first `done`. The device is waited for at log steps only."""
+        name, stage = STAGES[index], self._stage(index)
+        seed = self.cfg.seed * 8 + index
+        self.monitor.stage(name, stage.steps, done, first=sum(self._stage(i).steps for i in range(index)))
+        pending = []
+        for frames, first, last in phases(stage.frames, stage.steps):
+            if done >= last:
+                continue
+            with contextlib.closing(self._clips(index, frames, seed, max(first, done))) as clips:
+                for step in range(max(first, done), last):
+                    batch: dict[str, Any] = next(clips)
+                    if name == "forcing":
+                        batch["dream"] = self._dreamt(batch, step)
+                    lr = stage.lr * config.cosine(step, stage.steps, warmup(stage.steps))
+                    pending.append(trainer.step(batch, seed * 2**32 + step, lr))
+                    if (step + 1) % self.cfg.log_steps == 0 or step + 1 == stage.steps:
+                        self._report(name, step + 1, pending, {"lr": lr, "frames": frames})
+                        self._keep(index, step + 1, trainer)
+                        pending = []
 
-    def _batches(self, name, stage, frames, step):
-        """Batches from `step` on: of pictures and sound, or of latents."""
-        seed = self.cfg.seed * 8 + self.stage
-        if name == "tokenizer":
-            yield from Clips(self.cache, stage.batch, frames, seed, start=step)
-        while True:
-            rows = clip_starts(self.cache, frames, stage.batch, seed, step)[:, None] + np.arange(frames)
-            yield {"z": self.latents[rows].astype(np.float32), "actions": self.cache.actions[rows].astype(np.int32)}
-            step += 1
+    def _clips(self, index: int, frames: int, seed: int, start: int) -> Clips:
+        batch = self._stage(index).batch
+        if self._part(index) == "tokenizer":
+            return Clips(self.cache, batch, frames, seed, start)
+        assert self.latents is not None
+        return LatentClips(self.latents, self.cache, batch, frames, seed, start)
 
-    def _report(self, name, step, frames, pending):
+    def _report(self, name: str, step: int, pending: list, settings: dict[str, float]) -> None:
+        """Reads the metrics of the last steps, which waits for the device, and shows their means."""
         found = [self.engine.numpy(metrics) for metrics in pending]
-        if not all(metrics["finite"] for metrics in found):
-            kept = (
-                f"the last good checkpoint is {self._checkpoint}" if self._checkpoint.exists() else "none was saved yet"
-            )
-            raise MlxworldError(f"the loss of {name} is not finite before step {step}: {kept}; try a lower --{name}.lr")
-        mean = {key: float(np.mean([metrics[key] for metrics in found])) for key in found[0] if key != "finite"}
-        self.monitor.update(step, mean, f"{frames} frames")
+        for metrics in found:
+            self._bad = 0 if metrics["finite"] else self._bad + 1
+            if self._bad >= PATIENCE.get(self.cfg.precision, 1):
+                known = self.checkpoint.exists()
+                kept = f"the last good checkpoint is {self.checkpoint}" if known else "no checkpoint was saved yet"
+                way = f"go on with --resume and a lower --{name}.lr" if known else f"try a lower --{name}.lr"
+                raise MlxworldError(f"the loss of {name} is not finite before step {step}: {kept}; {way}")
+        good = [metrics for metrics in found if metrics["finite"]]
+        means = {key: float(np.mean([m[key] for m in good])) for key in (good[0] if good else ()) if key != "finite"}
+        self.monitor.update(step, means | settings if good else {})
 
-    def _look(self, name, step):
-        if time.time() - self.saved > 60 * self.cfg.save_minutes or step == getattr(self.cfg, name).steps:
-            self.save(self.stage, step)
-        if time.time() - self.sampled > 60 * self.cfg.sample_minutes:
-            self.sample(f"{name}-{step:06d}")
+    def _keep(self, index: int, step: int, trainer: Any) -> None:
+        """A sample and a checkpoint, if it is time."""
+        if time.monotonic() - self._sampled > 60 * self.cfg.sample_minutes:
+            self._sample(index, trainer, f"{index + 1}-{STAGES[index]}-{step:06d}")
+        if time.monotonic() - self._saved > 60 * self.cfg.save_minutes or step == self._stage(index).steps:
+            self.save(index, step, trainer)
 
-    def save(self, stage: int, step: int) -> None:
-        """A checkpoint to resume from, and the world as it is now. Whole or not at all."""
-        assert self.trainer is not None
-        state = self.trainer.state() | {"stage": np.array(stage), "stage_step": np.array(step)}
-        state |= {f"done.{n}": x for n, x in self.averages.items()}
-        checkpoint.save(self._checkpoint, state, {"format": "1"})
-        self._save_world()
-        self.saved = time.time()
+    def save(self, index: int, step: int, trainer: Any) -> None:
+        """The world as it is now, then a checkpoint, each whole: `step` steps of stage `index` are done."""
+        seconds = self.seconds + time.monotonic() - self._begun
+        weights = self._weights(min(index, len(STAGES) - 1), trainer)
+        self.engine.load_parameters(self.averaged, weights, "the averaged weights")
+        half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in weights.items()}
+        starts = start_clips(self.package, self.averaged, self.cache, CONTEXT)
+        card = self._card(index, step, seconds)
+        save_world(self.out, self.out.resolve().name, self.config, half, starts, card)
+        state = trainer.state() | {f"done.{n}": x for n, x in self.averages.items()}
+        state |= {"place": np.array([index, step]), "seconds": np.array(seconds)}
+        checkpoint.save(self.checkpoint, state, {"format": "1", "dataset": json.dumps(self.dataset)})
+        self._saved = time.monotonic()
 
-    def sample(self, name: str) -> None:
-        """A picture strip and a clip with sound: real above, dream below."""
-        frames = CONTEXT + 48
-        rows = clip_starts(self.cache, min(frames, self.cache.longest), 1, self.cfg.seed + 1, 0)[:, None]
-        rows = rows + np.arange(min(frames, self.cache.longest))
-        video, audio = self.cache.video[rows], self.cache.sound(rows)
-        self._preview()
-        dreamt, sound = dream(self.package, self.preview, video, audio, self.cache.actions[rows], CONTEXT)
-        folder = self.out / "samples"
-        folder.mkdir(exist_ok=True)
-        rate = self.model_config.sample_rate
-        picture = strip(
-            video[0], dreamt[0], every=4, scale=1, real_audio=audio[0], dream_audio=sound[0], sample_rate=rate
-        )
-        save_png(folder / f"{name}.png", picture)
-        both = np.concatenate([video[0], dreamt[0]], axis=1)
-        write_clip(folder / f"{name}.mp4", both, sound[0], self.model_config.fps, rate)
-        self.monitor.say(f"sample: {folder / name}.png, .mp4")
-        self.sampled = time.time()
+    def _card(self, index: int, step: int, seconds: float) -> dict[str, Any]:
+        """What a world's card says of its training; hours are those that it took."""
+        done = {name: self._stage(i).steps if i < index else step * (i == index) for i, name in enumerate(STAGES)}
+        info, frames = self.cache.info, len(self.cache.actions)
+        hours = round(frames / info.fps / 3600, 3)
+        data = {"source": info.source, "frames": frames, "episodes": len(self.cache.names), "hours": hours}
+        backend = next(name for name, (package, _) in BACKENDS.items() if package == self.package.__name__)
+        where = {"backend": backend, "device": self.engine.device(), "precision": self.cfg.precision}
+        about = {"data": data, "licence": info.licence, "preset": self.cfg.preset, "steps": done}
+        return about | {"hours": round(seconds / 3600, 3)} | where
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.out / "checkpoint.safetensors"
+    def _sample(self, index: int, trainer: Any, name: str) -> None:
+        weights = self._weights(index, trainer)
+        self.engine.load_parameters(self.averaged, weights, "the averaged weights")
+        context = None if self._part(index) == "tokenizer" else CONTEXT  # dreams only once there is what dreams
+        path = self.out / "samples" / name
+        sample(self.package, self.averaged, self.cache, path, context=context, seed=self.cfg.seed)
+        self.monitor.say(f"sample: {path}.png, .mp4")
+        self._sampled = time.monotonic()
 
-    def _resumed(self):
-        """The state of the last checkpoint, if this run resumes one."""
-        if not (self.cfg.resume and self._checkpoint.exists()):
-            return None
-        state, _ = checkpoint.load(self._checkpoint)
-        self.stage = int(state.pop("stage"))
+    def _resumed(self) -> tuple[int, int, dict[str, np.ndarray]]:
+        """A stage, its steps that are done and the trainer's state: of the last checkpoint, if this run resumes."""
+        if not (self.cfg.resume and self.checkpoint.exists()):
+            return 0, 0, {}
+        state, about = checkpoint.load(self.checkpoint)
+        try:
+            index, step = map(int, state.pop("place"))
+            self.seconds, dataset = float(state.pop("seconds")), json.loads(about["dataset"])
+        except (KeyError, ValueError) as error:
+            raise MlxworldError(f"{self.checkpoint} is not the checkpoint of a training") from error
+        self.cache.require_actions(dataset["actions"])
+        now = self.dataset
+        wrong = [f"{key} {now[key]}, not {value}" for key, value in dataset.items() if value != now[key]]
+        if wrong:
+            raise MlxworldError(f"{self.cfg.data} is not the dataset that {self.out} began with: {', '.join(wrong)}")
+        if index == len(STAGES):
+            raise MlxworldError(f"{self.out} is done: choose another --out, or python -m apps.play --world {self.out}")
         self.averages = {n.removeprefix("done."): state.pop(n) for n in list(state) if n.startswith("done.")}
-        if self.stage == len(STAGES):
-            raise MlxworldError(f"{self.out} is done: choose another --out")
-        return state
+        self.monitor.resumed(sum(self._stage(i).steps for i in range(index)) + step)
+        self.monitor.say(f"goes on after step {step} of {STAGES[index]}")
+        return index, step, state
 
-    def _preview(self):
-        """The averaged weights of what is trained so far, in the preview model."""
-        assert self.trainer is not None
-        weights = self.engine.numpy(self.engine.parameters(self.model)) | self.averages
-        part = "tokenizer" if self.stage == 0 else "dynamics"
-        weights |= {f"{part}.{n}": x for n, x in self.engine.numpy(self.trainer.ema).items()}
-        self.engine.load_parameters(self.preview, weights, "the averaged weights")
-        return weights
+    def _stage(self, index: int) -> "StageConfig":
+        return getattr(self.cfg, STAGES[index])
 
-    def _encode(self):
-        """Latents (N, K, D) float16 of the whole dataset by the averaged tokenizer, in a memory-mapped file."""
-        self._preview_tokenizer()
-        c, memory, total = self.model_config.latent, self.model_config.vision.memory, len(self.cache.actions)
-        path = self.out / "latents.npy"
-        z = np.lib.format.open_memmap(path, "w+", np.float16, (total, c.tokens, c.dim))
-        self.monitor.stage("latents", total)
-        for first, last in self.cache.spans():
-            for begin in range(first, last, CHUNK):
-                past, end = max(first, begin - memory + 1), min(last, begin + CHUNK)
-                found = self._latents(np.arange(past, past + CHUNK + memory).clip(max=last - 1))
-                z[begin:end] = found[begin - past : end - past]
-                self.monitor.update(end, {})
-        self.latents = z
+    def _part(self, index: int) -> str:
+        """The part of the model that a stage trains."""
+        return "tokenizer" if STAGES[index] == "tokenizer" else "dynamics"
 
-    def _latents(self, rows):
-        engine = self.engine
-        with engine.inference():
-            video = engine.array(self.cache.video[rows][None].astype(np.float32) / 255)
-            return engine.numpy(self.preview.encode(video, engine.array(self.cache.sound(rows)[None])))[0]
+    def _averages(self, index: int, trainer: Any) -> dict[str, np.ndarray]:
+        return {f"{self._part(index)}.{n}": x for n, x in self.engine.numpy(trainer.ema).items()}
 
-    def _preview_tokenizer(self):
-        self.engine.load_parameters(
-            self.preview, self.engine.numpy(self.engine.parameters(self.model)) | self.averages, "the averaged weights"
-        )
+    def _weights(self, index: int = 0, trainer: Any = None) -> dict[str, np.ndarray]:
+        """All weights, averaged where there are averages: of what is done, and of what `trainer` trains now."""
+        now = self._averages(index, trainer) if trainer else {}
+        return self.engine.numpy(self.engine.parameters(self.model)) | self.averages | now
 
-    def _dreamt(self, batch, step):
+    def _dreamt(self, batch: dict[str, Any], step: int) -> Any:
         """What the model makes of a batch's frames: the first half is seen, the rest dreamt. (B, T, K, D)."""
         engine, random = self.engine, self.package.random
-        model, z = self.model.dynamics, engine.array(batch["z"])
-        B, T = batch["actions"].shape
+        z, actions = engine.array(batch["z"]), engine.array(batch["actions"])
+        B, T = actions.shape
         keys = random.split(random.key((self.cfg.seed * 8 + 7) * 2**32 + step, like=z), T)
-        cache, out = model.empty(B), []
-        if not hasattr(self, "_rollout"):
-            self._rollout = engine.fixed(model.step), engine.fixed(model.observe)
+        cache, frames = self.model.dynamics.empty(B), []
         with engine.inference():
             for t in range(T):
-                noise, action = random.normal(keys[t], z[:, :1].shape), engine.array(batch["actions"][:, t : t + 1])
+                noise, new, action = random.normal(keys[t], z[:, :1].shape), z[:, t : t + 1], actions[:, t : t + 1]
                 if t < T // 2:
-                    new, cache = z[:, t : t + 1], self._rollout[1](cache, z[:, t : t + 1], noise, action)
+                    cache = self._observe(cache, new, noise, action)
                 else:
-                    new, cache = self._rollout[0](cache, noise, action)
-                out.append(engine.copy(new))
-            return self.package.ops.concat(out, axis=1)
+                    new, cache = self._step(cache, noise, action)
+                frames.append(engine.copy(new))
+            return self.package.ops.concat(frames, axis=1)
 
-    def _save_world(self):
-        weights = self._preview()
-        rows = np.linspace(0, 1, 16)
-        spans = [(a, b) for a, b in self.cache.spans() if b - a > CONTEXT + 1]
-        chosen = [spans[int(r * (len(spans) - 1))] for r in rows]
-        firsts = [int(a + (b - a - CONTEXT) * ((i * 0.618) % 1)) for i, (a, b) in enumerate(chosen)]
-        frames = np.array(firsts)[:, None] + np.arange(CONTEXT)
-        z = np.stack([self._latents(row) for row in frames]).astype(np.float16)
-        starts = {"z": z, "actions": self.cache.actions[frames].astype(np.int32)}
-        weights = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in weights.items()}
-        card = {
-            "source": self.cache.info.source,
-            "licence": self.cache.info.licence,
-            "stage": STAGES[min(self.stage, 2)],
-        }
-        save_world(self.out, self.out.name, self.model_config, weights, starts, card)
+
+def phases(frames: tuple[int, ...], steps: int) -> Iterator[tuple[int, int, int]]:
+    """The curriculum: (frames of a clip, first step, last + 1) of each equal part of `steps`."""
+    edges = [-(-i * steps // len(frames)) for i in range(len(frames) + 1)]
+    yield from zip(frames, edges, edges[1:], strict=False)
 
 
 def warmup(steps: int) -> int:
     """Steps over which the learning rate rises."""
     return max(1, min(500, steps // 20))
+
+
+def mean_picture(cache: Cache) -> np.ndarray:
+    """The mean (H, W, 3) float32 in [0, 1] of 512 frames from all over the dataset."""
+    rows = np.linspace(0, len(cache.video) - 1, 512).astype(int)
+    return (cache.video[rows].mean(axis=0) / 255).astype(np.float32)
+
+
+def identity(cache: Cache, still: np.ndarray) -> dict[str, Any]:
+    """What must not change between a run and its resumption: the dataset's facts, and a digest of what it holds."""
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in (cache.offsets, cache.actions, still)))
+    info = cache.info
+    facts = {"actions": list(info.actions), "fps": info.fps, "samples": info.samples, "frames": len(cache.actions)}
+    return facts | {"digest": digest.hexdigest()[:16]}
