@@ -163,7 +163,7 @@ def init_weights(model, key, depth):
             value = ops.zeros(x.shape)
         elif kind == "weight" and len(x.shape) == 1:
             value = ops.ones(x.shape)
-        elif kind in ("code", "tokens") or layer.startswith("embed_"):
+        elif kind == "code" or kind.endswith("tokens") or layer.startswith("embed_"):
             value = random.normal(now, x.shape) * 0.02
         elif kind == "weight":
             std = fan_in**-0.5

@@ -89,8 +89,8 @@ class AudioDecoder(Module):
         before = ops.concat([state["loudness"][:, None], loudness[:, :-1]], axis=1)
         envelope = before[:, :, None] + (loudness - before)[:, :, None] * self._ramp[:, None]  # (B, J, L, 2M)
         f = ops.stop_gradient(self._centre + self._reach * pitch)  # cycles a sample; learnt from its own loss
-        turns = (f * L).cumsum(axis=1)
-        phase = state["phase"][:, None] + turns - f * L
+        turns = f * L - ops.floor(f * L)  # of a column; whole ones dropped, or float32 loses phase over a long clip
+        phase = state["phase"][:, None] + turns.cumsum(axis=1) - turns
         phase = phase[:, :, None] + f[:, :, None] * self._turns[:, None]  # (B, J, L, M)
         tone = ops.sin(math.tau * (phase - ops.floor(phase)))
         order = ops.arange(LOOP * self.columns, like=state["tick"]) + state["tick"] * self.columns

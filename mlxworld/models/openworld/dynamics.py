@@ -127,7 +127,7 @@ class LatentDynamics(Module):
         z = self.noisy(z, noise, level + c.levels)
         _, rings = self.predict(z, action, level + c.levels, level, angles, masks, cache["rings"], cache["slots"])
         slots = ops.concat([after(cache["slots"][:1], c.window), after(cache["slots"][1:], c.memory)])
-        past = ops.where(cache["past"] + 1 < c.memory, cache["past"] + 1, cache["past"])
+        past = ops.where(cache["past"] + 1 < max(c.window, c.memory), cache["past"] + 1, cache["past"])
         return {"rings": rings, "slots": slots, "frame": after(cache["frame"], c.period), "past": past}
 
     def step(self, cache, noise, action):

@@ -1,0 +1,146 @@
+"""Configurations: they survive JSON, refuse what cannot be built, and their presets have the sizes that they promise."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlxworld
+from mlxworld import MlxworldError
+from mlxworld.config import PRESETS, OpenWorldConfig, OptimConfig, from_dict, preset, to_dict
+from tests.models.small import SMALL, changed
+
+CONFIGS = st.builds(
+    lambda name, actions, grid, content, head, steps, layout, kind, rest: changed(
+        PRESETS[name],
+        actions=tuple(actions),
+        latent={"grid": grid, "content": content, "layout": layout},
+        dynamics={"head": head, "steps": steps, "dropout": rest},
+        vision={"encoding": kind, "taps": (2,)},
+        checkpointing=rest > 0.25,
+    ),
+    st.sampled_from(sorted(PRESETS)),
+    st.lists(st.text(min_size=1), min_size=1, max_size=20),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 31),
+    st.sampled_from(["flow", "regression"]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from(["grid", "queries"]),
+    st.sampled_from(["learned", "fixed"]),
+    st.floats(0, 0.5),
+)
+
+
+@given(CONFIGS)
+def test_a_config_survives_json(cfg):
+    again = from_dict(OpenWorldConfig, json.loads(json.dumps(to_dict(cfg))))
+    assert again == cfg and hash(again) == hash(cfg)
+
+
+def test_later_settings_are_dropped_and_absent_ones_are_the_defaults():
+    values = {"size": 128, "of_a_later_version": 1, "vision": {"dim": 96, "new": []}}
+    assert from_dict(OpenWorldConfig, values) == changed(OpenWorldConfig(), vision={"dim": 96})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "expected an object"),
+        ({"vision": 3}, "vision: expected an object"),
+        ({"actions": "noop"}, "actions must be a list"),
+        ({"size": "128"}, "size must be int"),
+        ({"size": True}, "size must be int"),
+        ({"checkpointing": 1}, "checkpointing must be bool"),
+        ({"dynamics": {"head": 1}}, "head must be str"),
+        ({"dynamics": {"dropout": "no"}}, "dropout must be float"),
+        ({"dynamics": {"steps": 3}}, "steps must divide"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(MlxworldError, match=message) as raised:
+        from_dict(OpenWorldConfig, values, "world/config.json")
+    assert "\n" not in str(raised.value)
+
+
+def test_whole_numbers_do_where_fractions_are_meant():
+    assert from_dict(OpenWorldConfig, {"dynamics": {"dropout": 0}}).dynamics.dropout == 0
+
+
+RULES = [
+    ("size must be a multiple of patch", {"size": 36}),
+    ("size / patch must be a multiple", {"latent": {"grid": 3}}),
+    ("latent.layout", {"latent": {"layout": "circle"}}),
+    ("latent.content", {"latent": {"content": 0}}),
+    ("latent.content", {"latent": {"content": 16}}),
+    ("actions must not be empty", {"actions": ()}),
+    ("dynamics.head", {"dynamics": {"head": "gan"}}),
+    ("dynamics.steps must divide", {"dynamics": {"steps": 3}}),
+    ("dynamics.levels must be a power of two", {"dynamics": {"levels": 6}}),
+    ("multiple of window and memory", {"dynamics": {"window": 5}}),
+    ("multiple of window and memory", {"dynamics": {"memory": 7}}),
+    ("at most 2048", {"dynamics": {"period": 2052}}),
+    ("samples must be a multiple", {"samples": 258}),
+    ("window must be even", {"samples": 12, "audio": {"overlap": 3}}),
+    ("vision.encoding", {"vision": {"encoding": "none"}}),
+    ("vision.taps", {"vision": {"taps": ()}}),
+    ("vision.taps", {"vision": {"taps": (1, 3)}}),
+    ("decoder.channels", {"decoder": {"channels": (16, 16)}}),
+    ("multiple of heads", {"vision": {"heads": 3}}),
+    ("multiple of heads", {"dynamics": {"heads": 3}}),
+    ("multiple of heads", {"decoder": {"heads": 3}}),
+]
+
+
+@pytest.mark.parametrize(("message", "parts"), RULES, ids=[f"{m}, {p}" for m, p in RULES])
+def test_what_cannot_be_built_is_refused(message, parts):
+    with pytest.raises(MlxworldError, match=message):
+        changed(SMALL, **parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"name": "sgd"}, "name"),
+        ({"lr": -1.0}, "lr"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"eps": 0.0}, "eps"),
+        ({"clip": 0.0}, "clip"),
+        ({"beta1": 1.0}, "beta1"),
+        ({"momentum": -0.1}, "momentum"),
+        ({"ema": 1.1}, "ema"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(parts, message):
+    with pytest.raises(MlxworldError, match=message):
+        OptimConfig(**parts)
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("nano", 8e6, 12.5e6), ("play", 30e6, 63e6)])
+@pytest.mark.parametrize("small", ["", "-64"])
+def test_presets_have_the_sizes_they_promise(name, least, most, small):
+    import torch
+
+    backend = mlxworld.on("torch")
+    from torch_backend.models.openworld.model import TransformerWorldModel
+
+    cfg = preset(name + small)
+    assert cfg.size == (64 if small else 128) and cfg.dynamics.dim % 64 == 0
+    assert cfg.dynamics.dim // cfg.dynamics.heads in (64, 128)
+    with torch.device("meta"):
+        held = backend.engine.parameters(TransformerWorldModel(cfg))
+    assert least < sum(p.numel() for p in held.values()) < most
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones():
+    with pytest.raises(MlxworldError, match="'huge'.*nano"):
+        preset("huge")
+
+
+@pytest.mark.parametrize(("samples", "columns"), [(1024, 4), (630, 3), (735, 3), (1470, 3), (800, 4), (997, 1)])
+def test_a_model_fits_a_datasets_rates(samples, columns):
+    cfg = preset("nano").fitted(("noop", "left"), 35, 35 * samples, samples)
+    assert (cfg.fps, cfg.samples, cfg.sample_rate, cfg.actions) == (35, samples, 35 * samples, ("noop", "left"))
+    assert cfg.audio.columns == columns and cfg.hop * columns == samples and cfg.window % 2 == 0
+    assert dataclasses.replace(cfg.audio, columns=4) == preset("nano").audio
