@@ -119,20 +119,22 @@ class Block(Module):
         return x + self.mlp(self.norm2(x)), seen
 
 
-def apply(block, x, angles=None, mask=None, checkpointing=False):
+def apply(block, x, angles=None, mask=None, checkpointing=False, key=None):
     """A block's output alone, (B, T, K, C), its activations recomputed in the backward pass if `checkpointing`."""
     if checkpointing:
-        return nn.checkpoint(_First(block), x, angles, mask)
-    return block(x, angles, mask)[0]
+        return nn.checkpoint(_First(block, key), x, angles, mask)
+    return block(x, angles, mask, key=key)[0]
 
 
 class _First(Module):
-    def __init__(self, block):
+    """The key is no argument: a checkpoint is differentiated by those, and MLX has no gradient of random bits."""
+
+    def __init__(self, block, key):
         super().__init__()
-        self.block = block
+        self.block, self._key = block, key
 
     def forward(self, *args):
-        return self.block(*args)[0]
+        return self.block(*args, key=self._key)[0]
 
 
 def by_frame(x):

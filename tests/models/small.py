@@ -69,8 +69,8 @@ def lively(backend: ModuleType, cfg: OpenWorldConfig = SMALL, seed: int = 0) -> 
 
 
 def clip(cfg: OpenWorldConfig = SMALL, frames: int = T, count: int = B, seed: int = 0) -> dict[str, np.ndarray]:
-    """video (B, T, H, W, 3) uint8: a bright square that wanders over a gradient; audio (B, T, S): a tone that jumps
-    each frame, in noise; actions (B, T) int32."""
+    """video (B, T, H, W, 3) uint8: a bright square that wanders over a gradient; audio (B, T, S): a tone that
+    jumps in pitch and loudness each frame, in noise; actions (B, T) int32."""
     rng, n = np.random.default_rng(seed), cfg.size
     video = np.broadcast_to(np.linspace(20, 120, n)[:, None, None], (count, frames, n, n, 3)).copy()
     video[..., 1] *= 0.5
@@ -79,7 +79,9 @@ def clip(cfg: OpenWorldConfig = SMALL, frames: int = T, count: int = B, seed: in
         video[b, t, y : y + n // 8, x : x + n // 8] = rng.integers(128, 256, 3)
     time = np.arange(cfg.samples) / cfg.sample_rate
     pitch = rng.uniform(200, 0.4 * cfg.sample_rate, (count, frames, 1))
-    audio = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.02 * rng.normal(size=(count, frames, cfg.samples))
+    audio = rng.uniform(0.05, 0.4, pitch.shape) * np.sin(2 * np.pi * pitch * time) + 0.02 * rng.normal(
+        size=(count, frames, cfg.samples)
+    )
     actions = rng.integers(0, len(cfg.actions), (count, frames))
     return {
         "video": video.round().astype(np.uint8),

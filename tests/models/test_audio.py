@@ -1,4 +1,4 @@
-"""Sound out: continuous over frame borders however the frames are cut, in pitch, in band, and never from later frames."""
+"""Sound: continuous over frame borders however the frames are cut, in tune, in band, never from later frames."""
 
 import numpy as np
 import pytest
@@ -48,13 +48,13 @@ class Said:
 
 @EACH
 def test_all_frames_at_once_or_one_by_one(backend, cfg):
-    """Also beyond the noise's loop, and begun anywhere in it."""
+    """Also beyond the noise's loop, and begun anywhere in it. A phase is summed over columns, so its error grows."""
     net, x = decoder(backend, cfg), heard(2 * LOOP + 3)
     whole, end = decode(backend, net, x)
-    assert 0.01 < whole.std() and np.abs(whole).max() <= 1
+    assert whole.std() > 0.01 and np.abs(whole).max() <= 1
     for cuts in (range(1, x.shape[1]), (3, 4, 14)):
         pieces, state = decode(backend, net, x, cuts=list(cuts))
-        assert gap(pieces, whole) < 1e-5 * 10
+        assert gap(pieces[:, :4], whole[:, :4]) < 1e-5 and gap(pieces, whole) < 5e-5
         for name, value in backend.engine.numpy(state).items():
             last = backend.engine.numpy(end[name])
             apart = np.abs(value - last)

@@ -1,4 +1,4 @@
-"""Configurations: they survive JSON, refuse what cannot be built, and their presets have the sizes that they promise."""
+"""Configurations: they survive JSON, refuse what cannot be built, and presets have the sizes that they promise."""
 
 import dataclasses
 import json
@@ -134,7 +134,7 @@ def test_presets_have_the_sizes_they_promise(name, least, most, small):
 
 
 def test_an_unknown_preset_is_named_with_the_known_ones():
-    with pytest.raises(MlxworldError, match="'huge'.*nano"):
+    with pytest.raises(MlxworldError, match=r"'huge'.*nano"):
         preset("huge")
 
 

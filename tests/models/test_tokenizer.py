@@ -83,9 +83,8 @@ def test_the_picture_reads_content_alone(backend):
     net, z = lively(backend), latents()["z"]
     other = z.copy()
     other[..., SMALL.latent.content :] *= -1
-    (seen, heard, _), (seen2, heard2, _) = (
-        backend.engine.numpy(net.decode(backend.engine.array(x))) for x in (z, other)
-    )
+    decode = lambda x: backend.engine.numpy(net.decode(backend.engine.array(x)))  # noqa: E731
+    (seen, heard, _), (seen2, heard2, _) = decode(z), decode(other)
     assert np.array_equal(seen, seen2) and gap(heard, heard2) > 1e-2
     other = z.copy()
     other[..., 0] *= -1
@@ -183,7 +182,7 @@ def test_a_hidden_modality_changes_nothing(backend, cfg, name):
 
 
 def test_forward_sees_then_dreams(backend):
-    """TransformerWorldModel: a later action changes no earlier dreamt frame; sound goes on where the seen sound ended."""
+    """TransformerWorldModel: a later action changes no earlier dreamt frame; sound goes on where it was."""
     net, engine = lively(backend), backend.engine
     given, actions = clip(), np.random.default_rng(0).integers(0, 3, (B, T + 4)).astype(np.int32)
     video, audio = engine.array(given["video"].astype(np.float32) / 255), engine.array(given["audio"])

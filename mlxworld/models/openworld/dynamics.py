@@ -65,10 +65,8 @@ class LatentDynamics(Module):
         kept = []
         for i, block in enumerate(self.blocks):
             kind = int(self.is_global(i))
-            if rings is None and checkpointing:
-                x = blocks.apply(block, x, angles, masks[kind], checkpointing=True)
-            elif rings is None:
-                x, _ = block(x, angles, masks[kind], key=keys[i])
+            if rings is None:
+                x = blocks.apply(block, x, angles, masks[kind], checkpointing, keys[i])
             else:
                 x, seen = block(x, angles, masks[kind], rings[i], slots[kind : kind + 1])
                 kept.append(seen)
