@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.config import PRESETS, OpenWorldConfig, OptimConfig, from_dict, preset, to_dict
-from tests.models.small import SMALL, changed
+from tests.models.small import SMALL, changed, module
 
 CONFIGS = st.builds(
     lambda name, actions, grid, content, head, steps, layout, kind, rest: changed(
@@ -123,13 +123,12 @@ def test_presets_have_the_sizes_they_promise(name, least, most, small):
     import torch
 
     backend = mlxworld.on("torch")
-    from torch_backend.models.openworld.model import TransformerWorldModel
-
+    model = module(backend, "openworld.model").TransformerWorldModel
     cfg = preset(name + small)
     assert cfg.size == (64 if small else 128) and cfg.dynamics.dim % 64 == 0
     assert cfg.dynamics.dim // cfg.dynamics.heads in (64, 128)
     with torch.device("meta"):
-        held = backend.engine.parameters(TransformerWorldModel(cfg))
+        held = backend.engine.parameters(model(cfg))
     assert least < sum(p.numel() for p in held.values()) < most
 
 

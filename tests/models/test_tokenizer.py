@@ -170,7 +170,8 @@ def test_a_hidden_modality_changes_nothing(backend, cfg, name):
     other = given | {name: clip(cfg, seed=1)[name]}
     present = f"{name}_present"
     nothing, all_of_it = (np.full((B, T), v, np.float32) for v in (0, 1))
-    assert np.array_equal(*(encode(backend, net, x, **{present: nothing}) for x in (given, other)))
+    one, two = (encode(backend, net, x, **{present: nothing}) for x in (given, other))
+    assert np.array_equal(one, two)
     whole = encode(backend, net, given)
     assert np.array_equal(whole, encode(backend, net, given, **{present: all_of_it}))
     assert gap(whole, encode(backend, net, other)) > 1e-2
