@@ -71,8 +71,12 @@ def index(page: Page) -> int:
 
 
 def pause(page: Page) -> None:
+    """Pauses, and waits for the frames that were on their way."""
     page.click("#run")
     expect(page.locator("#badge")).to_have_text("Paused")
+    last = -1
+    while last != (last := index(page)):
+        page.wait_for_timeout(150)
 
 
 def loud(page: Page) -> None:
