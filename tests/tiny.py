@@ -1,0 +1,51 @@
+"""A world so small that it is trained in a second: its dataset, and the flags that make it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlxworld.data import DatasetInfo, Episode, write_episode, write_info
+
+FPS, S, SIZE = 10, 64, 32
+ACTIONS = ("noop", "up", "down")
+STAGES = {
+    **{"tokenizer.steps": 6, "tokenizer.batch": 2, "tokenizer.frames": (4,)},
+    **{"dynamics.steps": 6, "dynamics.batch": 4, "dynamics.frames": (4, 6)},
+    **{"forcing.steps": 4, "forcing.batch": 4, "forcing.frames": (6,), "log-steps": 1},
+}
+MODEL = {
+    **{"preset": "nano-64", "model.size": SIZE, "model.patch": 8},
+    **{"model.vision.dim": 16, "model.vision.heads": 1, "model.vision.depth": 1, "model.vision.taps": (1,)},
+    **{"model.audio.bands": 8, "model.audio.dim": 8},
+    **{"model.latent.grid": 2, "model.latent.dim": 8, "model.latent.content": 6},
+    **{"model.dynamics.dim": 16, "model.dynamics.heads": 1, "model.dynamics.depth": 2, "model.dynamics.every": 2},
+    **{"model.dynamics.window": 4, "model.dynamics.memory": 8},
+    **{
+        "model.decoder.dim": 16,
+        "model.decoder.heads": 1,
+        "model.decoder.depth": 1,
+        "model.decoder.channels": (8, 8, 8),
+    },
+}
+
+
+def argv(**changed) -> list[str]:
+    """The flags of a tiny training, some changed: argv(**{"dynamics.lr": 0.1})."""
+    settings = MODEL | STAGES | changed
+    return [w for name, value in settings.items() for w in (f"--{name}", *map(str, np.atleast_1d(value)))]
+
+
+def dots(folder: Path, lengths=(40, 30), actions=ACTIONS) -> Path:
+    """Episodes of a dot that wanders, with beeps; returns the folder."""
+    info = DatasetInfo(FPS, S, (SIZE, SIZE), actions, "dots", "CC0-1.0")
+    write_info(folder, info)
+    for i, T in enumerate(lengths):
+        rng = np.random.default_rng(i)
+        video = np.full((T, SIZE, SIZE, 3), 60, np.uint8)
+        for frame, (y, x) in zip(video, np.cumsum(rng.integers(-2, 3, (T, 2)), 0) % (SIZE - 4), strict=True):
+            frame[y : y + 4, x : x + 4] = 230
+        loud = (rng.random((T, 1)) < 0.2) * 0.5
+        sound = (loud * np.sin(2 * np.pi * 8 * np.arange(S) / S)).astype(np.float32)
+        taken = np.r_[0, rng.integers(0, len(actions), T - 1)].astype(np.int32)
+        write_episode(folder, f"{i:03d}", Episode(video, sound, taken), info)
+    return folder
