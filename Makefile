@@ -36,7 +36,7 @@ lint: .venv/stamp-test
 
 .venv/stamp-python:
 	@[ -n "$(PYTHON)" ] || { echo "mlxworld: needs Python 3.11 or newer; found $$(python3 --version 2>&1)" >&2; exit 2; }
-	@$(PYTHON) -m venv .venv || { echo "mlxworld: $(PYTHON) cannot make a virtual environment;" \
+	@$(PYTHON) -m venv .venv >/dev/null || { echo "mlxworld: $(PYTHON) cannot make a virtual environment;" \
 		"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@touch $@
 
