@@ -5,8 +5,9 @@ per layer a ring of W frames of keys and values, the slot counters, and how much
 the present frame to its slot and attends to the ring itself, so a noisy pass is overwritten by the next, the context
 pass is what stays, and nothing is concatenated. It knows nothing of pictures or sound.
 
-Training is diffusion forcing (Chen et al. 2024): each frame has its own noise level. The flow head predicts the clean
-latent and is conditioned on the step size (shortcut models, Frans et al. 2024; as in Dreamer 4, Hafner et al. 2025).
+Training is diffusion forcing (Chen et al. 2024), each frame with its own noise level, over a nearly clean past, as
+a rollout's is. The flow head predicts the clean latent and is conditioned on the step size (shortcut models, Frans et
+al. 2024; as in Dreamer 4, Hafner et al. 2025).
 
 B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, E head width, W frames of a ring.
 """
@@ -72,15 +73,29 @@ class LatentDynamics(Module):
                 kept.append(seen)
         return ops.float32(self.head(self.norm(x))), kept
 
-    def forward(self, z, action, level, stride, key=None, checkpointing=False):
-        """Training: all T frames at once, each with its own level (B, T). Returns the predicted clean latents."""
-        B, T, K, _ = z.shape
-        masks = []
+    def forward(self, z, action, level, stride, past=None, key=None, checkpointing=False):
+        """Training: all T frames at once, each with its own level. Returns the predicted clean latents (B, T, K, D).
+
+        z (B, T, K, D); action, level, stride (B, T). With a past (B, T, K, D), the same frames as context, each frame
+        sees itself as it is in z and earlier frames as they are in the past: just what a rollout sees, for every
+        frame of a clip in one pass. Without, z is its own past.
+        """
+        T, K = z.shape[1:3]
+        t = ops.arange(T, like=z)
+        age = t[:, None] - t[None]
+        masks, angles = [], self._rotary[:, :T, None]
         for window in (self.cfg.window, self.cfg.memory):
-            seen = blocks.band(T, window, like=z)[:, None, :, None]
-            masks.append(ops.broadcast_to(seen, (T, K, T, K)).reshape(T * K, T * K))
-        angles = self._rotary[:, :T, None]
-        return self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0]
+            seen = (age >= 0) & (age < window)
+            if past is not None:
+                rows = [ops.concat([seen, age < -T], axis=1), ops.concat([seen & (age > 0), age == 0], axis=1)]
+                seen = ops.concat(rows, axis=0)  # (2T, 2T): the past, then the frames
+            n = seen.shape[0]
+            masks.append(ops.broadcast_to(seen[:, None, :, None], (n, K, n, K)).reshape(n * K, n * K))
+        if past is not None:
+            z, angles = ops.concat([past, z], axis=1), ops.concat([angles, angles], axis=1)
+            action = ops.concat([action, action], axis=1)
+            level, stride = ops.concat([level * 0 + self.cfg.levels, level], 1), ops.concat([stride * 0, stride], 1)
+        return self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0][:, -T:]
 
     def noisy(self, z, noise, level):
         """z mixed with noise, per frame: level (B, T) of `levels`, where `levels` itself is a context frame."""

@@ -121,9 +121,9 @@ def tokenizer_loss(model, batch, key):
 
 def dynamics_loss(model, batch, key, checkpointing=False):
     """model: LatentDynamics. batch: z (B, T, K, D) and actions (B, T); for self forcing also `dream` (B, T, K, D), what
-    the model itself made of these frames: then context frames are the dreamt ones, and the target stays the truth.
+    the model itself made of these frames: then the past is the dreamt one, and the target stays the truth.
 
-    Each frame is a context frame with probability one half, else it has a random noise level. Three quarters of the
+    Every frame has a random noise level and is predicted from earlier ones with a little noise. Three quarters of the
     batch learn the finest step from the truth; the rest learn a longer step from two steps half as long.
     """
     c, z, actions = model.cfg, batch["z"], batch["actions"]
@@ -132,26 +132,21 @@ def dynamics_loss(model, batch, key, checkpointing=False):
     keys = random.split(key, 7)
     hide = random.bernoulli(keys[0], c.action_dropout, (B, T))
     actions = ops.where(hide, ops.cast(actions * 0 + model.actions, like=actions), actions)
-    context = random.bernoulli(keys[1], 0.5, (B, T))
-    noise = random.normal(keys[2], z.shape)
+    noise = random.normal(keys[1], z.shape)
     drop = keys[6] if c.dropout > 0 else None
     past = ops.float32(batch["dream"]) if "dream" in batch else z
+    rough = 2 * c.context_noise * random.uniform(keys[2], (B, T, 1, 1))
+    past = (1 - rough) * past + rough * random.normal(keys[5], z.shape)
 
     def predict(x, level, stride, rows):
-        level, stride = (
-            ops.where(context[rows], level * 0 + c.levels, level),
-            ops.where(context[rows], stride * 0, stride),
-        )
-        kept = ops.where(context[rows][:, :, None, None], model.noisy(past[rows], noise[rows], level), x)
-        return model.forward(kept, actions[rows], level, stride, drop, checkpointing)
+        return model.forward(x, actions[rows], level, stride, past[rows], drop, checkpointing)
 
     changed = ops.square(z[:, 1:] - z[:, :-1]).mean(axis=-1)
     weight = 1 + CHANGED * ops.concat([ops.zeros((B, 1, z.shape[2]), like=z), ops.clip(changed, 0.0, 1.0)], axis=1)
-    weight = weight * (1 - ops.float32(context))[:, :, None]
 
     def error(prediction, target, rows):
         w = weight[rows]
-        return (w * ops.square(prediction - ops.stop_gradient(target)).mean(axis=-1)).sum() / (w.sum() + 1e-6)
+        return (w * ops.square(prediction - ops.stop_gradient(target)).mean(axis=-1)).sum() / w.sum()
 
     if c.head == "regression":
         everyone = slice(0, B)
