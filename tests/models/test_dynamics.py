@@ -151,6 +151,28 @@ def test_training_path_is_causal(backend):
         assert gap(other[:, 6], found[:, 6]) > 1e-4, name  # and the past does matter
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_training_over_a_past_sees_what_a_rollout_sees(backend, checkpointing):
+    """All frames in one pass, each over the past as it was: the same as each frame alone after that past."""
+    net, engine, full = lively(backend).dynamics, backend.engine, SMALL.dynamics.levels
+    z, past = (latents(frames=8, seed=s)["z"] for s in (0, 1))
+    action, level = latents(frames=8)["actions"], np.arange(16, dtype=np.int32).reshape(2, 8) % 4
+    stride = 1 + level % 2
+    whole = {"z": z, "action": action, "level": level, "stride": stride, "past": past}
+    found = engine.numpy(net(**engine.array(whole), checkpointing=checkpointing))
+    for t in range(8):
+        joined = np.concatenate([past[:, :t], z[:, t : t + 1]], axis=1)
+        at, by = np.full((2, t + 1), full, np.int32), np.zeros((2, t + 1), np.int32)
+        at[:, t], by[:, t] = level[:, t], stride[:, t]
+        alone = engine.numpy(net(*engine.array([joined, action[:, : t + 1], at, by])))
+        assert gap(found[:, t], alone[:, t]) < 1e-4, t
+    for name in ("z", "past"):  # a frame is not in its own past, and a noisy one is in nobody's
+        later = whole[name].copy()
+        later[:, 4] *= -1
+        moved = np.abs(engine.numpy(net(**engine.array(whole | {name: later}))) - found).max((0, 2, 3)) > 1e-5
+        assert moved.tolist() == ([t == 4 for t in range(8)] if name == "z" else [4 < t < 8 for t in range(8)])
+
+
 def test_every_action_leads_elsewhere(backend):
     net, noise, actions = lively(backend).dynamics, noises(SMALL), moves(SMALL)
     seen = latents(frames=3)["z"].swapaxes(0, 1)[:, :, None]

@@ -119,6 +119,19 @@ def test_a_world_begins_with_its_start_clip(folder, backend):
         assert gap(found, np.floor(np.clip(picture[0, 0] * 255, 0, 255) + 0.5)) <= 1
 
 
+def test_a_start_clip_has_its_own_actions(tmp_path, backend):
+    """Two beginnings that look the same and were led to by other actions go on differently."""
+    write(tmp_path)
+    z = np.repeat(latents(frames=4, count=1)["z"], 2, axis=0)
+    starts = {"z": z, "actions": np.array([[0, 0, 0, 0], [1, 2, 1, 2]], np.int32)}
+    backend.engine.save(tmp_path / "starts.safetensors", starts)
+    world, futures = load(tmp_path, backend), []
+    for number in (0, 1):
+        first = world.reset(seed=1, context=number)
+        futures.append((first.video, play(world, [0, 0, 0])[0]))
+    assert np.array_equal(futures[0][0], futures[1][0]) and gap(futures[0][1], futures[1][1]) > 1
+
+
 def test_a_clip_of_ones_own_is_a_beginning(folder, backend):
     world = load(folder, backend)
     given = {n: x[0] for n, x in clip(frames=7).items()}
