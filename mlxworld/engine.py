@@ -78,12 +78,13 @@ def copy(x):
     return x
 
 
-def fixed(fn):
+def fixed(fn, model=None):
     """`fn` of arrays of fixed shapes (trees too), without gradients, as fast as this device runs it: compiled on a GPU.
 
-    Its results are overwritten by its next call: `copy` what is to stay.
+    Its results are overwritten by its next call: `copy` what is to stay. `model`: one that `fn` calls and whose weights
+    change meanwhile; the weights of any other are those of the first call.
     """
-    return fn if device() == "cpu" else mx.compile(fn)
+    return fn if device() == "cpu" else mx.compile(fn, inputs=None if model is None else model.state)
 
 
 def _cast(x, precision):

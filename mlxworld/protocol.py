@@ -282,10 +282,10 @@ class Engine(Protocol):
     def copy(self, x: Tree) -> Tree:
         """Arrays that later calls of a `fixed` function leave alone."""
 
-    def fixed(self, fn: Callable[..., Tree]) -> Callable[..., Tree]:
+    def fixed(self, fn: Callable[..., Tree], model: Any = None) -> Callable[..., Tree]:
         """A function of arrays of fixed shapes, without gradients, as fast as the device runs it.
 
-        The next call overwrites its results: `copy` what is to stay.
+        The next call overwrites its results: `copy` what is to stay. `model`: one whose weights change between calls.
         """
 
     def compile(self, fn: Callable[..., Tree]) -> Callable[..., Tree]:

@@ -49,7 +49,7 @@ class Run:
         for model in (self.model, self.averaged):
             self.engine.place(model)
         dynamics = self.model.dynamics
-        self._observe, self._step = self.engine.fixed(dynamics.observe), self.engine.fixed(dynamics.step)
+        self._observe, self._step = (self.engine.fixed(f, dynamics) for f in (dynamics.observe, dynamics.step))
         self.dataset = identity(cache, still)
         self.averages: dict[str, np.ndarray] = {}  # of the parts that are done, by the model's names
         self.latents: np.ndarray | None = None

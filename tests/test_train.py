@@ -129,6 +129,23 @@ def test_the_loop_waits_for_the_device_at_log_steps_only(dots, tmp_path, monkeyp
     assert waits == {"waits after 2 reports", "waits after 4 reports"}, "between the stages, when a part is done"
 
 
+def test_on_a_gpu_mlx_dreams_with_the_weights_of_now(monkeypatch):
+    """What is compiled keeps the weights of its first call, unless it is told whose they are."""
+    import mlx.core as mx
+
+    mlx = mlxworld.on("mlx")
+    monkeypatch.setattr(mlx.engine, "device", lambda: "metal")
+    layer, x = mlx.nn.Linear(2, 2), mx.ones((1, 2))
+    mx.enable_compile()
+    try:
+        fixed = mlx.engine.fixed(lambda x: layer(x), layer)
+        for weight in (1.0, 2.0):
+            layer.weight = mx.full((2, 2), weight)
+            assert mx.allclose(fixed(x), 2 * weight + layer.bias)
+    finally:
+        mx.disable_compile()
+
+
 def test_the_curriculum_covers_every_step_once():
     assert list(phases((8, 16, 32), 10)) == [(8, 0, 4), (16, 4, 7), (32, 7, 10)]
     assert list(phases((8, 16, 32), 2)) == [(8, 0, 1), (16, 1, 2), (32, 2, 2)]

@@ -82,12 +82,13 @@ def copy(x):
     return _tree_map(lambda t: t.clone(), x)
 
 
-def fixed(fn):
+def fixed(fn, model=None):
     """`fn` of tensors of fixed shapes (trees too), without gradients, as fast as this device runs it: a CUDA graph.
 
     On the CPU one core is left to whoever asks for the frames: a busy machine stalls a team of threads that fills it
     (2 cores, both busy: 0.4 frames a second with 2 threads, 8 with 1). OMP_NUM_THREADS overrules.
-    Its results are overwritten by its next call: `copy` what is to stay.
+    Its results are overwritten by its next call: `copy` what is to stay. `model`: one that `fn` calls and whose weights
+    change meanwhile; a graph reads weights where they are, so here it makes no difference.
     """
     if device() == "cuda":
         return Graphed(fn)
