@@ -82,7 +82,7 @@ def test_every_flag_is_parsed(name):
     assert str(after[name]) == str(value) and str(before[name]) != str(value)
 
 
-@pytest.mark.parametrize("name", NO_FLAGS)
+@pytest.mark.parametrize("name", sorted(NO_FLAGS))
 def test_what_the_data_or_the_stage_decides_is_no_flag(name):
     with pytest.raises(SystemExit):
         train.parse(["--data", "x", "--out", "y", f"--{name.replace('_', '-')}", "1"])
