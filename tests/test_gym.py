@@ -46,4 +46,4 @@ def test_reward_and_render_see_the_frame(folder):
     env.reset(seed=1)
     observation, reward, *_ = env.step(2)
     assert reward == pytest.approx(observation["video"].mean())
-    assert np.array_equal(env.render(), observation["video"])
+    assert np.array_equal(np.asarray(env.render()), observation["video"])
