@@ -56,6 +56,15 @@ def test_mel_filters_are_librosas():
     assert gap(signal.mel_edges(8, 22050), EDGES) < 1e-3
 
 
+def test_mel_is_slaneys_scale():
+    """Auditory Toolbox: 0 to 1 kHz in steps of 200 / 3 Hz, then 27 steps for each factor 6.4."""
+    signal = module(mlxworld.on("mlx"), "openworld.signal")
+    assert signal.hz_to_mel(1000) == pytest.approx(15) and signal.hz_to_mel(6400) == pytest.approx(42)
+    assert signal.hz_to_mel(500) == pytest.approx(7.5) and signal.mel_to_hz(10) == pytest.approx(2000 / 3)
+    for hz in (0, 80, 999, 1001, 1050, 4000, 15000):
+        assert signal.mel_to_hz(signal.hz_to_mel(hz)) == pytest.approx(hz)
+
+
 @pytest.mark.parametrize(("bands", "window", "rate"), [(64, 1024, 30720), (64, 840, 22050), (20, 512, 16000)])
 def test_mel_filters_are_slaneys(bands, window, rate):
     found = np.array(module(mlxworld.on("mlx"), "openworld.signal").mel_filters(bands, window, rate))

@@ -58,6 +58,13 @@ def test_a_chunk_needs_no_more_than_its_past(backend, cfg):
         assert gap(piece[:, memory - 2], whole[:, begin - 1]) > 1e-3
 
 
+def test_the_order_of_the_past_matters(backend):
+    """Else a latent could not tell where a ball goes. Only the pictures are exchanged, both are within the memory."""
+    net, given = lively(backend), clip(frames=4)
+    other = given | {"video": given["video"][:, [0, 2, 1, 3]]}
+    assert gap(encode(backend, net, given)[:, 3], encode(backend, net, other)[:, 3]) > 1e-3
+
+
 def test_encode_without_learning_equals_encode(backend):
     """dream.encode, which training and evaluation use: bytes in, one clip at a time."""
     net, given = lively(backend), clip()
