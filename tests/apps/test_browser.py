@@ -18,12 +18,17 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 @pytest.fixture(scope="module")
 def browser():
     path = next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as playwright:
-        if not path and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("needs Chromium: playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+    try:
+        playwright = sync_playwright().start()
+    except Exception as error:  # its driver is a program of its own
+        pytest.skip(f"needs what Playwright needs, on Debian libatomic1: {error}")
+    if not path and not Path(playwright.chromium.executable_path).exists():
+        playwright.stop()
+        pytest.skip("needs Chromium: playwright install chromium")
+    browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    yield browser
+    browser.close()
+    playwright.stop()
 
 
 @pytest.fixture
