@@ -21,7 +21,7 @@ def browser():
         playwright = sync_playwright().start()
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
     except Exception as error:
-        pytest.skip(f"needs Chromium, and what Playwright needs (on Debian libatomic1): {error}")
+        pytest.skip(f"needs Chromium, and what Playwright needs (on Debian libatomic1): {str(error).splitlines()[0]}")
     yield browser
     browser.close()
     playwright.stop()
