@@ -52,6 +52,8 @@ def open_world(cfg: BenchConfig) -> World:
     """The world to measure: a trained one, or a preset with random weights, which costs the same."""
     if (cfg.world is None) == (cfg.preset is None):
         raise MlxworldError("give either --world or --preset")
+    if cfg.frames < 1:
+        raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
     if cfg.world is not None:
         return World.load(cfg.world, cfg.backend, batch=cfg.batch, precision=cfg.precision, steps=cfg.steps)
     assert cfg.preset is not None

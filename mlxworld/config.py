@@ -5,6 +5,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,7 @@ class VisionConfig:
     dim: int = 192  # width of the encoder, of fusion too
     heads: int = 3
     depth: int = 3  # blocks over the patches of one frame
-    taps: tuple[int, ...] = (1, 3)  # depths whose features go on to fusion: one fusion level each
+    taps: tuple[int, ...] = (1, 3)  # depths whose features go on to fusion: one fusion level each; the last is depth
     encoding: str = "learned"  # of space: learned, or fixed (sines)
     memory: int = 4  # frames that a patch sees of its own past, the present one included
 
@@ -134,14 +135,20 @@ class OpenWorldConfig:
     checkpointing: bool = False  # gradient checkpointing of transformer blocks: less memory, one more forward pass
 
     def __post_init__(self):
+        for name, size in _sizes(self):
+            if size < 1:
+                raise MlxworldError(f"OpenWorldConfig: {name} must be at least 1, not {size}")
         a, c, d, v = self.audio, self.latent, self.dynamics, self.vision
-        side = self.size // self.patch
+        side, channels = self.size // self.patch, self.decoder.channels
         rules = [
             (self.size % self.patch == 0, "size must be a multiple of patch"),
             (side % c.grid == 0, "size / patch must be a multiple of latent.grid"),
             (c.layout in ("grid", "queries"), "latent.layout is grid or queries"),
             (0 < c.content < c.dim, "latent.content must be between 0 and latent.dim"),
+            (c.noise >= 0, "latent.noise must not be negative"),
             (len(self.actions) > 0, "actions must not be empty"),
+            (all(isinstance(name, str) for name in self.actions), "actions must be names"),
+            (len(set(self.actions)) == len(self.actions), "actions must differ from one another"),
             (d.head in ("flow", "regression"), "dynamics.head is flow or regression"),
             (d.levels % d.steps == 0, "dynamics.steps must divide dynamics.levels"),
             (d.levels & (d.levels - 1) == 0, "dynamics.levels must be a power of two"),
@@ -150,16 +157,25 @@ class OpenWorldConfig:
                 "dynamics.period must be a multiple of window and memory",
             ),
             (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
+            (
+                all(0 <= share < 1 for share in (d.context_noise, d.action_dropout, d.dropout)),
+                "dynamics.context_noise, action_dropout and dropout lie in [0, 1)",
+            ),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
             (self.samples // a.columns * a.overlap % 2 == 0, "audio.overlap: a column's window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
-            (len(v.taps) > 0 and max(v.taps) <= v.depth, "vision.taps must lie within vision.depth"),
+            (v.encoding == "learned" or v.dim % 4 == 0, "vision.dim must be a multiple of 4 for fixed encoding"),
             (
-                side * 2 ** len(self.decoder.channels) == self.size,
+                v.taps[-1:] == (v.depth,) and v.taps == tuple(sorted(set(v.taps))),
+                "vision.taps must ascend and end at vision.depth",
+            ),
+            (
+                len(channels) > 0 and side * 2 ** len(channels) == self.size,
                 "decoder.channels must double size / patch up to size",
             ),
         ]
         rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder)]
+        rules += [(x.dim // x.heads % 2 == 0, "dim / heads must be even: rotary angles turn pairs") for x in (v, d)]
         for holds, message in rules:
             if not holds:
                 raise MlxworldError(f"OpenWorldConfig: {message}")
@@ -174,6 +190,12 @@ class OpenWorldConfig:
         """Samples of a spectrogram column."""
         return self.hop * self.audio.overlap
 
+    @property
+    def reach(self) -> int:
+        """Frames of the past that a latent depends on: what a patch sees of it, and what the first column of a frame
+        hears: its window, and two convolutions over three columns."""
+        return max(self.vision.memory - 1, math.ceil((self.audio.overlap + 3) / self.audio.columns))
+
     def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
         """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""
         columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
@@ -181,6 +203,18 @@ class OpenWorldConfig:
         return dataclasses.replace(
             self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples, audio=audio
         )
+
+
+def _sizes(config: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number in a configuration, with its dotted name."""
+    for f in dataclasses.fields(config):
+        value, name = getattr(config, f.name), prefix + f.name
+        if dataclasses.is_dataclass(value):
+            yield from _sizes(value, f"{name}.")
+        elif type(f.default) is int:
+            yield name, value
+        elif isinstance(f.default, tuple) and type(f.default[0]) is int:
+            yield from ((name, x) for x in value)
 
 
 def _preset(size, samples, vision, decoder, dynamics, channels, **latent):
@@ -197,7 +231,7 @@ def _preset(size, samples, vision, decoder, dynamics, channels, **latent):
 
 
 _NANO = {"samples": 1024, "vision": (192, 3, 3, (1, 3)), "decoder": (192, 3, 2), "dynamics": (256, 4, 6)}
-_PLAY = {"samples": 1024, "vision": (384, 6, 6, (3, 6)), "decoder": (384, 6, 3), "dynamics": (512, 8, 8)}
+_PLAY = {"samples": 1024, "vision": (384, 6, 4, (2, 4)), "decoder": (384, 6, 3), "dynamics": (512, 8, 8)}
 PRESETS = {
     "nano": _preset(128, channels=(128, 64, 48, 32), **_NANO),
     "nano-64": _preset(64, channels=(128, 64, 32), **_NANO),
@@ -231,8 +265,9 @@ def from_dict(kind: type, values: dict[str, Any], source: str = "config") -> Any
         if dataclasses.is_dataclass(default):
             value = from_dict(type(default), value, where)
         elif isinstance(default, tuple):
-            if not isinstance(value, list | tuple):
-                raise MlxworldError(f"{where} must be a list")
+            item = type(default[0])
+            if not isinstance(value, list | tuple) or any(type(x) is not item for x in value):
+                raise MlxworldError(f"{where} must be a list of {item.__name__}, found {value!r}")
             value = tuple(value)
         elif isinstance(default, bool) != isinstance(value, bool) or not isinstance(
             value, type(default) | _also(default)

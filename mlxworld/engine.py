@@ -87,6 +87,10 @@ def fixed(fn, model=None):
     return fn if device() == "cpu" else mx.compile(fn, inputs=None if model is None else model.state)
 
 
+def leave_a_core() -> None:
+    """Nothing: MLX on the CPU has no number of threads to set."""
+
+
 def _cast(x, precision):
     return x.astype(getattr(mx, precision)) if _floating(x) else x
 

@@ -5,11 +5,13 @@ the frame is given, and an episode lasts until `max_episode_steps`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from .errors import MlxworldError
 from .world import Frame, World
 
 
@@ -20,14 +22,16 @@ class WorldEnv(gymnasium.Env):
 
     def __init__(
         self,
-        world: str | World = "pong",
+        world: str | Path | World = "pong",
         reward: Callable[[Frame], float] | None = None,
         render_mode: str | None = "rgb_array",
         **load: Any,
     ):
+        if render_mode not in (None, "rgb_array"):
+            raise MlxworldError(f"unknown render mode {render_mode!r}: choose rgb_array, or None")
         self.world = world if isinstance(world, World) else World.load(world, **load)
         if self.world.batch != 1:
-            raise ValueError("World-v0 is one world; for B of them at once use World.load(..., batch=B)")
+            raise MlxworldError("World-v0 is one world; for B of them at once use World.load(..., batch=B)")
         self.metadata = self.metadata | {"render_fps": self.world.fps}
         self.render_mode, self._reward, self._frame = render_mode, reward, None
         self.action_space = gymnasium.spaces.Discrete(len(self.world.actions))
@@ -44,7 +48,7 @@ class WorldEnv(gymnasium.Env):
 
     def step(self, action):
         """Observation, reward, False (a dream has no end), False, {"index"}."""
-        observation = self._seen(self.world.step(int(action)))
+        observation = self._seen(self.world.step(action))
         assert self._frame is not None
         reward = 0.0 if self._reward is None else float(self._reward(self._frame))
         return observation, reward, False, False, {"index": self._frame.index}

@@ -40,9 +40,7 @@ def encode_dataset(
     Each frame is encoded with all of the past that its latent depends on. `show` is told the frames that are done.
     Raises MlxworldError when the file cannot be written.
     """
-    c, a = model.cfg, model.cfg.audio
-    heard = math.ceil((a.overlap + 3) / a.columns)  # a column's window, and two convolutions over three columns
-    reach = max(c.vision.memory - 1, heard)
+    c, reach = model.cfg, model.cfg.reach
     header = {"descr": "<f2", "fortran_order": False, "shape": (len(cache.actions), c.latent.tokens, c.latent.dim)}
     try:
         with path.open("wb") as file:  # written, not mapped: a full disk is an error then, and no signal

@@ -288,6 +288,9 @@ class Engine(Protocol):
         The next call overwrites its results: `copy` what is to stay. `model`: one whose weights change between calls.
         """
 
+    def leave_a_core(self) -> None:
+        """On the CPU, leaves one core to whoever asks for the frames; for who plays, not for training."""
+
     def compile(self, fn: Callable[..., Tree]) -> Callable[..., Tree]:
         """`fn` compiled once for each set of shapes. It must have no side effects."""
 

@@ -7,8 +7,9 @@ A world is a folder: `config.json` (what it is), `model.safetensors` (weights; e
 import copy
 import importlib
 import json
+import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1], actions (T,) int32, where
-    actions[t] led to frame t."""
+    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
+    (T,) int32, where actions[t] led to frame t."""
 
     video: np.ndarray
     audio: np.ndarray
@@ -115,8 +116,7 @@ class World:
             raise MlxworldError(f"{folder / 'config.json'}: a world of another family ({cfg.family!r})")
         weights, _ = checkpoint.load(folder / "model.safetensors")
         starts, _ = checkpoint.load(folder / "starts.safetensors")
-        K, D = cfg.latent.tokens, cfg.latent.dim
-        if {"z", "actions"} - set(starts) or starts["z"].shape[2:] != (K, D) or not len(starts["z"]):
+        if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
         about = {"name": about["name"], "source": str(folder / "model.safetensors")}
         return cls._made(cfg, weights, starts, about, backend, batch, precision, steps)
@@ -151,7 +151,9 @@ class World:
             if steps < 1 or cfg.dynamics.levels % steps:
                 raise MlxworldError(f"steps must divide {cfg.dynamics.levels}, got {steps}")
             cfg = replace(cfg, dynamics=replace(cfg.dynamics, steps=steps))
-        return cls(on(backend), cfg, weights, starts, backend=backend, batch=batch, precision=precision, **about)
+        package = on(backend)
+        package.engine.leave_a_core()
+        return cls(package, cfg, weights, starts, backend=backend, batch=batch, precision=precision, **about)
 
     def memory(self) -> dict[str, int]:
         """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
@@ -162,6 +164,7 @@ class World:
 
         context: the number of a start clip, or frames of your own; None lets the seed choose a start clip.
         """
+        seed = _whole(seed, "a seed is a whole number")
         z, actions = self._context(seed, context)
         engine, begun = self._engine, time.perf_counter()
         self._key = self.package.random.key(seed % 2**63, like=engine.array(np.zeros(1, np.float32)))
@@ -174,11 +177,13 @@ class World:
         assert frame is not None
         return self._frame(*frame)
 
-    def step(self, action: int | str | Sequence[int | str] | np.ndarray) -> Frame:
+    def step(self, action: int | str | np.integer | Sequence[int | str] | np.ndarray) -> Frame:
         """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
-        if self._cache is None:
-            raise MlxworldError("reset the world before its first step")
-        chosen = [action] if isinstance(action, int | str | np.integer) else list(action)
+        self._must_have_begun()
+        if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
+            chosen = list(action)
+        else:
+            chosen = [action]
         if len(chosen) != self.batch:
             raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
         indices = np.array([[self._action(a)] for a in chosen], np.int32)
@@ -186,6 +191,7 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
+        self._must_have_begun()
         cache, key = self._engine.copy((self._cache, self._key))
         return Snapshot(cache, key, self._index)
 
@@ -202,12 +208,12 @@ class World:
         return twin
 
     def encode(self, clip: Clip) -> np.ndarray:
-        """The latents (T, K, D) float32 of a clip."""
-        self._check(clip)
+        """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
+        clip = self._checked(clip)
         engine = self._engine
         with engine.inference():
             video = engine.array(clip.video[None].astype(np.float32) / 255)
-            return engine.numpy(self.model.encode(video, engine.array(clip.audio[None].astype(np.float32))))[0]
+            return engine.numpy(self.model.encode(video, engine.array(clip.audio[None])))[0]
 
     def _step(self, cache, key, action):
         key, now = self.package.random.split(key)
@@ -232,12 +238,17 @@ class World:
             video, audio = video[0], audio[0]
         return Frame(video, audio, self._index, 1e3 * (time.perf_counter() - begun))
 
+    def _must_have_begun(self):
+        if self._cache is None:
+            raise MlxworldError("reset the world first: it has not begun")
+
     def _context(self, seed, context):
         if isinstance(context, Clip):
             keep = self.config.dynamics.memory
-            z = self.encode(context)[-keep:]
-            return z[None], np.asarray(context.actions)[None, -keep:]
-        number = seed % self.starts if context is None else context
+            return self.encode(context)[None, -keep:], np.asarray(context.actions)[None, -keep:]
+        number = seed % self.starts
+        if context is not None:
+            number = _whole(context, "a context is a start clip's number or a Clip")
         if not 0 <= number < self.starts:
             raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
         return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
@@ -247,16 +258,57 @@ class World:
             if action not in self.actions:
                 raise MlxworldError(f"unknown action {action!r}: choose one of {', '.join(self.actions)}")
             return self.actions.index(action)
-        if not 0 <= int(action) < len(self.actions):
-            raise MlxworldError(f"unknown action {action}: there are {len(self.actions)}, counted from 0")
-        return int(action)
+        index = _whole(action, "an action is a number or a name")
+        if not 0 <= index < len(self.actions):
+            raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
+        return index
 
-    def _check(self, clip):
-        T = len(clip.video)
-        wanted = (T, *self.size, 3), (T, self.samples), (T,)
-        found = tuple(np.shape(x) for x in (clip.video, clip.audio, clip.actions))
-        if T == 0 or found != wanted:
+    def _checked(self, clip):
+        """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
+        video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
+        if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
+            audio = audio.mean(axis=2)
+        (H, W), S, n = self.size, self.samples, len(self.actions)
+        T = len(actions) if actions.ndim else 0
+        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T,)):
+            found = f"{video.shape}, {audio.shape} and {actions.shape}"
+            wanted = f"(T, {H}, {W}, 3), (T, {S}) and (T,), T >= 1"
             raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
+        if video.dtype != np.uint8:
+            raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
+        if audio.dtype.kind != "f" or not np.isfinite(audio).all():
+            raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
+        if not _in_range(actions, n):
+            raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
+        return Clip(video, audio.astype(np.float32), actions)
+
+
+def _array(x) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError) as error:  # rows of several lengths
+        raise MlxworldError(f"a clip is three arrays: {error}") from error
+
+
+def _in_range(actions: np.ndarray, n: int) -> bool:
+    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < n)).all())
+
+
+def _fits(cfg: config.OpenWorldConfig, starts: Mapping[str, np.ndarray]) -> bool:
+    """Whether start clips are finite latents of this model, z (N, T, K, D), with actions (N, T) that it has."""
+    if {"z", "actions"} - set(starts):
+        return False
+    z, actions = starts["z"], starts["actions"]
+    if z.ndim != 4 or z.size == 0 or z.shape[2:] != (cfg.latent.tokens, cfg.latent.dim):
+        return False
+    return actions.shape == z.shape[:2] and bool(np.isfinite(z).all()) and _in_range(actions, len(cfg.actions))
+
+
+def _whole(x, what: str) -> int:
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise MlxworldError(f"{what}, not {type(x).__name__}") from None
 
 
 def preferred_backend() -> str:
@@ -274,6 +326,8 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
     folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
     path = folder / "config.json"
     if not path.is_file():
+        if (folder / "train.json").is_file():
+            raise MlxworldError(f"{folder} is a run that has no world yet: train on, with --resume if it has stopped")
         known = ", ".join(worlds()) or "none"
         raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
     try:
@@ -282,4 +336,6 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
         raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
     if not isinstance(about, dict) or about.get("format") != 1 or not isinstance(about.get("model"), dict):
         raise MlxworldError(f"{path} is not the config of a world (format 1)")
+    if not isinstance(about.get("name"), str):
+        raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')
     return folder, about

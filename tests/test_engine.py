@@ -352,6 +352,20 @@ def test_device_memory_and_inference(backend):
         )
 
 
+def test_only_who_plays_leaves_a_core(monkeypatch, backend):
+    """Not `fixed`, which training calls too."""
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    backend.engine.leave_a_core()
+    assert not asked, "OMP_NUM_THREADS overrules"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    backend.engine.fixed(lambda x: x)
+    assert not asked
+    backend.engine.leave_a_core()
+    assert asked == ([3] if backend is mlxworld.on("torch") else [])
+
+
 def test_precision_of_each_chip():
     from mlxworld import engine
 

@@ -63,6 +63,7 @@ def words(name: str) -> list[str]:
 TOGETHER = {
     "model.size": ["--model.patch", "16", "--model.decoder.channels", "8", "8", "8", "8"],
     "model.vision.taps": ["--model.vision.depth", "2"],
+    "model.vision.depth": ["--model.vision.taps", "2"],
     "model.patch": ["--model.decoder.channels", "8", "8"],
     "optim.momentum": ["--optim.name", "muon"],
     "optim.skips": ["--optim.name", "muon"],

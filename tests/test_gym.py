@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from mlxworld import BACKENDS
+from mlxworld import BACKENDS, MlxworldError
 from mlxworld.gym import WorldEnv
 from mlxworld.world import World
 from tests.worlds import small_world
@@ -47,3 +47,17 @@ def test_reward_and_render_see_the_frame(folder):
     observation, reward, *_ = env.step(2)
     assert reward == pytest.approx(observation["video"].mean())
     assert np.array_equal(np.asarray(env.render()), observation["video"])
+
+
+def test_what_it_cannot_be_is_one_line(folder):
+    env = WorldEnv(folder, backend="torch")
+    with pytest.raises(MlxworldError, match="reset the world first"):
+        env.step(0)
+    env.reset(seed=1)
+    for action in (1.5, None, 3):
+        with pytest.raises(MlxworldError, match="action"):
+            env.step(action)
+    with pytest.raises(MlxworldError, match="one world"):
+        WorldEnv(folder, backend="torch", batch=2)
+    with pytest.raises(MlxworldError, match="render mode 'human'"):
+        WorldEnv(folder, backend="torch", render_mode="human")

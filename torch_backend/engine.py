@@ -85,16 +85,20 @@ def copy(x):
 def fixed(fn, model=None):
     """`fn` of tensors of fixed shapes (trees too), without gradients, as fast as this device runs it: a CUDA graph.
 
-    On the CPU one core is left to whoever asks for the frames: a busy machine stalls a team of threads that fills it
-    (2 cores, both busy: 0.4 frames a second with 2 threads, 8 with 1). OMP_NUM_THREADS overrules.
     Its results are overwritten by its next call: `copy` what is to stay. `model`: one that `fn` calls and whose weights
     change meanwhile; a graph reads weights where they are, so here it makes no difference.
     """
-    if device() == "cuda":
-        return Graphed(fn)
-    if "OMP_NUM_THREADS" not in os.environ:
+    return Graphed(fn) if device() == "cuda" else fn
+
+
+def leave_a_core() -> None:
+    """On the CPU, leaves one core to whoever asks for the frames; OMP_NUM_THREADS overrules.
+
+    A busy machine stalls a team of threads that fills it: 2 cores, both busy, make 0.4 frames a second with 2 threads,
+    8 with 1. It slows training, which fills the machine as it should: only who plays calls it.
+    """
+    if device() == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    return fn
 
 
 def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:

@@ -18,11 +18,11 @@ CONFIGS = st.builds(
         actions=tuple(actions),
         latent={"grid": grid, "content": content, "layout": layout},
         dynamics={"head": head, "steps": steps, "dropout": rest},
-        vision={"encoding": kind, "taps": (2,)},
+        vision={"encoding": kind, "taps": (PRESETS[name].vision.depth,)},
         checkpointing=rest > 0.25,
     ),
     st.sampled_from(sorted(PRESETS)),
-    st.lists(st.text(min_size=1), min_size=1, max_size=20),
+    st.lists(st.text(min_size=1), min_size=1, max_size=20, unique=True),
     st.sampled_from([1, 2, 4, 8]),
     st.integers(1, 31),
     st.sampled_from(["flow", "regression"]),
@@ -49,7 +49,10 @@ def test_later_settings_are_dropped_and_absent_ones_are_the_defaults():
     [
         ([], "expected an object"),
         ({"vision": 3}, "vision: expected an object"),
-        ({"actions": "noop"}, "actions must be a list"),
+        ({"actions": "noop"}, "actions must be a list of str"),
+        ({"actions": ["noop", 1]}, "actions must be a list of str"),
+        ({"vision": {"taps": [1, "3"]}}, "taps must be a list of int"),
+        ({"vision": {"taps": [1, True]}}, "taps must be a list of int"),
         ({"size": "128"}, "size must be int"),
         ({"size": True}, "size must be int"),
         ({"checkpointing": 1}, "checkpointing must be bool"),
@@ -68,13 +71,17 @@ def test_whole_numbers_do_where_fractions_are_meant():
     assert from_dict(OpenWorldConfig, {"dynamics": {"dropout": 0}}).dynamics.dropout == 0
 
 
+ROLLOUT = ("dim", "heads", "depth", "window", "memory", "every", "period", "levels", "steps")
 RULES = [
     ("size must be a multiple of patch", {"size": 36}),
     ("size / patch must be a multiple", {"latent": {"grid": 3}}),
     ("latent.layout", {"latent": {"layout": "circle"}}),
     ("latent.content", {"latent": {"content": 0}}),
     ("latent.content", {"latent": {"content": 16}}),
+    ("latent.noise", {"latent": {"noise": -0.1}}),
     ("actions must not be empty", {"actions": ()}),
+    ("actions must be names", {"actions": ("noop", 1)}),
+    ("actions must differ", {"actions": ("up", "noop", "up")}),
     ("dynamics.head", {"dynamics": {"head": "gan"}}),
     ("dynamics.steps must divide", {"dynamics": {"steps": 3}}),
     ("dynamics.levels must be a power of two", {"dynamics": {"levels": 6}}),
@@ -86,7 +93,25 @@ RULES = [
     ("vision.encoding", {"vision": {"encoding": "none"}}),
     ("vision.taps", {"vision": {"taps": ()}}),
     ("vision.taps", {"vision": {"taps": (1, 3)}}),
+    ("vision.taps", {"vision": {"taps": (1,)}}),
+    ("vision.taps", {"vision": {"taps": (2, 1, 2)}}),
+    ("vision.taps", {"vision": {"taps": (1, 1, 2)}}),
+    ("multiple of 4 for fixed", {"vision": {"dim": 66, "heads": 1, "encoding": "fixed"}}),
     ("decoder.channels", {"decoder": {"channels": (16, 16)}}),
+    ("decoder.channels", {"patch": 1, "decoder": {"channels": ()}}),
+    ("must be even", {"dynamics": {"dim": 66}}),
+    *(
+        ("lie in", {"dynamics": {name: x}})
+        for name in ("dropout", "action_dropout", "context_noise")
+        for x in (-0.1, 1.0)
+    ),
+    *((f"{name} must be at least 1", {name: x}) for name in ("size", "patch", "fps", "samples") for x in (0, -4)),
+    *((f"dynamics.{name} must be", {"dynamics": {name: x}}) for name in ROLLOUT for x in (0, -2)),
+    *((f"vision.{name} must be", {"vision": {name: 0}}) for name in ("dim", "heads", "depth", "memory")),
+    *((f"audio.{name} must be", {"audio": {name: 0}}) for name in ("bands", "columns", "overlap", "dim")),
+    *((f"latent.{name} must be", {"latent": {name: 0}}) for name in ("grid", "audio", "dim")),
+    ("vision.taps must be at least 1", {"vision": {"taps": (0, 2)}}),
+    ("decoder.channels must be at least 1", {"decoder": {"channels": (16, 16, 0)}}),
     ("multiple of heads", {"vision": {"heads": 3}}),
     ("multiple of heads", {"dynamics": {"heads": 3}}),
     ("multiple of heads", {"decoder": {"heads": 3}}),
@@ -117,7 +142,7 @@ def test_what_cannot_be_trained_is_refused(parts, message):
         OptimConfig(**parts)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("nano", 8e6, 12.5e6), ("play", 30e6, 63e6)])
+@pytest.mark.parametrize(("name", "least", "most"), [("nano", 8e6, 12.5e6), ("play", 30e6, 60e6)])
 @pytest.mark.parametrize("small", ["", "-64"])
 def test_presets_have_the_sizes_they_promise(name, least, most, small):
     import torch
@@ -143,3 +168,16 @@ def test_a_model_fits_a_datasets_rates(samples, columns):
     assert (cfg.fps, cfg.samples, cfg.sample_rate, cfg.actions) == (35, samples, 35 * samples, ("noop", "left"))
     assert cfg.audio.columns == columns and cfg.hop * columns == samples and cfg.window % 2 == 0
     assert dataclasses.replace(cfg.audio, columns=4) == preset("nano").audio
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("columns", [3, 5])
+def test_a_preset_hears_no_further_back_than_it_sees(name, columns):
+    """The first column of a frame: window and convolutions are overlap + 3 columns before it."""
+    cfg = changed(PRESETS[name], audio={"columns": columns}, samples=630).fitted(("noop",), 35, 22050, 630)
+    assert cfg.audio.columns == columns and cfg.reach == PRESETS[name].reach == cfg.vision.memory - 1
+
+
+@pytest.mark.parametrize(("memory", "columns", "overlap", "reach"), [(1, 4, 4, 2), (2, 4, 6, 3), (9, 4, 4, 8)])
+def test_a_latent_reaches_as_far_as_eye_or_ear(memory, columns, overlap, reach):
+    assert changed(vision={"memory": memory}, audio={"columns": columns, "overlap": overlap}).reach == reach

@@ -10,7 +10,7 @@ CFGS = {
     "grid": SMALL,
     "queries": changed(latent={"layout": "queries"}),
     "fixed": changed(vision={"encoding": "fixed"}),
-    "630 samples": changed(audio={"bands": 8}, vision={"memory": 4}).fitted(("noop", "left"), 35, 22050, 630),
+    "630 samples": changed(audio={"bands": 8}, vision={"memory": 3}).fitted(("noop", "left"), 35, 22050, 630),
     "two sounds": changed(latent={"audio": 2}),
 }
 EACH = pytest.mark.parametrize("cfg", CFGS.values(), ids=CFGS)
@@ -48,14 +48,14 @@ def test_a_later_frame_changes_no_earlier_latent(backend, cfg):
 
 @EACH
 def test_a_chunk_needs_no_more_than_its_past(backend, cfg):
-    """Training encodes long episodes in pieces that begin memory - 1 frames early; one frame fewer would show."""
-    net, given, memory = lively(backend, cfg), clip(cfg, 9), cfg.vision.memory
+    """Training encodes long episodes in pieces that begin `reach` frames early; one frame fewer would show."""
+    net, given = lively(backend, cfg), clip(cfg, 9)
     whole = encode(backend, net, given)
     for begin in (4, 6):
-        first = begin - memory + 1
+        first = begin - cfg.reach
         piece = encode(backend, net, {n: x[:, first:] for n, x in given.items()})
-        assert gap(piece[:, memory - 1 :], whole[:, begin:]) < 1e-4
-        assert gap(piece[:, memory - 2], whole[:, begin - 1]) > 1e-3
+        assert gap(piece[:, cfg.reach :], whole[:, begin:]) < 1e-4
+        assert gap(piece[:, cfg.reach - 1], whole[:, begin - 1]) > 1e-3
 
 
 def test_the_order_of_the_past_matters(backend):

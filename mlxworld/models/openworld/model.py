@@ -40,7 +40,7 @@ class AudioVideoTokenizer(Module):
 
     def encode(self, video, audio, video_present=None, audio_present=None):
         """video (B, T, H, W, 3) in [0, 1], audio (B, T, S) in [-1, 1]; present (B, T), 1 or 0, None where nothing is
-        missing -> z (B, T, K, D). z of frame t depends on frames t - memory + 1 .. t."""
+        missing -> z (B, T, K, D). z of frame t depends on frames t - cfg.reach .. t."""
         features = self.vision(video - self._still())
         return self.compressor(*self.fusion(features, self.hearing(audio), video_present, audio_present))
 
