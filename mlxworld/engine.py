@@ -88,7 +88,7 @@ def fixed(fn, model=None):
 
 
 def leave_a_core() -> None:
-    """Nothing: MLX on the CPU has no number of threads to set."""
+    """Nothing: `blas` has left one already."""
 
 
 def _cast(x, precision):
