@@ -1,7 +1,5 @@
 """Batches: a pure function of (seed, number), whatever prepares them; clips stay inside their episodes."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,7 +79,6 @@ def test_batches_come_in_order_and_resume_where_they_stopped(cache, workers):
 
 
 @pytest.mark.platform
-@pytest.mark.skipif(importlib.util.find_spec("mlx") is None, reason="mlx-data has no wheel for this machine")
 def test_mlx_data_gives_the_same_batches(cache, monkeypatch):
     pytest.importorskip("mlx.data", reason="mlx-data has no wheel for this machine")
     monkeypatch.setattr("mlxworld.data.loader._CHUNK", 8)  # the border between two pipelines is crossed
