@@ -1,7 +1,7 @@
 """From a folder of recorded episodes to a world that can be played, in one command.
 
 Three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents computed once, first
-over short clips, then over long ones; last it learns from its own dreams (self forcing), which stops drift.
+over short clips, then over long ones; last, if --forcing.steps asks for it, from its own dreams (self forcing).
 
 A run folder explains itself: `config.json`, `model.safetensors`, `starts.safetensors` are a world that plays at any
 time; `train.json` are the settings, `checkpoint.safetensors` all that `--resume` needs, `samples/` what it dreams,
@@ -57,10 +57,10 @@ class TrainConfig:
     sample_minutes: float = 3.0  # between two pictures of what it dreams
     save_minutes: float = 2.0  # between two checkpoints
     log_steps: int = 20  # between two readings of the losses: samples and checkpoints are made then
-    tokenizer: StageConfig = StageConfig(steps=8000, batch=32, frames=(8,), lr=4e-4)
-    dynamics: StageConfig = StageConfig(steps=12000, batch=64, frames=(8, 16, 32), lr=6e-4)
-    forcing: StageConfig = StageConfig(steps=1000, batch=64, frames=(32,), lr=1e-4)
-    optim: config.OptimConfig = field(default_factory=config.OptimConfig)
+    tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3)
+    dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3)
+    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4)  # off: it made Pong worse
+    optim: config.OptimConfig = field(default_factory=lambda: config.OptimConfig(name="muon"))
     model: config.OpenWorldConfig = field(default_factory=lambda: config.preset("nano"))
 
 
@@ -91,7 +91,7 @@ def parse(argv: list[str]) -> TrainConfig:
         elif word.startswith("--preset="):
             name = word.removeprefix("--preset=")
     model = _Model(**vars(config.preset(name)))
-    default = TrainConfig(data=tyro.MISSING, out=tyro.MISSING, preset=name, optim=_Optim(), model=model)
+    default = TrainConfig(data=tyro.MISSING, out=tyro.MISSING, preset=name, optim=_Optim(name="muon"), model=model)
     return tyro.cli(TrainConfig, args=argv, default=default, description=__doc__, prog="mlxworld train")
 
 
