@@ -33,7 +33,7 @@ ALL = leaves(train.TrainConfig(data="x", out=Path("y")))
 OTHERS = {
     **{"data": "elsewhere", "out": "z", "preset": "play", "backend": "mlx", "precision": "bfloat16"},
     **{"tokenizer.frames": (3, 5), "dynamics.frames": (3, 5), "forcing.frames": (3, 5)},
-    **{"optim.name": "muon", "optim.beta1": 0.5, "optim.beta2": 0.5, "optim.momentum": 0.5, "optim.ema": 0.05},
+    **{"optim.name": "adamw", "optim.beta1": 0.5, "optim.beta2": 0.5, "optim.momentum": 0.5, "optim.ema": 0.05},
     **{"optim.eps": 0.1, "optim.skips": ("head",), "optim.weight_decay": 0.9, "optim.clip": 1e-3},
     **{"model.size": 64, "model.patch": 4, "model.vision.taps": (1, 2), "model.vision.encoding": "fixed"},
     **{"model.vision.memory": 1, "model.audio.columns": 2, "model.audio.overlap": 2, "model.latent.layout": "queries"},

@@ -91,7 +91,7 @@ def test_every_setting_of_a_stage_reaches_the_trainer(run):
     dreams = [given.get("dream") for _, given, _, _ in run.given]
     assert dreams == [None] * 12 + [given["z"] for _, given, _, _ in run.given[12:]]
     assert len({seed for _, _, seed, _ in run.given}) == 16, "each step has noise of its own"
-    assert [max(lr for i, _, _, lr in run.given if i == n) for n in (1, 2, 3)] == [4e-4, 6e-4, 5e-5]
+    assert [max(lr for i, _, _, lr in run.given if i == n) for n in (1, 2, 3)] == [1e-3, 1e-3, 5e-5]
 
 
 def test_samples_show_real_above_and_dream_below_with_sound(run, dots):
