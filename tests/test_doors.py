@@ -216,7 +216,9 @@ def test_files_stay_short():
 
 def test_the_tree_names_no_machine():
     """No path of one person's machine, no package registry's host: what is installed from where is pip's business."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     places = ["/" + d + "/" for d in ("work", "root", "farm", "opt")] + ["/" + "Users/", "/" + "home/"]
     hosts = ["py" + "pi.org", "python" + "hosted.org", "download." + "pytorch.org", "registry." + "npmjs.org"]
     for path in (ROOT / name for name in names.split("\0") if name):
