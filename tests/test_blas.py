@@ -14,10 +14,10 @@ import time
 import mlx.core as mx
 x = mx.random.normal((512, 512), key=mx.random.key(0))
 times = []
-for _ in range(4):
-    start = time.perf_counter()
+for _ in range(8):
+    start = time.process_time()  # on a busy machine the clock tells of others
     mx.eval(x @ x)
-    times.append(time.perf_counter() - start)
+    times.append(time.process_time() - start)
 print(blas.loaded, 1e3 * min(times))
 """
 TOGETHER = """
@@ -61,8 +61,8 @@ def run(script, **variables):
 @pytest.mark.platform
 @pytest.mark.skipif(sys.platform != "linux", reason="only MLX's Linux build has the slow BLAS")
 def test_it_is_fast_and_can_be_left_out():
-    loaded, fast = run(MEASURE)
-    left_out, slow = run(MEASURE, MLXWORLD_BLAS="0")
+    loaded, fast = run(MEASURE, OMP_NUM_THREADS="1")
+    left_out, slow = run(MEASURE, OMP_NUM_THREADS="1", MLXWORLD_BLAS="0")
     assert (loaded, left_out) == ("True", "False")
     assert float(fast) < float(slow) / 3
 
