@@ -98,6 +98,10 @@ class DynamicsConfig:
     period: int = 1024  # frames until the rotary angles repeat: a multiple of window and memory, at most 2048
     levels: int = 8  # noise levels of training: 0 is noise, `levels` is a context frame
     steps: int = 2  # denoising passes of a rollout: divides levels
+    context: str = (
+        "clean"  # keys of past frames: clean, from a pass over the finished frame; last, of the last denoising
+    )
+    cache: str = "float"  # how keys and values are kept: float, in the precision of play; int8, with a scale a token
     context_noise: float = 0.05  # share of noise that stays in context frames
     action_dropout: float = 0.1  # probability that training hides an action
     dropout: float = 0.0  # in attention's output
@@ -150,6 +154,9 @@ class OpenWorldConfig:
             (all(isinstance(name, str) for name in self.actions), "actions must be names"),
             (len(set(self.actions)) == len(self.actions), "actions must differ from one another"),
             (d.head in ("flow", "regression"), "dynamics.head is flow or regression"),
+            (d.context in ("clean", "last"), "dynamics.context is clean or last"),
+            (d.context == "clean" or d.head == "flow", "dynamics.context can be last only where dynamics.head is flow"),
+            (d.cache in ("float", "int8"), "dynamics.cache is float or int8"),
             (d.levels % d.steps == 0, "dynamics.steps must divide dynamics.levels"),
             (d.levels & (d.levels - 1) == 0, "dynamics.levels must be a power of two"),
             (

@@ -41,6 +41,31 @@ def dropout(x, p, key):
     return x * ops.cast(random.bernoulli(key, 1 - p, x.shape), like=x) / (1 - p)
 
 
+def ring_empty(shape, like, int8=False):
+    """A ring of zeros (B, H, W, K, E): an array in the dtype of `like`, or bytes about 128 with a scale for each token
+    and head, which take half the memory of float16."""
+    if not int8:
+        return ops.zeros(shape, like=like)
+    return {"bytes": ops.uint8(ops.full(shape, 128, like=like)), "scale": ops.zeros((*shape[:-1], 1), like=like)}
+
+
+def ring_write(ring, new, slot):
+    """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in slots (T,)."""
+    if isinstance(ring, dict):
+        scale = ops.max(ops.abs(new), axis=-1, keepdims=True) / 127
+        whole = ops.uint8(new / (scale + 1e-6) + 128)
+        return {"bytes": ring_write(ring["bytes"], whole, slot), "scale": ring_write(ring["scale"], scale, slot)}
+    new = ops.cast(new, like=ring)
+    for t in range(new.shape[2]):
+        ring = ops.ring_write(ring, new[:, :, t : t + 1], slot[t : t + 1])
+    return ring
+
+
+def ring_read(ring, like):
+    """A ring's frames (B, H, W, K, E)."""
+    return (ops.cast(ring["bytes"], like=like) - 128) * ring["scale"] if isinstance(ring, dict) else ring
+
+
 class Attention(Module):
     """Attention of all T * K tokens to each other, or to `source`, under a mask."""
 
@@ -59,8 +84,8 @@ class Attention(Module):
     def forward(self, x, angles=None, mask=None, ring=None, slot=None, source=None):
         """x (B, T, K, C) -> (B, T, K, C), and the keys and values (B, H, T, K, E) that were seen.
 
-        mask broadcasts to (B, H, T*K, keys). With a ring, T is 1: the frame is written to `slot` of the ring's W
-        frames and then attends to the ring itself. With a source (B, T', K', C), keys and values are its.
+        mask broadcasts to (B, H, T*K, keys). With a ring, the frames are written to its slots `slot` (T,) and then
+        attend to the ring itself. With a source (B, T', K', C), keys and values are its.
         """
         B, T, K, C = x.shape
         H = self.heads
@@ -73,11 +98,13 @@ class Attention(Module):
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if ring is not None:
-            k = ops.ring_write(ring[0], ops.cast(k, like=ring[0]), slot)
-            v = ops.ring_write(ring[1], ops.cast(v, like=ring[1]), slot)
-        q, keys, values = (ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v))
-        y = ops.attention(q, keys, values, mask)
-        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), (k, v)
+            kept = ring_write(ring[0], k, slot), ring_write(ring[1], v, slot)
+            k, v = (ring_read(a, like=x) for a in kept)
+        else:
+            kept = k, v
+        q, k, v = (ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v))
+        y = ops.attention(q, k, v, mask)
+        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), kept
 
 
 def _heads(x, n):

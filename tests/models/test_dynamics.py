@@ -5,13 +5,14 @@ import pytest
 
 from tests.models.small import SMALL, B, changed, gap, gradients, latents, lively, module
 
-FRAMES = 14  # beyond the wraps of both rings, 3 and 4 frames
+FRAMES = 14  # beyond the wraps of both rings, 4 and 5 frames
 CFGS = {
     "flow": SMALL,
     "one pass": changed(dynamics={"steps": 1}),
     "finest": changed(dynamics={"steps": 4}),
     "memory below window": changed(dynamics={"window": 4, "memory": 3}),
     "deep": changed(dynamics={"depth": 3, "every": 3}),
+    "global first": changed(dynamics={"depth": 3, "every": 1}),
     "regression": changed(dynamics={"head": "regression"}),
     "queries": changed(latent={"layout": "queries"}),
 }
@@ -200,3 +201,28 @@ def test_dropout_is_the_keys_and_only_in_training(backend):
     assert np.array_equal(one, same) and gap(one, two) > 1e-2
     loss = module(backend, "openworld.losses").dynamics_loss
     assert gap(*(gradients(backend, n, loss, given)["head.weight"] for n in (net, plain))) > 1e-4
+
+
+def test_the_keys_of_the_last_pass_can_stay(backend):
+    """context="last": a later frame sees each past frame as its last denoising pass did: its noisy latent and level."""
+    cfg = changed(dynamics={"context": "last"})
+    net, noise, actions = lively(backend, cfg).dynamics, noises(cfg), moves(cfg)
+    engine, c, seen, predict = backend.engine, net.cfg, [], net.predict
+    net.predict = lambda *a, **k: seen.append([engine.numpy(x) for x in a[:4]]) or predict(*a, **k)
+    found, _ = rollout(backend, net, noise, actions)
+    del net.predict
+    assert len(seen) == FRAMES * c.steps
+    last = [np.concatenate(parts, axis=1) for parts in zip(*seen[c.steps - 1 :: c.steps], strict=True)]
+    with engine.inference():
+        clean = engine.numpy(net(*engine.array([x[:, :FRAMES] for x in last])))[:, -1:]
+    assert gap(clean / np.sqrt((clean**2).mean(-1, keepdims=True) + 1e-6), found[-1]) < 1e-4
+
+
+def test_a_cache_of_bytes_is_nearly_the_same(backend):
+    noise, actions = noises(SMALL), moves(SMALL)
+    exact, cache = rollout(backend, lively(backend).dynamics, noise, actions)
+    found, small = rollout(backend, lively(backend, changed(dynamics={"cache": "int8"})).dynamics, noise, actions)
+    assert 0 < np.sqrt(np.square(found - exact).mean()) < 0.05
+    keys, (now, _) = backend.engine.numpy(cache["rings"][0][0]), backend.engine.numpy(small["rings"][0])
+    assert now["bytes"].dtype == np.uint8 and now["bytes"].shape == keys.shape
+    assert gap((now["bytes"].astype(np.float32) - 128) * now["scale"], keys) < np.abs(keys).max() / 50

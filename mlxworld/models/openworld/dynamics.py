@@ -1,15 +1,18 @@
 """LatentDynamics: the next frame of a latent world. Causal over frames, free inside a frame.
 
 A rollout is a pure function: `step(cache, noise, action) -> latent, cache`. The cache is arrays only, of fixed shapes:
-per layer a ring of W frames of keys and values, the slot counters, and how much past each world has. Every pass writes
-the present frame to its slot and attends to the ring itself, so a noisy pass is overwritten by the next, the context
-pass is what stays, and nothing is concatenated. It knows nothing of pictures or sound.
+per layer a ring of frames of keys and values, the slot counters, how much past each world has, and the last frame.
+Every pass writes its frames to their slots and attends to the ring itself, so a noisy pass is overwritten by the next,
+and nothing is concatenated. What stays of a frame are the keys of a context pass over the finished latent; it runs
+together with the first denoising pass of the frame after it, as two frames of one pass: S passes a frame, not S + 1,
+with the same result. It knows nothing of pictures or sound.
 
 Training is diffusion forcing (Chen et al. 2024), each frame with its own noise level, over a nearly clean past, as
 a rollout's is. The flow head predicts the clean latent and is conditioned on the step size (shortcut models, Frans et
 al. 2024; as in Dreamer 4, Hafner et al. 2025).
 
-B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, E head width, W frames of a ring.
+B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, E head width, N frames of a ring: a
+window and the frame after it.
 """
 
 from typing import Any
@@ -22,6 +25,11 @@ from .. import blocks
 def after(i, n):
     """i + 1 modulo n, by comparison: a remainder does not pass through every exporter."""
     return ops.where(i + 1 < n, i + 1, i * 0)
+
+
+def back(i, a, n):
+    """i - a modulo n, for i in 0 .. n - 1 and a in 0 .. n."""
+    return ops.where(i - a < 0, i - a + n, i - a)
 
 
 def unit(z):
@@ -44,7 +52,7 @@ class LatentDynamics(Module):
         self.norm = RMSNorm(cfg.dim)
         self.head = Linear(cfg.dim, latent)
         self._rotary = ops.array(blocks.rotary_table(cfg.period, cfg.dim // cfg.heads // 2))  # (2, period, E/2)
-        self._ages = ops.arange(max(cfg.window, cfg.memory))
+        self._order = ops.arange(max(cfg.window, cfg.memory) + 1)
 
     def is_global(self, layer):
         return (layer + 1) % self.cfg.every == 0
@@ -58,7 +66,8 @@ class LatentDynamics(Module):
     ):
         """z (B, T, K, D); action, level, stride (B, T) -> the clean z (B, T, K, D), and each layer's keys and values.
 
-        masks: of the local and of the global layers. rings, slots: the cache, if T is 1 and the past is in it.
+        masks: of the local and of the global layers. rings: the past, if it is in the cache; then `slots`, of local and
+        of global rings, are where the T frames go.
         """
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
         x = self.embed(ops.cast(z, like=self.tokens)) + self.tokens + frame[:, :, None]
@@ -69,7 +78,7 @@ class LatentDynamics(Module):
             if rings is None:
                 x = blocks.apply(block, x, angles, masks[kind], checkpointing, keys[i])
             else:
-                x, seen = block(x, angles, masks[kind], rings[i], slots[kind : kind + 1])
+                x, seen = block(x, angles, masks[kind], rings[i], slots[kind])
                 kept.append(seen)
         return ops.float32(self.head(self.norm(x))), kept
 
@@ -107,53 +116,77 @@ class LatentDynamics(Module):
     def empty(self, B):
         """The cache before the first frame. Slot and frame counters are shared by all worlds; `past` counts, for
         each, the frames behind it that it may see: zero it to start one world anew, the others do not notice."""
-        c, (K, _) = self.cfg, self.size
+        c, (K, D) = self.cfg, self.size
 
         def ring(layer):
-            return ops.zeros((B, c.heads, self.window(layer), K, c.dim // c.heads), like=self.tokens)
+            shape = (B, c.heads, self.window(layer) + 1, K, c.dim // c.heads)
+            return blocks.ring_empty(shape, self.tokens, c.cache == "int8")
 
-        zero = self._ages[:1] * 0
+        zero = self._order[:1] * 0
+        past = ops.broadcast_to(zero, (B,)) * 1
         return {
             "rings": [(ring(i), ring(i)) for i in range(c.depth)],
             "slots": ops.concat([zero, zero]),
             "frame": zero * 1,
-            "past": ops.broadcast_to(zero, (B,)) * 1,
+            "past": past,
+            "last": {"z": ops.zeros((B, 1, K, D), like=self._rotary), "action": past[:, None] * 1},
         }
 
-    def _present(self, cache):
-        """What every pass of the present frame shares: angles (2, 1, 1, E/2) and the two masks (B, 1, 1, W * K)."""
+    def _places(self, cache, ages):
+        """Where frames of these ages (0: the present, 1: the last) stand: their angles (2, T, 1, E/2), masks
+        (B, 1, T*K, N*K) and slots (T,), the latter two of local and of global layers."""
         c, (K, _) = self.cfg, self.size
-        masks = []
+        rows = ops.concat([back(cache["frame"], a, c.period) for a in ages])
+        masks, slots = [], []
         for kind, window in enumerate((c.window, c.memory)):
-            age = cache["slots"][kind : kind + 1] - self._ages[:window]
-            age = ops.where(age < 0, age + window, age)  # (W,), 0 is the present
-            seen = age[None] <= cache["past"][:, None]  # (B, W)
-            masks.append(
-                ops.broadcast_to(seen[:, None, None, :, None], (*seen.shape[:1], 1, 1, window, K)).flatten(3, 4)
-            )
-        return ops.take(self._rotary, cache["frame"], axis=1)[:, :, None], masks
+            now, n = cache["slots"][kind : kind + 1], window + 1
+            age = back(now, self._order[:n], n)  # (N,) of what each slot holds
+            known = age[None] <= cache["past"][:, None]  # (B, N)
+            seen = [(known & (age > a) & (age < a + window)) | (age == a) for a in ages]
+            seen = ops.stack(seen, axis=1)[:, None, :, None, :, None]
+            shape = (known.shape[0], 1, len(ages), K, n, K)
+            masks.append(ops.broadcast_to(seen, shape).reshape(shape[0], 1, len(ages) * K, n * K))
+            slots.append(ops.concat([back(now, a, n) for a in ages]))
+        return ops.take(self._rotary, rows, axis=1)[:, :, None], masks, slots
+
+    def _attend(self, cache, rings, ages, z, action, level, stride):
+        """One pass over frames of these ages, which are written to the rings: see `predict`."""
+        angles, masks, slots = self._places(cache, ages)
+        return self.predict(z, action, level, stride, angles, masks, rings, slots)
+
+    def _next(self, cache, rings, z, noise, action):
+        """The cache of the frame after the present one, whose latent is z."""
+        c = self.cfg
+        slots = ops.concat([after(cache["slots"][:1], c.window + 1), after(cache["slots"][1:], c.memory + 1)])
+        past = ops.where(cache["past"] < max(c.window, c.memory), cache["past"] + 1, cache["past"])
+        last = {"z": self.noisy(z, noise, action * 0 + c.levels), "action": action}
+        return {"rings": rings, "slots": slots, "frame": after(cache["frame"], c.period), "past": past, "last": last}
 
     def observe(self, cache, z, noise, action):
         """Takes a frame that happened into the cache: z, noise (B, 1, K, D), action (B, 1) -> cache."""
-        c, level = self.cfg, action * 0
-        angles, masks = self._present(cache)
-        z = self.noisy(z, noise, level + c.levels)
-        _, rings = self.predict(z, action, level + c.levels, level, angles, masks, cache["rings"], cache["slots"])
-        slots = ops.concat([after(cache["slots"][:1], c.window), after(cache["slots"][1:], c.memory)])
-        past = ops.where(cache["past"] + 1 < max(c.window, c.memory), cache["past"] + 1, cache["past"])
-        return {"rings": rings, "slots": slots, "frame": after(cache["frame"], c.period), "past": past}
+        new, last, context = (
+            self._next(cache, cache["rings"], z, noise, action),
+            cache["last"],
+            action * 0 + self.cfg.levels,
+        )
+        frame, ages = (last, (1,)) if self.cfg.context == "clean" else (new["last"], (0,))
+        _, rings = self._attend(cache, cache["rings"], ages, frame["z"], frame["action"], context, action * 0)
+        return new | {"rings": rings}
 
     def step(self, cache, noise, action):
         """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D) and the cache that knows it."""
-        c, level = self.cfg, action * 0
-        angles, masks = self._present(cache)
+        c, level, last = self.cfg, action * 0, cache["last"]
         steps = c.steps if c.head == "flow" else 1
         stride = c.levels // steps
         z, rings = (noise if c.head == "flow" else noise * 0), cache["rings"]
         for i in range(steps):
-            clean, rings = self.predict(
-                z, action, level + i * stride, level + stride, angles, masks, rings, cache["slots"]
-            )
-            z = z + (clean - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
+            frames = z, action, level + i * stride, level + stride
+            if i == 0 and c.context == "clean":
+                before = last["z"], last["action"], level + c.levels, level
+                frames = [ops.concat(pair, axis=1) for pair in zip(before, frames, strict=True)]
+                clean, rings = self._attend(cache, rings, (1, 0), *frames)
+            else:
+                clean, rings = self._attend(cache, rings, (0,), *frames)
+            z = z + (clean[:, -1:] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
-        return z, self.observe(cache | {"rings": rings}, z, noise, action)
+        return z, self._next(cache, rings, z, noise, action)
