@@ -143,8 +143,8 @@ class LatentDynamics(Module):
             age = back(now, self._order[:n], n)  # (N,) of what each slot holds
             known = age[None] <= cache["past"][:, None]  # (B, N)
             seen = [(known & (age > a) & (age < a + window)) | (age == a) for a in ages]
-            seen = ops.stack(seen, axis=1)[:, None, :, None, :, None]
-            shape = (known.shape[0], 1, len(ages), K, n, K)
+            seen = ops.stack(seen, axis=1)[:, :, None, :, None]  # five axes: Core ML has no more
+            shape = (known.shape[0], len(ages), K, n, K)
             masks.append(ops.broadcast_to(seen, shape).reshape(shape[0], 1, len(ages) * K, n * K))
             slots.append(ops.concat([back(now, a, n) for a in ages]))
         return ops.take(self._rotary, rows, axis=1)[:, :, None], masks, slots
