@@ -60,7 +60,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
         blob = Path(path).read_bytes()
     except OSError as error:
         raise MlxworldError(f"cannot read {path}: {error.strerror}") from error
-    if blob[:1] == b"\x80" or blob[:4] == b"PK\x03\x04":
+    if (blob[:1] == b"\x80" and blob[8:9] != b"{") or blob[:4] == b"PK\x03\x04":  # a header may be 0x..80 bytes long
         raise MlxworldError(f"{path} is a pickle, which can run any code: only safetensors files are read")
     try:
         entries = safetensors.deserialize(blob)

@@ -14,9 +14,10 @@ import os
 import re
 
 import numpy as np
+from mlx.nn import quantize as quantize_layers
 from mlx.utils import tree_flatten, tree_map
 
-from . import checkpoint, nn, random
+from . import checkpoint, nn, quantized, random
 from .batches import cut
 from .config import OptimConfig
 from .optim import Optimizer
@@ -105,7 +106,13 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
 
 
 def load_parameters(model, arrays: dict[str, np.ndarray], source: str) -> None:
-    """Sets every parameter of the model, which keeps its precision. MlxworldError unless names and shapes agree."""
+    """Sets every parameter of the model, which keeps its precision. MlxworldError unless names and shapes agree.
+
+    Layers that are quantised among `arrays` become quantised in the model.
+    """
+    packed = quantized.formats(arrays, {n: p.shape for n, p in parameters(model).items()}, source)
+    if packed:
+        quantize_layers(model, class_predicate=lambda layer, _: packed.get(layer, False))
     held = parameters(model)
     checkpoint.check({n: p.shape for n, p in held.items()}, arrays, source)
     nn.assign(model, {n: mx.array(arrays[n]).astype(p.dtype) for n, p in held.items()})

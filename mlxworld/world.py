@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint, config, installed, on
+from . import checkpoint, config, hub, installed, on
 from .errors import MlxworldError
 
 SHIPPED = Path(__file__).parent / "worlds"
@@ -104,7 +104,7 @@ class World:
         precision: str | None = None,
         steps: int | None = None,
     ) -> "World":
-        """A shipped world by name, or any world or run folder by path.
+        """A shipped world by name, any world or run folder by path, or one on a hub: hf://owner/name[@revision].
 
         backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU. batch: B worlds at once.
         precision: "float32", "float16" or "bfloat16"; None is the device's best. steps: denoising passes a frame; None
@@ -322,8 +322,10 @@ def preferred_backend() -> str:
 
 
 def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of a world (a shipped name, or a path) and its config.json. Raises MlxworldError."""
+    """The folder of a world (a shipped name, a path, or hf://owner/name) and its config.json. Raises MlxworldError."""
     folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
+    if str(name).startswith(hub.SCHEME):
+        folder = hub.folder(str(name))
     path = folder / "config.json"
     if not path.is_file():
         if (folder / "train.json").is_file():

@@ -80,6 +80,16 @@ def test_a_pickle_is_refused_unopened(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
+def test_a_header_of_any_length_is_no_pickle(tmp_path):
+    """A pickle begins with 0x80, and so does a safetensors file whose header is 640 bytes long."""
+    begins = set()
+    for length in range(600, 860, 8):
+        checkpoint.save(tmp_path / "x.safetensors", {"x": np.ones(1)}, {"note": "n" * length})
+        assert checkpoint.load(tmp_path / "x.safetensors")[1]["note"] == "n" * length
+        begins.add((tmp_path / "x.safetensors").read_bytes()[0])
+    assert 0x80 in begins
+
+
 def test_absent_file_and_folder(tmp_path):
     fails(tmp_path / "nothing.safetensors", "No such file")
     fails(tmp_path, "directory")

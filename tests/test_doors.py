@@ -16,8 +16,8 @@ import mlxworld
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 FRAMEWORKS = {"mlx", "torch"}
-LEAVES = {f"mlxworld.{leaf}" for leaf in ("config", "errors", "checkpoint", "batches")}  # numpy, and one another
-PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine", "optim")}  # optim serves engine alone
+LEAVES = {f"mlxworld.{leaf}" for leaf in ("config", "errors", "checkpoint", "batches", "quantized")}  # numpy
+PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine", "optim", "count")}  # optim: engine's own
 FILES = sorted(
     p.relative_to(ROOT).as_posix()
     for d in ("mlxworld", "torch_backend", "apps", "convert")

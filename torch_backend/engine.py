@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlxworld import checkpoint
+from mlxworld import checkpoint, quantized
 from mlxworld.batches import cut
 from mlxworld.config import OptimConfig
 
@@ -107,8 +107,13 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
 
 
 def load_parameters(model, arrays: dict[str, np.ndarray], source: str) -> None:
-    """Sets every parameter of the model, which keeps its precision. MlxworldError unless names and shapes agree."""
-    checkpoint.check({n: p.shape for n, p in parameters(model).items()}, arrays, source)
+    """Sets every parameter of the model, which keeps its precision. MlxworldError unless names and shapes agree.
+
+    Layers that are quantised among `arrays` become plain weights.
+    """
+    shapes = {n: tuple(p.shape) for n, p in parameters(model).items()}
+    arrays = quantized.plain(arrays, shapes, source)
+    checkpoint.check(shapes, arrays, source)
     nn.assign(model, {n: torch.tensor(x) for n, x in arrays.items()})
 
 

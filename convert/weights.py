@@ -1,0 +1,208 @@
+"""python convert/weights.py IN OUT: a world's weights between this package's files, MLX's quantised ones and torch's.
+
+| --to | OUT is | weights |
+|---|---|---|
+| safetensors | a world's folder, ready for a hub | as they are; of quantised ones their values, float32 |
+| mlx-q8, mlx-q4, mlx-mxfp8 | a world's folder | matrices packed as mlx.nn.quantize packs them, the rest as it is |
+| torch | a file | a state_dict for plain torch.nn layers: kernels (out, in, *kernel) |
+
+IN is a world (a shipped name, a folder, hf://owner/name) or a torch file, which is read as tensors only. Where nothing
+is quantised every bit comes back. A torch file holds no configuration: --like names the world that its weights are for.
+"""
+
+import importlib
+import io
+import json
+import pickle
+import shutil
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from convert import names
+from convert.output import whole
+from mlxworld import checkpoint, config, on, quantized
+from mlxworld.cli import entry
+from mlxworld.errors import MlxworldError
+from mlxworld.world import preferred_backend, read_config
+
+TORCH_FILES = (".pt", ".pth", ".bin")
+PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    source: tyro.conf.Positional[str]  # a world, or a torch file (.pt, .pth, .bin)
+    out: tyro.conf.Positional[Path]  # a new folder, or a new torch file
+    to: Literal["safetensors", "mlx-q4", "mlx-q8", "mlx-mxfp8", "torch"] | None = None  # by default what OUT is called
+    like: str | None = None  # for a torch file: the world whose configuration and start clips go with it
+    names: Path | None = None  # JSON of a torch file's names to ours: {"theirs.{}.w": "ours.{}.weight", "unused": null}
+    force: bool = False  # replace what is there
+
+
+@dataclass(frozen=True)
+class Source:
+    folder: Path  # of config.json and starts.safetensors
+    about: dict[str, Any]  # config.json
+    weights: dict[str, np.ndarray]
+    shapes: dict[str, tuple[int, ...]]  # of the model's parameters
+
+
+def main(argv: list[str] | None = None) -> None:
+    cfg = tyro.cli(WeightsConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    is_file = cfg.out.suffix in TORCH_FILES
+    to = cfg.to or ("torch" if is_file else "safetensors")
+    if is_file != (to == "torch"):
+        raise MlxworldError(f"--to {to} writes a {'file such as x.pt' if to == 'torch' else 'folder'}, not {cfg.out}")
+    from_torch = Path(cfg.source).suffix in TORCH_FILES
+    if from_torch != (cfg.like is not None):
+        raise MlxworldError("--like WORLD is needed for a torch file, and for nothing else")
+    if cfg.names and not from_torch and to != "torch":
+        raise MlxworldError("--names is for torch files")
+    table = _table(cfg.names)
+    source = read(cfg.like or cfg.source)
+    if from_torch:
+        weights = read_torch(Path(cfg.source), table)
+        checkpoint.check(source.shapes, weights, cfg.source)
+        source = Source(source.folder, source.about, weights, source.shapes)
+    with whole(cfg.out, cfg.force, mark="config.json") as part:
+        if to == "torch":
+            write_torch(part, _plain(source), table)
+        else:
+            write_world(part, source, PACKED.get(to))
+    print(f"{cfg.out}: {sum(p.stat().st_size for p in [cfg.out, *cfg.out.rglob('*')] if p.is_file()) / 1e6:.1f} MB")
+
+
+def read(name: str) -> Source:
+    """A world's weights, checked against its model. Raises MlxworldError."""
+    folder, about = read_config(name)
+    path = folder / "model.safetensors"
+    weights, _ = checkpoint.load(path)
+    shapes = model_shapes(config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json")))
+    checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
+    return Source(folder, about, weights, shapes)
+
+
+def model_shapes(cfg: config.OpenWorldConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters of a model, by name."""
+    package = on(preferred_backend())
+    module = importlib.import_module(f"{package.__name__}.models.{cfg.family}.model")
+    return {n: tuple(p.shape) for n, p in package.nn.parameters(module.TransformerWorldModel(cfg)).items()}
+
+
+def write_world(folder: Path, source: Source, kind: str | None) -> None:
+    """A world's folder: configuration, weights (quantised as `kind`, or None), start clips, card."""
+    about = {name: value for name, value in source.about.items() if name != "quantization"}
+    if kind:
+        about["quantization"] = quantized.KINDS[kind]
+    weights = quantise(source, kind) if kind else _plain(source)
+    metadata = {"format": "1", "family": about["model"].get("family", "openworld")}
+    checkpoint.save(folder / "model.safetensors", weights, metadata)
+    checkpoint.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
+    shutil.copyfile(source.folder / "starts.safetensors", folder / "starts.safetensors")
+    readme = source.folder / "README.md"
+    checkpoint.write_text(folder / "README.md", readme.read_text() if readme.is_file() else card(about, weights))
+
+
+def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
+    """The weights with every matrix packed that mlx.nn.quantize packs; what is packed so already stays bit for bit."""
+    how = quantized.KINDS[kind]
+    packed = quantized.formats(source.weights, source.shapes, "the weights").values()
+    if packed and all(found == how for found in packed):
+        return source.weights
+    on("mlx")
+    import mlx.core as mx
+
+    made = {}
+    for name, x in _plain(source).items():
+        layer, _, last = name.rpartition(".")
+        if last != "weight" or x.ndim != 2 or x.shape[1] % how["group_size"]:
+            made[name] = x
+            continue
+        parts = ("weight", "scales", "biases")
+        made |= {
+            f"{layer}.{part}": np.array(y) for part, y in zip(parts, mx.quantize(mx.array(x), **how), strict=False)
+        }
+    return made
+
+
+def read_torch(path: Path, table: names.Table) -> dict[str, np.ndarray]:
+    """The arrays of a state_dict file under our names, bfloat16 as float32. Only tensors are read, never code."""
+    on("torch")
+    import torch
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickles that are then refused
+            held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MlxworldError(f"cannot read {path}: {error.strerror}") from error
+    except pickle.UnpicklingError as error:
+        raise MlxworldError(f"{path} holds more than tensors, or is damaged: save model.state_dict() alone") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise MlxworldError(f"{path} is damaged, cut short or no torch file") from error
+    for wrapper in ("state_dict", "model"):
+        held = held[wrapper] if isinstance(held, dict) and isinstance(held.get(wrapper), dict) else held
+    if not isinstance(held, dict) or not all(isinstance(x, torch.Tensor) for x in held.values()):
+        raise MlxworldError(f"{path} is no state_dict: a dict of tensors by name")
+    arrays = {_unwrapped(n): (x.float() if x.dtype == torch.bfloat16 else x).numpy() for n, x in held.items()}
+    return names.to_ours(names.to_ours(arrays, table, str(path)), names.TORCH, str(path))
+
+
+def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) -> None:
+    """A state_dict file for plain torch.nn layers, under the table's names."""
+    on("torch")
+    import torch
+
+    arrays = names.to_theirs(names.to_theirs(weights, names.TORCH, str(path)), table, str(path))
+    blob = io.BytesIO()
+    torch.save({n: torch.tensor(np.ascontiguousarray(x)) for n, x in arrays.items()}, blob)
+    checkpoint.write(path, blob.getvalue())
+
+
+def card(about: dict[str, Any], weights: dict[str, np.ndarray]) -> str:
+    """A README for a world that has none: what config.json says, and how to play it."""
+    cfg = config.from_dict(config.OpenWorldConfig, about["model"])
+    facts = {
+        "picture": f"{cfg.size}x{cfg.size} pixels, {cfg.fps} frames a second",
+        "sound": f"{cfg.sample_rate} samples a second",
+        "actions": ", ".join(cfg.actions),
+        "weights": f"{sum(x.nbytes for x in weights.values()) / 1e6:.1f} MB",
+        **about.get("quantization", {}),
+        **about.get("card", {}),
+    }
+    return "\n".join(
+        [
+            *("---", "library_name: mlxworld", "tags: [world-model, video, audio]", "---", ""),
+            *(f"# {about['name']}", "", "A world with picture and sound to play in.", ""),
+            *("| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""),
+            *("```python", f'world = mlxworld.World.load("hf://OWNER/{about["name"]}")', "```", ""),
+        ]
+    )
+
+
+def _plain(source: Source) -> dict[str, np.ndarray]:
+    return quantized.plain(source.weights, source.shapes, "the weights")
+
+
+def _unwrapped(name: str) -> str:
+    """Without what torch.compile and DistributedDataParallel put before names."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
+
+
+def _table(path: Path | None) -> names.Table:
+    if path is None:
+        return {}
+    try:
+        table = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
+    return names.check(table, str(path))
+
+
+if __name__ == "__main__":
+    entry(main)
