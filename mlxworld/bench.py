@@ -1,17 +1,27 @@
-"""`mlxworld bench`: how fast a world runs here, from the action to picture and sound on the host."""
+"""`mlxworld bench`: how fast a world runs here, from the action to picture and sound on the host, and why.
+
+The step, and dynamics, decoder and encoder alone; memory; operations, FLOPs and bytes of a frame; what the machine can
+do at best. On request many worlds at once, several precisions, and training. Knows nothing of how it is measured.
+"""
 
 import json
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import config
 from .cli import entry
 from .errors import MlxworldError
+from .speed import counts, machine, measure
+from .speed.parts import parts
+from .speed.training import training
 from .world import World
 
 
@@ -24,28 +34,47 @@ class BenchConfig:
     steps: int | None = None  # denoising passes a frame; what the world was made for
     batch: int = 1  # worlds at once
     frames: int = 300  # measured, after the context is full
+    parts: bool = True  # dynamics, decoder and encoder alone, too
+    batches: tuple[str, ...] = ()  # frames a second of so many worlds at once: 1,4,16,64,256
+    train: bool = False  # steps a second of training
+    clips: int | None = None  # of a training step; what `train` takes by default, 4 on the CPU
+    compile: bool = False  # compile the training step
     json: bool = False  # print JSON
-
-
-@dataclass(frozen=True)
-class Rollout:
-    fps: float  # frames of all worlds a second
-    p50_ms: float  # of one step, milliseconds
-    p99_ms: float
-    first_ms: float  # the first step, with whatever is compiled or recorded then
 
 
 def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(BenchConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    found = bench(cfg)
+    print(json.dumps(found) if cfg.json else report(found))
+
+
+def bench(cfg: BenchConfig) -> dict[str, Any]:
+    """All that is asked for, as plain values. Raises MlxworldError for what cannot be measured."""
+    sizes = numbers(cfg.batches)
     world = open_world(cfg)
-    found = rollout(world, cfg.frames)
-    about = {"world": world.name, "backend": world.backend, "device": world.device, "precision": world.precision}
-    about |= {"steps": world.steps, "batch": world.batch, "machine": platform.platform(), "memory": world.memory()}
-    if cfg.json:
-        print(json.dumps(about | {"rollout": asdict(found)}))
-    else:
-        line = f"{found.fps:.1f} frames/s, p50 {found.p50_ms:.2f} ms, p99 {found.p99_ms:.2f} ms"
-        print(f"{world.name} on {world.backend} ({world.device}, {world.precision}, {world.steps} passes): {line}")
+    package, engine = world.package, world.package.engine
+    best = machine.best_gemm(engine)
+    found: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
+    found |= {"precision": world.precision, "steps": world.steps, "batch": world.batch, "machine": platform.platform()}
+    found["rollout"], found["memory"] = measure.rollout(world, cfg.frames, show)
+    found |= {"rates": machine.rates(engine, best), "rates_precision": best}
+    if cfg.parts:
+        pieces = parts(package, world.model, world.batch)
+        calls = max(20, min(cfg.frames, 300))
+        found |= {n: measure.part(engine, p, calls, n, show) for n, p in pieces.items() if n != "step"}
+        ops = {n: counts.operations(package, p.fn, p.state, *p.inputs) for n, p in pieces.items()}
+        found["counts"] = {n: counts.summary(o) for n, o in ops.items()}
+        found["histogram"] = {n: counts.histogram(counts.fused(o)) for n, o in ops.items()}
+    for n in sizes:
+        step = parts(package, world.model, n)["step"]
+        found.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, f"{n} worlds", show)
+    if cfg.train:
+        clips = {"tokenizer": cfg.clips or 32, "dynamics": cfg.clips or 48}
+        if engine.device() == "cpu" and cfg.clips is None:
+            clips = {"tokenizer": 4, "dynamics": 4}
+        options = {"precision": best, "compiled": cfg.compile, "gemm_tflops": found["rates"]["gemm_tflops"]}
+        found["train"] = training(package, world.config, clips, **options, show=show)
+    return found
 
 
 def open_world(cfg: BenchConfig) -> World:
@@ -54,31 +83,63 @@ def open_world(cfg: BenchConfig) -> World:
         raise MlxworldError("give either --world or --preset")
     if cfg.frames < 1:
         raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
+    chosen = {"batch": cfg.batch, "precision": cfg.precision, "steps": cfg.steps}
     if cfg.world is not None:
-        return World.load(cfg.world, cfg.backend, batch=cfg.batch, precision=cfg.precision, steps=cfg.steps)
+        return World.load(cfg.world, cfg.backend, **chosen)
     assert cfg.preset is not None
-    return World.untrained(
-        config.preset(cfg.preset),
-        cfg.backend,
-        name=cfg.preset,
-        batch=cfg.batch,
-        precision=cfg.precision,
-        steps=cfg.steps,
+    return World.untrained(config.preset(cfg.preset), cfg.backend, name=cfg.preset, **chosen)
+
+
+def numbers(words: tuple[str, ...]) -> list[int]:
+    """Whole numbers from 1 up, parted by spaces or commas."""
+    parted = [n for word in words for n in word.split(",") if n]
+    wrong = [n for n in parted if not n.isdecimal() or int(n) < 1]
+    if wrong:
+        raise MlxworldError(f"--batches are whole numbers from 1 up, not {wrong[0]}")
+    return [int(n) for n in parted]
+
+
+def show(name: str, turns: Iterable[int]) -> Iterable[int]:
+    """The turns, with a bar and the time left on a terminal's stderr; drawn between turns, never during one."""
+    turns, console = list(turns), Console(stderr=True)
+    if not console.is_terminal:
+        yield from turns
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
+    drawn = 0.0
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(name, total=len(turns))
+        for done, turn in enumerate(turns, 1):
+            yield turn
+            bar.update(task, completed=done)
+            if time.monotonic() - drawn > 0.2:
+                drawn = time.monotonic()
+                bar.refresh()
+
+
+def report(found: dict[str, Any]) -> str:
+    """The figures as lines to read."""
+    about = f"{found['world']} on {found['backend']} ({found['device']}, {found['precision']}, {found['steps']} passes"
+    lines = [about + (f", {found['batch']} worlds)" if found["batch"] > 1 else ")")]
+    for name in ("rollout", "dynamics", "decoder", "encoder"):
+        if t := found.get(name):
+            line = f"{t['fps']:8.1f} frames/s, p50 {t['p50_ms']:.2f} ms, p99 {t['p99_ms']:.2f} ms"
+            lines.append(f"{name:<9} {line}, first {t['first_ms']:.0f} ms")
+    m, r = found["memory"], found["rates"]
+    lines.append(
+        f"memory    {m['active'] / 2**20:.0f} MiB, at most {m['peak'] / 2**20:.0f}; grown {m['active_growth']:+.2%}"
     )
-
-
-def rollout(world: World, frames: int) -> Rollout:
-    """Plays `frames` frames after as many as fill the context, with actions that change every eighth frame."""
-    world.reset(seed=7)
-    actions = np.arange(frames + world.config.dynamics.memory) // 8 % len(world.actions)
-    times = []
-    for action in actions:
-        begun = time.perf_counter()
-        world.step([int(action)] * world.batch)
-        times.append(1e3 * (time.perf_counter() - begun))
-    settled = np.array(times[world.config.dynamics.memory :])
-    p50, p99 = np.percentile(settled, [50, 99])
-    return Rollout(1e3 * world.batch / settled.mean(), float(p50), float(p99), times[0])
+    best = f"{found['rates_precision']} products {r['gemm_tflops']:.3g} TFLOP/s, copies {r['copy_gbs']:.0f} GB/s"
+    lines.append(f"machine   {best}, {r['launch_us']:.1f} us an operation")
+    for name, c in found.get("counts", {}).items():
+        work = f"{c['flops'] / 1e6:.0f} MFLOP, {c['bytes'] / 1e6:.0f} MB ({c['bytes_fused'] / 1e6:.0f} fused)"
+        lines.append(f"{name:<9} {c['kernels']} operations ({c['kernels_fused']} fused), {work}")
+    lines += [f"{n:>4} worlds {t['fps']:8.1f} frames/s in all" for n, t in found.get("batches", {}).items()]
+    for name, t in found.get("train", {}).items():
+        rate = f"{t['samples_per_s']:.1f} clips/s of {t['frames']} frames, {t['steps_per_s']:.2f} steps/s"
+        used = f"{t['tflops']:.3g} TFLOP/s ({t['utilisation']:.0%} of the products')"
+        lines.append(f"{name:<9} {rate}, {used}, {t['loader_wait']:.1%} of the time waiting for the loader")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

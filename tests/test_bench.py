@@ -2,12 +2,19 @@
 
 import json
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from mlxworld import bench
 from mlxworld.cli import entry
+from mlxworld.speed import measure
+from mlxworld.speed.training import forward_flops, training
+from mlxworld.world import World
 from tests.worlds import small_world
+
+PARTS = ("rollout", "dynamics", "decoder", "encoder")
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +23,64 @@ def folder(tmp_path_factory):
 
 
 def test_json_is_one_object(folder, capsys):
-    argv = ["--world", folder, "--backend", "torch", "--frames", "3", "--batch", "2", "--steps", "1", "--json"]
-    bench.main(argv)
+    argv = ["--world", folder, "--backend", "torch", "--frames", "20", "--batch", "2", "--steps", "1", "--json"]
+    bench.main([*argv, "--batches", "1,3"])
     told = json.loads(capsys.readouterr().out)
     assert (told["world"], told["backend"], told["steps"], told["batch"]) == ("small", "torch", 1, 2)
     found = told["rollout"]
     assert 0 < found["p50_ms"] <= found["p99_ms"] and found["first_ms"] > 0
     assert 1 / 3 < found["fps"] * found["p50_ms"] / 2000 < 3  # both worlds count
+    assert min(found["p99_early_ms"], found["p99_late_ms"]) <= found["p99_ms"]
+    assert set(told["batches"]) == {"1", "3"} and all(told[part]["fps"] > 0 for part in PARTS)
+    assert told["counts"]["step"]["flops"] == told["counts"]["dynamics"]["flops"] + told["counts"]["decoder"]["flops"]
+    assert told["memory"]["peak"] >= told["memory"]["active"] > 0 and min(told["rates"].values()) > 0
+
+
+def test_without_parts_it_measures_the_step_alone(folder, capsys):
+    bench.main(["--world", folder, "--backend", "mlx", "--frames", "2", "--no-parts"])
+    told = capsys.readouterr().out
+    assert "rollout" in told and "dynamics" not in told and "MFLOP" not in told
+
+
+def test_memory_that_grows_and_frames_that_slow_down_are_seen(folder, monkeypatch):
+    world = World.load(folder, "torch")
+    step, frames, held = world.step, 40, []
+
+    def leaking(action):
+        held.append(np.ones(1 << 20, np.float32))  # 4 MiB, touched
+        time.sleep(0.001 * len(held))
+        return step(action)
+
+    monkeypatch.setattr(world, "step", leaking)
+    times, memory = measure.rollout(world, frames)
+    assert memory["process_growth"] * memory["process"] > 0.5 * frames * 2**22
+    assert times["p99_late_ms"] > times["p99_early_ms"] + 20
+
+
+@pytest.mark.parametrize("backend", ["mlx", "torch"])
+def test_training(folder, backend, monkeypatch):
+    monkeypatch.setattr("mlxworld.speed.training.SECONDS", 0.0)
+    world = World.load(folder, backend)
+    found = training(world.package, world.config, {"dynamics": 4, "tokenizer": 2}, "float32", False, 1e-3)
+    for stage, clips in (("dynamics", 4), ("tokenizer", 2)):
+        f = found[stage]
+        assert f["samples_per_s"] == pytest.approx(clips * f["steps_per_s"]) and 0 <= f["loader_wait"] < 1
+        flops = f["tflops"] * 1e12 / f["samples_per_s"] / 3
+        assert flops == pytest.approx(forward_flops(world.package, world.config, stage))
+        assert f["utilisation"] == f["tflops"] / 1e-3
+
+
+def test_forward_flops_of_training_grow_with_the_frames(folder):
+    """Each of T frames is predicted over a clean copy of all: the projections of 2T frames; a quarter of the batch goes
+    through three more times."""
+    world = World.load(folder, "torch")
+    d, (K, D) = world.config.dynamics, (world.config.latent.tokens, world.config.latent.dim)
+    T, hidden = 16, 64 * -(-d.dim * 8 // 3 // 64)
+    tokens = 2 * T * K
+    block = 2 * tokens * d.dim * (4 * d.dim + 3 * hidden) + 4 * tokens * tokens * d.dim
+    passes = 3 / 4 + 3 / 4
+    expected = passes * (d.depth * block + 2 * tokens * 2 * D * d.dim)
+    assert forward_flops(world.package, world.config, "dynamics") == expected
 
 
 @pytest.mark.parametrize(
@@ -34,6 +92,7 @@ def test_json_is_one_object(folder, capsys):
         (["--world", "nowhere"], "unknown world 'nowhere'"),
         (["--world", "FOLDER", "--frames", "0"], "--frames must be at least 1, got 0"),
         (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, got 0"),
+        (["--world", "FOLDER", "--batches", "1,x"], "--batches are whole numbers from 1 up, not x"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(folder, flags, line, monkeypatch, capsys):
