@@ -44,17 +44,21 @@ def test_without_parts_it_measures_the_step_alone(folder, capsys):
 
 def test_memory_that_grows_and_frames_that_slow_down_are_seen(folder, monkeypatch):
     world = World.load(folder, "torch")
-    step, frames, held = world.step, 40, []
+    step, frames, held, now = world.step, 40, [], [0.0]
 
     def leaking(action):
         held.append(np.ones(1 << 20, np.float32))  # 4 MiB, touched
-        time.sleep(0.001 * len(held))
+        now[0] += 0.001 * len(held)
         return step(action)
 
     monkeypatch.setattr(world, "step", leaking)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
     times, memory = measure.rollout(world, frames)
     assert memory["process_growth"] * memory["process"] > 0.5 * frames * 2**22
-    assert times["p99_late_ms"] > times["p99_early_ms"] + 20
+    warm = len(held) - frames
+    assert warm >= world.config.dynamics.memory and times["first_ms"] == pytest.approx(1)
+    assert times["p99_early_ms"] == pytest.approx(warm + 3.97) and times["p99_late_ms"] == pytest.approx(warm + 39.97)
+    assert times["fps"] == pytest.approx(1e3 / (warm + 20.5))
 
 
 @pytest.mark.parametrize("backend", ["mlx", "torch"])
