@@ -121,7 +121,7 @@ def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
     made = {}
     for name, x in _plain(source).items():
         layer, _, last = name.rpartition(".")
-        if last != "weight" or x.ndim != 2 or x.shape[1] % how["group_size"]:
+        if last != "weight" or not quantized.how(layer, x.shape, kind):
             made[name] = x
             continue
         parts = ("weight", "scales", "biases")

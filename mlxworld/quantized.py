@@ -19,6 +19,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "mxfp8": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
 }
 BITS = (2, 4, 8)  # an integer never crosses a word
+FLOAT = ("embed", "head")  # first and last layers keep their precision: they are small, and see or make the data
+
+
+def how(layer: str, shape: tuple[int, ...], kind: str) -> dict[str, Any] | None:
+    """How `kind` packs the weight of this shape of a layer, as in KINDS; None for one that stays as it is: a layer
+    called as in FLOAT, what is no matrix, a row that is no whole number of groups, a table in mxfp8 (MLX would look its
+    rows up as bfloat16). MlxworldError for no kind."""
+    if kind not in KINDS:
+        raise MlxworldError(f"unknown weights {kind!r}: choose one of {', '.join(KINDS)}")
+    name = layer.rpartition(".")[2]
+    stays = name in FLOAT or (kind == "mxfp8" and name.startswith("embed_"))
+    return None if stays or len(shape) != 2 or shape[1] % KINDS[kind]["group_size"] else KINDS[kind]
 
 
 def layers(names: Iterable[str]) -> list[str]:

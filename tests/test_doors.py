@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 FRAMEWORKS = {"mlx", "torch"}
 LEAVES = {f"mlxworld.{leaf}" for leaf in ("config", "errors", "checkpoint", "batches", "quantized")}  # numpy
-PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine", "optim", "count")}  # optim: engine's own
+PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine", "optim", "quantize", "count")}
 FILES = sorted(
     p.relative_to(ROOT).as_posix()
     for d in ("mlxworld", "torch_backend", "apps", "convert")
@@ -51,7 +51,7 @@ def may_import(path: str, name: str) -> bool:
     if file in PROTOCOL:  # door 2, MLX
         return top in STANDARD | {"numpy", "mlx"} or within(name, "mlxworld.blas", *PROTOCOL, *LEAVES)
     if path.startswith("torch_backend/"):  # door 2, PyTorch
-        return top in STANDARD | {"numpy", "torch", "torch_backend"} or within(name, *LEAVES)
+        return top in STANDARD | {"numpy", "torch", "torchao", "torch_backend"} or within(name, *LEAVES)
     if path.startswith("apps/"):  # door 6
         public = any(within(name, f"mlxworld.{public}") for public in mlxworld.__all__)
         return (
