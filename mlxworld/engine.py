@@ -21,6 +21,7 @@ from . import checkpoint, nn, quantized, random
 from .batches import cut
 from .config import OptimConfig
 from .optim import Optimizer
+from .quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
 
 if os.environ.get("MLXWORLD_DEVICE") == "cpu":
     mx.set_default_device(mx.cpu)
@@ -36,8 +37,9 @@ def device() -> str:
     return "metal" if mx.metal.is_available() else "cuda"
 
 
-def rollout_precision() -> str:
-    """The fastest precision to play in: float32 on the CPU, bfloat16 on M3 and later, float16 on other GPUs."""
+def rollout_precision(compiled: bool = False) -> str:
+    """The fastest precision to play in: float32 on the CPU, bfloat16 on M3 and later, float16 on other GPUs; compiled
+    or not."""
     return "float32" if device() == "cpu" else _gpu_precision(str(mx.device_info().get("architecture", "")))
 
 
@@ -59,6 +61,12 @@ def _array(x, dtype):
 def numpy(x):
     """A copy as numpy arrays, of a tree too; bfloat16 becomes float32. Waits for the device."""
     return tree_map(lambda a: np.array(a.astype(mx.float32) if a.dtype == mx.bfloat16 else a), x)
+
+
+def fetch(x):
+    """A function that returns `numpy(x)`; the work is under way at once."""
+    mx.async_eval(x)
+    return lambda: numpy(x)
 
 
 def cast(model, precision: str):
@@ -86,6 +94,43 @@ def fixed(fn, model=None):
     change meanwhile; the weights of any other are those of the first call.
     """
     return fn if device() == "cpu" else mx.compile(fn, inputs=None if model is None else model.state)
+
+
+class Loop:
+    """Functions that pass on one state of fixed shapes: name -> fn(state, *inputs) -> (outputs, state).
+
+    On a GPU all are compiled at their first call; on the CPU the one that `compile` names (it takes a C++ compiler).
+    """
+
+    def __init__(self, functions: dict, compile: str | None = None):  # noqa: A002
+        gpu = device() != "cpu"
+        self._functions = {n: mx.compile(fn) if gpu or n == compile else fn for n, fn in functions.items()}
+        self._state = None
+
+    def begin(self, state) -> None:
+        """A new state, whose shapes are those of the states before."""
+        self._state = state
+
+    def state(self):
+        """The state now, for `restore`: MLX arrays never change."""
+        return self._state
+
+    restore = begin
+
+    def fork(self) -> "Loop":
+        """Another loop of these functions, in the same state."""
+        twin = object.__new__(type(self))
+        twin.__dict__ |= self.__dict__
+        return twin
+
+    def settle(self) -> None:
+        """Nothing: MLX compiles in the call."""
+
+    def __call__(self, name: str, *inputs):
+        """Outputs of a function of the state, which goes on."""
+        outputs, self._state = self._functions[name](self._state, *inputs)
+        mx.async_eval(self._state)
+        return outputs
 
 
 def leave_a_core() -> None:

@@ -9,8 +9,8 @@ import importlib
 import json
 import operator
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import numpy as np
 
 from . import checkpoint, config, hub, installed, on
 from .errors import MlxworldError
+from .player import Options, Player
 
+Action = int | str | np.integer
 SHIPPED = Path(__file__).parent / "worlds"
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
@@ -51,8 +53,7 @@ class Frame:
 class Snapshot:
     """The whole state of a World at one moment: it does not change while the world goes on."""
 
-    cache: Any
-    key: Any
+    state: Any
     index: int
 
 
@@ -73,42 +74,27 @@ class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
     name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath the
-    backend's package and the model, may be read.
+    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath
+    config, package (the backend's) and model, may be read.
     """
 
-    def __init__(self, package, cfg: config.OpenWorldConfig, weights: Mapping, starts: Mapping, **about):
-        """package: a backend, as `mlxworld.on` gives it. about: name, source, backend, batch, precision."""
-        engine = package.engine
-        self.package, self._engine = package, engine
-        self.config, self.name, self.backend, self.batch = cfg, about["name"], about["backend"], about["batch"]
+    def __init__(self, player: Player, cfg: config.OpenWorldConfig, starts: Mapping, name: str, backend: str):
+        """starts: z (N, T, K, D) and actions (N, T). `load` makes all of it."""
+        self._player, self._starts, self.starts = player, starts, len(starts["z"])
+        self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
+        self.device, self.precision = player.device, player.precision
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.dynamics.steps if cfg.dynamics.head == "flow" else 1
-        self.device, self.precision = engine.device(), about["precision"] or engine.rollout_precision()
-        self._starts, self.starts = starts, len(starts["z"])
-        self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
-        engine.load_parameters(self.model, weights, about["source"])
-        engine.place(engine.cast(self.model, self.precision))
-        self._functions = engine.fixed(self._step), engine.fixed(self._observe)
-        self._cache = self._key = None
-        self._index = 0
+        self._index: int | None = None
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        backend: str | None = None,
-        *,
-        batch: int = 1,
-        precision: str | None = None,
-        steps: int | None = None,
-    ) -> "World":
+    def load(cls, name: str | Path, backend: str | None = None, **options) -> "World":
         """A shipped world by name, any world or run folder by path, or one on a hub: hf://owner/name[@revision].
 
-        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU. batch: B worlds at once.
-        precision: "float32", "float16" or "bfloat16"; None is the device's best. steps: denoising passes a frame; None
-        is what the world was made for. Raises MlxworldError for a world that is unknown, broken or of another model.
+        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU. options: see `Options`
+        (batch, precision, steps, context, cache, compile). Raises MlxworldError for a world that is unknown, broken or
+        of another model.
         """
         folder, about = read_config(name)
         cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
@@ -118,19 +104,11 @@ class World:
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
-        about = {"name": about["name"], "source": str(folder / "model.safetensors")}
-        return cls._made(cfg, weights, starts, about, backend, batch, precision, steps)
+        return cls._made(cfg, weights, starts, about["name"], str(folder / "model.safetensors"), backend, options)
 
     @classmethod
     def untrained(
-        cls,
-        cfg: config.OpenWorldConfig,
-        backend: str | None = None,
-        *,
-        name: str = "untrained",
-        batch: int = 1,
-        precision: str | None = None,
-        steps: int | None = None,
+        cls, cfg: config.OpenWorldConfig, backend: str | None = None, *, name: str = "untrained", **options
     ) -> "World":
         """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
         package = on(backend or preferred_backend())
@@ -138,26 +116,31 @@ class World:
         weights = package.engine.numpy(package.engine.parameters(model.init(package.random.key(0))))
         z = np.random.default_rng(0).standard_normal((1, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
         starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
-        return cls._made(cfg, weights, starts, {"name": name, "source": name}, backend, batch, precision, steps)
+        return cls._made(cfg, weights, starts, name, name, backend, options)
 
     @classmethod
-    def _made(cls, cfg, weights, starts, about, backend, batch, precision, steps):
-        backend = backend or preferred_backend()
-        if precision not in (None, "float32", "float16", "bfloat16"):
-            raise MlxworldError(f"unknown precision {precision!r}: choose float32, float16 or bfloat16")
-        if batch < 1:
-            raise MlxworldError(f"batch must be at least 1, got {batch}")
-        if steps is not None:
-            if steps < 1 or cfg.dynamics.levels % steps:
-                raise MlxworldError(f"steps must divide {cfg.dynamics.levels}, got {steps}")
-            cfg = replace(cfg, dynamics=replace(cfg.dynamics, steps=steps))
-        package = on(backend)
-        package.engine.leave_a_core()
-        return cls(package, cfg, weights, starts, backend=backend, batch=batch, precision=precision, **about)
+    def _made(cls, cfg, weights, starts, name, source, backend, options):
+        chosen = Options(**options)
+        cfg, backend = chosen.fitted(cfg), backend or preferred_backend()
+        return cls(Player(on(backend), cfg, weights, source, chosen), cfg, starts, name, backend)
+
+    @property
+    def package(self):
+        """The backend, as `mlxworld.on` gives it."""
+        return self._player.package
+
+    @property
+    def model(self):
+        """The model underneath."""
+        return self._player.model
 
     def memory(self) -> dict[str, int]:
         """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
-        return self._engine.memory()
+        return self._player.memory()
+
+    def settle(self) -> None:
+        """Waits for what is being compiled in the background: from the next reset on the world runs at full speed."""
+        self._player.settle()
 
     def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
@@ -166,20 +149,53 @@ class World:
         """
         seed = _whole(seed, "a seed is a whole number")
         z, actions = self._context(seed, context)
-        engine, begun = self._engine, time.perf_counter()
-        self._key = self.package.random.key(seed % 2**63, like=engine.array(np.zeros(1, np.float32)))
-        self._cache, self._index = self.model.empty(self.batch), -z.shape[1]
-        frame = None
+        begun, pending = time.perf_counter(), None
+        self._player.begin(seed % 2**63)
         for t in range(z.shape[1]):
-            now = engine.array(np.broadcast_to(z[:, t : t + 1], (self.batch, 1, *z.shape[2:])).astype(np.float32))
-            action = engine.array(np.full((self.batch, 1), actions[0, t], np.int32))
-            frame = self._advance(self._functions[1], begun, now, action)
-        assert frame is not None
-        return self._frame(*frame)
+            pending = self._player.observe(z[:, t : t + 1], actions[:, t : t + 1])
+        self._index = -1
+        assert pending is not None
+        return self._frame(pending, begun)
 
-    def step(self, action: int | str | np.integer | Sequence[int | str] | np.ndarray) -> Frame:
+    def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
         """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
-        self._must_have_begun()
+        return self._frame(*self._begin(action))
+
+    def stream(self, actions: Iterable[Action | Sequence[Action] | np.ndarray]) -> Iterator[Frame]:
+        """The frames after these actions, one by one, as `step` gives them. Faster where actions are known ahead: the
+        device works on the next frame while the one before is on its way."""
+        before = None
+        for action in actions:
+            now = self._begin(action)
+            if before is not None:
+                yield self._frame(*before)
+            before = now
+        if before is not None:
+            yield self._frame(*before)
+
+    def snapshot(self) -> Snapshot:
+        """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
+        return Snapshot(self._player.state(), self._begun())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to the moment of the snapshot, which can be used again."""
+        self._player.restore(snapshot.state)
+        self._index = snapshot.index
+
+    def fork(self) -> "World":
+        """A second world that begins at the present moment of this one and shares its weights."""
+        self._begun()
+        twin = copy.copy(self)
+        twin._player = self._player.fork()
+        return twin
+
+    def encode(self, clip: Clip) -> np.ndarray:
+        """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
+        clip = self._checked(clip)
+        return self._player.encode(clip.video, clip.audio)
+
+    def _begin(self, action):
+        self._begun()
         if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
             chosen = list(action)
         else:
@@ -187,60 +203,21 @@ class World:
         if len(chosen) != self.batch:
             raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
         indices = np.array([[self._action(a)] for a in chosen], np.int32)
-        return self._frame(*self._advance(self._functions[0], time.perf_counter(), self._engine.array(indices)))
+        begun = time.perf_counter()
+        return self._player.step(indices), begun
 
-    def snapshot(self) -> Snapshot:
-        """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
-        self._must_have_begun()
-        cache, key = self._engine.copy((self._cache, self._key))
-        return Snapshot(cache, key, self._index)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Goes back to the moment of the snapshot, which can be used again."""
-        self._cache, self._key = self._engine.copy((snapshot.cache, snapshot.key))
-        self._index = snapshot.index
-
-    def fork(self) -> "World":
-        """A second world that begins at the present moment of this one and shares its weights."""
-        twin = copy.copy(self)
-        twin._functions = self._engine.fixed(self._step), self._engine.fixed(self._observe)
-        twin.restore(self.snapshot())
-        return twin
-
-    def encode(self, clip: Clip) -> np.ndarray:
-        """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
-        clip = self._checked(clip)
-        engine = self._engine
-        with engine.inference():
-            video = engine.array(clip.video[None].astype(np.float32) / 255)
-            return engine.numpy(self.model.encode(video, engine.array(clip.audio[None])))[0]
-
-    def _step(self, cache, key, action):
-        key, now = self.package.random.split(key)
-        video, audio, _, cache = self.model.step(cache, self.model.noise(now, self.batch), action)
-        return self.package.ops.uint8(video * 255), audio, cache, key
-
-    def _observe(self, cache, key, z, action):
-        key, now = self.package.random.split(key)
-        video, audio, cache = self.model.observe(cache, z, self.model.noise(now, self.batch), action)
-        return self.package.ops.uint8(video * 255), audio, cache, key
-
-    def _advance(self, function, begun, *inputs):
-        with self._engine.inference():
-            video, audio, self._cache, self._key = function(self._cache, self._key, *inputs)
-        self._index += 1
-        return video, audio, begun
-
-    def _frame(self, video, audio, begun):
-        video, audio = self._engine.numpy((video, audio))
+    def _frame(self, pending, begun):
+        video, audio = pending()
         video, audio = video[:, 0], audio[:, 0].astype(np.float32)
         if self.batch == 1:
             video, audio = video[0], audio[0]
+        self._index = self._begun() + 1
         return Frame(video, audio, self._index, 1e3 * (time.perf_counter() - begun))
 
-    def _must_have_begun(self):
-        if self._cache is None:
+    def _begun(self):
+        if self._index is None:
             raise MlxworldError("reset the world first: it has not begun")
+        return self._index
 
     def _context(self, seed, context):
         if isinstance(context, Clip):

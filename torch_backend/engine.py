@@ -17,11 +17,12 @@ from mlxworld import checkpoint, quantized
 from mlxworld.batches import cut
 from mlxworld.config import OptimConfig
 
-from . import nn, random
-from .graphs import Graphed
+from . import graphs, nn, random
 from .optim import Optimizer
+from .quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
 
 parameters = nn.parameters
+Loop = graphs.Loop
 load = checkpoint.load
 
 
@@ -30,9 +31,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() and os.environ.get("MLXWORLD_DEVICE") != "cpu" else "cpu"
 
 
-def rollout_precision() -> str:
-    """The fastest precision to play in: float32 on the CPU, float16 on CUDA."""
-    return "float32" if device() == "cpu" else "float16"
+def rollout_precision(compiled: bool = False) -> str:
+    """The fastest precision to play in: float16 on CUDA; on the CPU float32, or bfloat16 where the chip multiplies in
+    it and the step is compiled, which keeps the rest of its work in registers."""
+    if device() != "cpu":
+        return "float16"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if compiled and fast else "float32"
 
 
 def _tree_map(fn, x) -> Any:
@@ -63,6 +68,21 @@ def numpy(x):
     return _tree_map(lambda t: np.array((t.float() if t.dtype == torch.bfloat16 else t).numpy(force=True)), x)
 
 
+def fetch(x):
+    """A function that returns `numpy(x)`; the copy is under way at once, and outlives what overwrites x later."""
+    if device() == "cpu":
+        return lambda: numpy(x)
+    host = _tree_map(lambda t: torch.empty_like(t, device="cpu", pin_memory=True).copy_(t, non_blocking=True), x)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait():
+        done.synchronize()
+        return numpy(host)
+
+    return wait
+
+
 def cast(model, precision: str):
     """The model itself, its floating parameters now in `precision` ("float32", "float16", "bfloat16"). Constants (`_x`)
     stay float32: models cast them where they use them."""
@@ -88,7 +108,7 @@ def fixed(fn, model=None):
     Its results are overwritten by its next call: `copy` what is to stay. `model`: one that `fn` calls and whose weights
     change meanwhile; a graph reads weights where they are, so here it makes no difference.
     """
-    return Graphed(fn) if device() == "cuda" else fn
+    return graphs.Graphed(fn) if device() == "cuda" else fn
 
 
 def leave_a_core() -> None:
