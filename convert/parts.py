@@ -136,21 +136,21 @@ def _step(model) -> Part:
         return (z,), cache
 
     about = "The next frame's latent, after an action. The state is the past."
-    return _dynamics("step", about, model, call, {"noise": _noise(model), "action": _action(model)})
+    return _dynamics("step", about, model, call, {"noise": _noise(model), "action": _action(model)}, {"z": _LATENT})
 
 
 def _observe(model) -> Part:
     def call(dynamics, cache, z, noise, action):
         return (z * 1,), dynamics.observe(cache, z, noise, action)  # Core ML wants an output
 
-    about = "Takes a frame that happened into the state of `step`. Its output is its input."
+    about = "Takes a frame that happened into the state of `step`."
     inputs = {"z": _latent(model), "noise": _noise(model), "action": _action(model)}
-    return _dynamics("observe", about, model, call, inputs)
+    return _dynamics("observe", about, model, call, inputs, {"observed": "The latent z itself."})
 
 
-def _dynamics(name, about, model, call, inputs) -> Part:
+def _dynamics(name, about, model, call, inputs, outputs) -> Part:
     module = Stateful(model.dynamics, model.dynamics.empty(1), call)
-    return Part(name, about, module, inputs, {"z": _LATENT}, module.state())
+    return Part(name, about, module, inputs, outputs, module.state())
 
 
 def _video(model) -> Part:
