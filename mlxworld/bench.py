@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import tyro
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import config
 from .cli import entry
 from .errors import MlxworldError
+from .player import Options
 from .speed import counts, machine, measure
 from .speed.parts import parts
 from .speed.training import training
@@ -30,15 +31,12 @@ class BenchConfig:
     world: str | None = None  # a shipped world or a folder
     preset: str | None = None  # or a preset with random weights
     backend: str | None = None  # mlx or torch; the best one installed
-    precision: str | None = None  # float32, float16 or bfloat16; the device's best
-    steps: int | None = None  # denoising passes a frame; what the world was made for
-    batch: int = 1  # worlds at once
+    options: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
     frames: int = 300  # measured, after the context is full
     parts: bool = True  # dynamics, decoder and encoder alone, too
     batches: tuple[str, ...] = ()  # frames a second of so many worlds at once: 1,4,16,64,256
     train: bool = False  # steps a second of training
     clips: int | None = None  # of a training step; what `train` takes by default, 4 on the CPU
-    compile: bool = False  # compile the training step
     json: bool = False  # print JSON
 
 
@@ -53,27 +51,27 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     sizes = numbers(cfg.batches)
     world = open_world(cfg)
     package, engine = world.package, world.package.engine
-    best = machine.best_gemm(engine)
+    gpu, best = engine.device() != "cpu", machine.best_gemm(engine)
+    compiled = gpu if cfg.options.compile is None else cfg.options.compile
     found: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
-    found |= {"precision": world.precision, "steps": world.steps, "batch": world.batch, "machine": platform.platform()}
+    found |= {"chip": machine.chip(world.device), "system": platform.platform(), "precision": world.precision}
+    found |= {"steps": world.steps, "batch": world.batch, "compiled": compiled}
     found["rollout"], found["memory"] = measure.rollout(world, cfg.frames, show)
     found |= {"rates": machine.rates(engine, best), "rates_precision": best}
     if cfg.parts:
         pieces = parts(package, world.model, world.batch)
         calls = max(20, min(cfg.frames, 300))
-        found |= {n: measure.part(engine, p, calls, n, show) for n, p in pieces.items() if n != "step"}
+        found |= {n: measure.part(engine, p, calls, compiled, n, show) for n, p in pieces.items() if n != "step"}
         ops = {n: counts.operations(package, p.fn, p.state, *p.inputs) for n, p in pieces.items()}
         found["counts"] = {n: counts.summary(o) for n, o in ops.items()}
-        found["histogram"] = {n: counts.histogram(counts.fused(o)) for n, o in ops.items()}
+        found["histogram"] = {n: counts.histogram(counts.fused(o) if compiled else o) for n, o in ops.items()}
     for n in sizes:
         step = parts(package, world.model, n)["step"]
-        found.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, f"{n} worlds", show)
+        found.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, compiled, f"{n} worlds", show)
     if cfg.train:
-        clips = {"tokenizer": cfg.clips or 32, "dynamics": cfg.clips or 48}
-        if engine.device() == "cpu" and cfg.clips is None:
-            clips = {"tokenizer": 4, "dynamics": 4}
-        options = {"precision": best, "compiled": cfg.compile, "gemm_tflops": found["rates"]["gemm_tflops"]}
-        found["train"] = training(package, world.config, clips, **options, show=show)
+        clips = {"tokenizer": cfg.clips or (32 if gpu else 4), "dynamics": cfg.clips or (48 if gpu else 4)}
+        how = {"precision": best, "compiled": compiled, "gemm_tflops": found["rates"]["gemm_tflops"]}
+        found["train"] = training(package, world.config, clips, **how, show=show)
     return found
 
 
@@ -83,11 +81,10 @@ def open_world(cfg: BenchConfig) -> World:
         raise MlxworldError("give either --world or --preset")
     if cfg.frames < 1:
         raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
-    chosen = {"batch": cfg.batch, "precision": cfg.precision, "steps": cfg.steps}
     if cfg.world is not None:
-        return World.load(cfg.world, cfg.backend, **chosen)
+        return World.load(cfg.world, cfg.backend, **asdict(cfg.options))
     assert cfg.preset is not None
-    return World.untrained(config.preset(cfg.preset), cfg.backend, name=cfg.preset, **chosen)
+    return World.untrained(config.preset(cfg.preset), cfg.backend, name=cfg.preset, **asdict(cfg.options))
 
 
 def numbers(words: tuple[str, ...]) -> list[int]:
@@ -125,6 +122,7 @@ def report(found: dict[str, Any]) -> str:
         if t := found.get(name):
             line = f"{t['fps']:8.1f} frames/s, p50 {t['p50_ms']:.2f} ms, p99 {t['p99_ms']:.2f} ms"
             lines.append(f"{name:<9} {line}, first {t['first_ms']:.0f} ms")
+    lines[1] += f", known ahead {found['rollout']['stream_fps']:.1f} frames/s"
     m, r = found["memory"], found["rates"]
     lines.append(
         f"memory    {m['active'] / 2**20:.0f} MiB, at most {m['peak'] / 2**20:.0f}; grown {m['active_growth']:+.2%}"

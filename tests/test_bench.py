@@ -29,6 +29,7 @@ def test_json_is_one_object(folder, capsys):
     found = told["rollout"]
     assert 0 < found["p50_ms"] <= found["p99_ms"] and found["first_ms"] > 0
     assert 1 / 3 < found["fps"] * found["p50_ms"] / 2000 < 3  # both worlds count
+    assert found["stream_fps"] > 0.3 * found["fps"]
     assert min(found["p99_early_ms"], found["p99_late_ms"]) <= found["p99_ms"]
     assert set(told["batches"]) == {"1", "3"} and all(told[part]["fps"] > 0 for part in PARTS)
     assert told["counts"]["step"]["flops"] == told["counts"]["dynamics"]["flops"] + told["counts"]["decoder"]["flops"]
@@ -52,6 +53,7 @@ def test_memory_that_grows_and_frames_that_slow_down_are_seen(folder, monkeypatc
 
     monkeypatch.setattr(world, "step", leaking)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measure, "_stream", lambda world, frames: 0.0)
     times, memory = measure.rollout(world, frames)
     assert memory["process_growth"] * memory["process"] > 0.5 * frames * 2**22
     warm = len(held) - frames

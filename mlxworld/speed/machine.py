@@ -3,17 +3,37 @@
 Predictions and utilisation are ratios to these, taken in the same run.
 """
 
+import platform
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-SIZES = {"cpu": (1024, 4 << 20)}  # device: rows of a matrix, floats of a copy
+SIZES = {"cpu": (1024, 1 << 20)}  # device: rows of a matrix, floats of a copy
 GPU = (4096, 64 << 20)
 CHAIN = 20  # operations that are waited for together
 LAUNCHES = 200
+
+
+def chip(device: str = "cpu") -> str:
+    """The name of what computes, as it calls itself: "Apple M4 Max", "NVIDIA H100 80GB HBM3", the processor's."""
+    if device == "cuda" and shutil.which("nvidia-smi"):
+        return _told("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").split("\n")[0]
+    if sys.platform == "darwin":
+        return _told("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _told(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def rates(engine: ModuleType, precision: str) -> dict[str, float]:
@@ -43,7 +63,7 @@ def gemm(engine: ModuleType, precision: str, repeats: int = 3) -> float:
 
 
 def copy(engine: ModuleType, repeats: int = 3) -> float:
-    """GB/s, read and written, of one pointwise operation over 256 MiB (16 MiB on the CPU), the best of `repeats`."""
+    """GB/s, read and written, of one pointwise operation over 256 MiB (4 MiB on the CPU), the best of `repeats`."""
     _, n = SIZES.get(engine.device(), GPU)
     turns = 8
     first = engine.array(np.ones(n, np.float32))

@@ -32,27 +32,47 @@ def timing(ms: np.ndarray, frames: int = 1) -> dict[str, float]:
 def rollout(world: World, frames: int, show: Show = silent) -> tuple[dict[str, float], dict[str, float]]:
     """Plays `frames` frames after as many as fill the context, with actions that change every eighth frame.
 
-    Returns times (as `timing`, with first_ms and the p99_ms of the first and the last tenth) and memory in bytes: what
-    the backend holds (active, peak), the process, and their growth over those frames as a share.
+    Returns times (as `timing`, with the p99_ms of the first and the last tenth; first_ms of the first step of all;
+    compile_s until the compiled step is there; stream_fps where actions are known ahead) and memory in bytes: what the
+    backend holds (active, peak), the process, and their growth over those frames as a share.
     """
     world.reset(seed=7)
+    first, start = _step(world, 0), time.perf_counter()
+    world.settle()
+    compiling = time.perf_counter() - start
+    world.reset(seed=7)
     warm = world.config.dynamics.memory + 8
-    ms = np.empty(frames)
-    first, begun = 0.0, {}
+    ms, begun = np.empty(frames), {}
     for i in show("rollout", range(-warm, frames)):
         if i == 0:
             begun = memory(world)
-        start = time.perf_counter()
-        world.step([(i + warm) // 8 % len(world.actions)] * world.batch)
-        taken = 1e3 * (time.perf_counter() - start)
+        taken = _step(world, i + warm)
         if i >= 0:
             ms[i] = taken
-        elif i == -warm:
-            first = taken
     now, tenth = memory(world), -(-frames // 10)
-    ends = {f"p99_{name}_ms": float(np.percentile(x, 99)) for name, x in (("early", ms[:tenth]), ("late", ms[-tenth:]))}
     held = now | {f"{name}_growth": now[name] / max(begun[name], 1) - 1 for name in ("active", "process")}
-    return timing(ms, world.batch) | {"first_ms": first} | ends, held
+    ends = {f"p99_{name}_ms": float(np.percentile(x, 99)) for name, x in (("early", ms[:tenth]), ("late", ms[-tenth:]))}
+    more = {"first_ms": first, "compile_s": compiling, "stream_fps": _stream(world, min(frames, 300))}
+    return timing(ms, world.batch) | ends | more, held
+
+
+def _step(world: World, i: int) -> float:
+    """Milliseconds from the action to picture and sound."""
+    start = time.perf_counter()
+    world.step(_action(world, i))
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _stream(world: World, frames: int) -> float:
+    """Frames a second, of all worlds, where the device need not wait for the host."""
+    start = time.perf_counter()
+    for _ in world.stream(_action(world, i) for i in range(frames)):
+        pass
+    return frames * world.batch / (time.perf_counter() - start)
+
+
+def _action(world: World, i: int) -> list[int]:
+    return [i // 8 % len(world.actions)] * world.batch
 
 
 def memory(world: World) -> dict[str, int]:
@@ -63,18 +83,24 @@ def memory(world: World) -> dict[str, int]:
     return {**world.memory(), "process": now}
 
 
-def part(engine: Any, part: Part, calls: int, name: str = "", show: Show = silent) -> dict[str, float]:
-    """Times of a part alone (as `timing`, with first_ms), its results on the host, after 5 calls to warm up."""
-    fn, state = engine.fixed(part.fn), part.state
-    ms, warm, first = np.empty(calls), 5, 0.0
+def part(engine: Any, part: Part, calls: int, compiled: bool, name: str = "", show: Show = silent) -> dict[str, float]:
+    """Times of a part alone (as `timing`, with first_ms and compile_s), its results on the host."""
+    loop = engine.Loop({"part": part.fn}, compile="part" if compiled else None)
+    ms, warm = np.empty(calls), 5
+
+    def call() -> float:
+        start = time.perf_counter()
+        engine.fetch(loop("part", *part.inputs))()
+        return 1e3 * (time.perf_counter() - start)
+
     with engine.inference():
+        loop.begin(part.state)
+        first, start = call(), time.perf_counter()
+        loop.settle()
+        compiling = time.perf_counter() - start
+        loop.begin(part.state)
         for i in show(name, range(-warm, calls)):
-            start = time.perf_counter()
-            state, found = fn(state, *part.inputs)
-            engine.numpy(found)
-            taken = 1e3 * (time.perf_counter() - start)
+            taken = call()
             if i >= 0:
                 ms[i] = taken
-            elif i == -warm:
-                first = taken
-    return timing(ms, part.frames) | {"first_ms": first}
+    return timing(ms, part.frames) | {"first_ms": first, "compile_s": compiling}

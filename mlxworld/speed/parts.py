@@ -15,7 +15,7 @@ CLIP = 8  # frames that the encoder is given at once
 
 @dataclass(frozen=True)
 class Part:
-    """fn(state, *inputs) -> state, outputs: arrays of fixed shapes. A call gives `frames` frames, of all worlds."""
+    """fn(state, *inputs) -> outputs, state: arrays of fixed shapes. A call gives `frames` frames, of all worlds."""
 
     fn: Callable[..., tuple[Any, Any]]
     state: Any
@@ -32,18 +32,17 @@ def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
         cache, key = state
         key, now = random.split(key)
         video, audio, _, cache = model.step(cache, model.noise(now, batch), action)
-        return (cache, key), (ops.uint8(video * 255), audio)
+        return (ops.uint8(video * 255), audio), (cache, key)
 
     def dynamics(cache, noise, action):
-        z, cache = model.dynamics.step(cache, noise, action)
-        return cache, z
+        return model.dynamics.step(cache, noise, action)
 
     def decoder(state, z):
         video, audio, state = model.decode(z, state)
-        return state, (ops.uint8(video * 255), audio)
+        return (ops.uint8(video * 255), audio), state
 
     def encoder(state, video, audio):
-        return state, model.encode(video, audio)
+        return model.encode(video, audio), state
 
     def normal(*shape):
         return engine.array(rng.standard_normal(shape).astype(np.float32))
@@ -55,5 +54,5 @@ def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
         "step": Part(step, (model.empty(batch), key), (action,), batch),
         "dynamics": Part(dynamics, model.dynamics.empty(batch), (z, action), batch),
         "decoder": Part(decoder, model.tokenizer.audio.empty(batch), (z,), batch),
-        "encoder": Part(encoder, (), (video, audio), CLIP),
+        "encoder": Part(encoder, key, (video, audio), CLIP),
     }
