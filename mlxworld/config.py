@@ -239,11 +239,17 @@ def _preset(size, samples, vision, decoder, dynamics, channels, **latent):
 
 _NANO = {"samples": 1024, "vision": (192, 3, 3, (1, 3)), "decoder": (192, 3, 2), "dynamics": (256, 4, 6)}
 _PLAY = {"samples": 1024, "vision": (384, 6, 4, (2, 4)), "decoder": (384, 6, 3), "dynamics": (512, 8, 8)}
+_SMALL = {"samples": 1024, "vision": (384, 6, 4, (2, 4)), "decoder": (384, 6, 4), "dynamics": (640, 10, 10)}
+_BASE = {"samples": 1024, "vision": (576, 9, 5, (2, 5)), "decoder": (512, 8, 4), "dynamics": (1024, 16, 18)}
+_LARGE = {"samples": 1024, "vision": (1152, 18, 6, (3, 6)), "decoder": (896, 14, 5), "dynamics": (1792, 28, 23)}
 PRESETS = {
     "nano": _preset(128, channels=(128, 64, 48, 32), **_NANO),
     "nano-64": _preset(64, channels=(128, 64, 32), **_NANO),
     "play": _preset(128, channels=(256, 128, 64, 32), dim=48, content=36, **_PLAY),
     "play-64": _preset(64, channels=(256, 128, 64), dim=48, content=36, **_PLAY),
+    "small": _preset(128, channels=(256, 128, 64, 32), dim=48, content=36, **_SMALL),
+    "base": _preset(128, channels=(320, 160, 80, 32), dim=64, content=48, **_BASE),
+    "large": _preset(128, channels=(512, 256, 96, 48), dim=64, content=48, **_LARGE),
 }
 
 

@@ -66,7 +66,7 @@ class Compiled:
 
     def _work(self, args):
         options: dict[str, Any] = {"freezing": tree_flatten(args)[0][0].device.type == "cpu"}
-        made = torch.compile(self._fn, dynamic=False, options=options)
+        made = torch.compile(self._fn, fullgraph=True, dynamic=False, options=options)
         try:
             with torch.no_grad():
                 made(*args)
@@ -86,8 +86,8 @@ class Loop:
 
     def __init__(self, functions: dict[str, Any], compile: str | None = None):  # noqa: A002
         self._functions, self._compile = functions, compile
-        self._static = torch.cuda.is_available() or compile is not None  # written in place, at addresses that stay
         self._leaves, self._tree, self._compiled = [], None, None
+        self._static = compile is not None  # leaves are written in place, at addresses that stay
         self._fast, self._graphs = False, {}
 
     def begin(self, state) -> None:
@@ -133,119 +133,12 @@ class Loop:
         return self._graphs[kind](inputs)
 
     def _set(self, leaves, tree, fast):
+        self._static |= leaves[0].is_cuda
         if self._static and self._tree is None:
             self._functions = {name: _in_place(fn, tree) for name, fn in self._functions.items()}
             if self._compile is not None:
                 self._compiled = Compiled(self._functions[self._compile])
         self._tree, self._fast = tree, fast
-        if self._static and self._leaves:
-            for old, new in zip(self._leaves, leaves, strict=True):
-                old.copy_(new)
-        else:
-            self._leaves = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
-
-    def _record(self, leaves, tree):
-        self.inputs = [leaf.clone() for leaf in leaves]
-        args = tree_unflatten(self.inputs, tree)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(self.warmup):
-                self.fn(*args)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            found = self.fn(*args)
-        self.outputs, self.tree = tree_flatten(found)
-
-
-class Compiled:
-    """A function that a thread of its own compiles; until that is done, and where it fails, there is none."""
-
-    def __init__(self, fn):
-        self.ready, self._fn, self._thread = None, fn, None
-
-    def begin(self, args):
-        """Starts to compile for such arguments, of which copies are taken. Once."""
-        if self._thread is None:
-            leaves, tree = tree_flatten(args)
-            args = tree_unflatten([leaf.clone() for leaf in leaves], tree)
-            self._thread = threading.Thread(target=self._work, args=[args], daemon=True, name="compile")
-            self._thread.start()
-
-    def settle(self):
-        if self._thread is not None:
-            self._thread.join()
-
-    def _work(self, args):
-        options: dict[str, Any] = {"freezing": tree_flatten(args)[0][0].device.type == "cpu"}
-        made = torch.compile(self._fn, dynamic=False, options=options)
-        try:
-            with torch.no_grad():
-                made(*args)
-            self.ready = made
-        except Exception as error:  # whatever a compiler may say: play goes on without it
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            log.warning("the step stays uncompiled: %s", reason)
-
-
-class Loop:
-    """Functions that pass on one state of fixed shapes: name -> fn(state, *inputs) -> (outputs, state).
-
-    On a GPU each is a CUDA graph over static tensors. The function that `compile` names is also compiled, in the
-    background, after its first call; it takes over at the next `begin`, since it may differ in the last bits and the
-    future of a `state` must not: that goes on with the functions it was made by.
-    """
-
-    def __init__(self, functions: dict[str, Any], compile: str | None = None):  # noqa: A002
-        self._functions, self._compile = functions, compile
-        self._static = torch.cuda.is_available() or compile is not None  # written in place, at addresses that stay
-        self._leaves, self._tree, self._compiled = [], None, None
-        self._fast, self._graphs = False, {}
-
-    def begin(self, state) -> None:
-        """A new state, whose shapes are those of the states before."""
-        leaves, tree = tree_flatten(state)
-        self._set(leaves, tree, self._compiled is not None and self._compiled.ready is not None)
-
-    def state(self):
-        """The state now, for `restore`."""
-        return [leaf.clone() for leaf in self._leaves], self._tree, self._fast
-
-    def restore(self, state) -> None:
-        self._set(*state)
-
-    def fork(self) -> "Loop":
-        """Another loop of these functions, in the same state."""
-        twin = object.__new__(type(self))
-        twin.__dict__ |= self.__dict__ | {"_leaves": [], "_graphs": {}}
-        twin.restore(self.state())
-        return twin
-
-    def settle(self) -> None:
-        """Waits for the compiler."""
-        if self._compiled is not None:
-            self._compiled.settle()
-
-    def __call__(self, name: str, *inputs):
-        """Outputs of a function of the state, which goes on. On a GPU its next call overwrites them."""
-        run = self._functions[name]
-        if not self._static:
-            assert self._tree is not None
-            outputs, state = run(tree_unflatten(self._leaves, self._tree), *inputs)
-            self._leaves = tree_flatten(state)[0]
-            return outputs
-        if self._compiled is not None and name == self._compile:
-            self._compiled.begin((self._leaves, *inputs))
-            run = self._compiled.ready if self._fast and self._compiled.ready else run
-        if self._leaves[0].device.type == "cpu":
-            return run(self._leaves, *inputs)
-        kind = name, self._fast
-        if kind not in self._graphs:
-            self._graphs[kind] = self._record(run, inputs)
-        return self._graphs[kind](inputs)
-
-    def _set(self, leaves):
         if self._static and self._leaves:
             for old, new in zip(self._leaves, leaves, strict=True):
                 old.copy_(new)

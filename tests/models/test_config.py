@@ -142,15 +142,19 @@ def test_what_cannot_be_trained_is_refused(parts, message):
         OptimConfig(**parts)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("nano", 8e6, 12.5e6), ("play", 30e6, 60e6)])
-@pytest.mark.parametrize("small", ["", "-64"])
-def test_presets_have_the_sizes_they_promise(name, least, most, small):
+SIZES = {"nano": (8e6, 12.5e6), "play": (30e6, 60e6)} | {
+    name: (0.97 * size, 1.03 * size) for name, size in [("small", 86e6), ("base", 307e6), ("large", 1.2e9)]
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_the_sizes_they_promise(name):
     import torch
 
     backend = mlxworld.on("torch")
     model = module(backend, "openworld.model").TransformerWorldModel
-    cfg = preset(name + small)
-    assert cfg.size == (64 if small else 128) and cfg.dynamics.dim % 64 == 0
+    cfg, (least, most) = preset(name), SIZES[name.removesuffix("-64")]
+    assert cfg.size == (64 if name.endswith("-64") else 128) and cfg.dynamics.dim % 64 == 0
     assert cfg.dynamics.dim // cfg.dynamics.heads in (64, 128)
     with torch.device("meta"):
         held = backend.engine.parameters(model(cfg))
