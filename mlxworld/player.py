@@ -27,6 +27,7 @@ class Options:
 
     batch: int = 1  # B worlds at once
     precision: str | None = None  # of the arithmetic: float32, float16 or bfloat16
+    weights: str | None = None  # quantised to int8, int4 or (MLX) mxfp8; None: as they are in the file
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
     context: str | None = (
         None  # keys of past frames: clean, or last (see DynamicsConfig); last makes one pass less work
@@ -66,6 +67,8 @@ class Player:
         self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
         engine.load_parameters(self.model, weights, source)
         engine.place(engine.cast(self.model, self.precision))
+        if options.weights is not None:
+            engine.quantize(self.model, options.weights)
         self._loop = engine.Loop({"step": self._step, "observe": self._observe}, compile="step" if compiled else None)
 
     def begin(self, seed: int) -> None:

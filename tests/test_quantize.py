@@ -11,6 +11,7 @@ import torch
 import mlxworld
 from mlxworld import MlxworldError, quantized
 from tests.models import small
+from tests.worlds import small_world
 
 BOUNDS = {"int8": (1e-4, 0.06), "int4": (0.03, 0.4), "mxfp8": (0.01, 0.1)}  # of a layer's error, its output being 1
 HAVE = [(name, kind) for name in mlxworld.BACKENDS for kind in BOUNDS if (name, kind) != ("torch", "mxfp8")]
@@ -133,3 +134,13 @@ def test_what_cannot_be_had_is_one_line(name, kind, line, monkeypatch):
     backend = mlxworld.on(name)
     with pytest.raises(MlxworldError, match=line):
         backend.engine.quantize(small.fresh(backend), kind)
+
+
+def test_a_world_is_asked_for_bytes(backend, tmp_path):
+    folder, name = small_world(tmp_path), "mlx" if backend.__name__ == "mlxworld" else "torch"
+    videos = []
+    for weights in (None, "int8", "int8"):
+        world = mlxworld.World.load(folder, name, weights=weights)
+        world.reset(3)
+        videos.append(np.stack([world.step(1).video for _ in range(3)]).astype(int))
+    assert (videos[1] == videos[2]).all() and 0 < np.abs(videos[1] - videos[0]).mean() < 20

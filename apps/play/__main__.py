@@ -1,6 +1,7 @@
 """`python -m apps.play --world pong`: serves the page and prints its address."""
 
 import errno
+import functools
 import ipaddress
 import secrets
 import socket
@@ -28,13 +29,15 @@ class Options:
     """Play inside a world in the browser, with sound."""
 
     world: str = "pong"
-    """Name of a shipped world, or a run folder."""
-    backend: Literal["mlx", "torch"] | None = None
-    """Where the model runs; default: the best one installed."""
+    """Name of a shipped world, a run folder, or a .mlpackage."""
+    backend: Literal["mlx", "torch", "coreml"] | None = None
+    """Where the model runs; default: the best one installed, Core ML for a .mlpackage."""
     steps: int | None = None
     """Denoising passes a frame; default: the world's own."""
     precision: Literal["float32", "float16", "bfloat16"] | None = None
     """Number format of the model; default: the best one of the device."""
+    weights: Literal["int8", "int4", "mxfp8"] | None = None
+    """Quantised weights, in every world that is loaded; default: as the world has them."""
     host: str = "127.0.0.1"
     """Address to listen on. On anything but the loopback the page asks for the random token in the printed address."""
     port: int = 7860
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         token = None if is_loopback(options.host) else secrets.token_urlsafe(16)
         choice = Choice(options.world, options.backend, options.steps, options.precision)
         print(f"loading {options.world} ...", flush=True)
-        load, backends = mlxworld.World.load, mlxworld.installed()
+        load, backends = functools.partial(mlxworld.World.load, weights=options.weights), mlxworld.installed()
         app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token)
         address = page_address(listener, token)
         print(f"play at {address}\nCtrl-C ends it", flush=True)

@@ -26,6 +26,7 @@ class EvaluateConfig:
     out: Path | None = None  # folder for report.json, report.md and pictures; without it, the table is only printed
     backend: str | None = None  # mlx or torch; the best one installed
     precision: str | None = None  # float32, float16 or bfloat16; the device's best
+    weights: str | None = None  # quantised: int8, int4 or (MLX) mxfp8; as the world has them
     steps: int | None = None  # denoising passes a frame; what the world was made for
     clips: int = 48
     context: int = 16  # frames seen before the dream
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(cfg: EvaluateConfig) -> tuple[Report, Clips]:
     """Dreams held-out clips with their true actions, then with shuffled ones; measures both and the baselines."""
-    world = World.load(cfg.world, cfg.backend, precision=cfg.precision, steps=cfg.steps)
+    world = World.load(cfg.world, cfg.backend, precision=cfg.precision, weights=cfg.weights, steps=cfg.steps)
     cache = open_cache(cfg.data, size=world.size[0], fps=world.fps)
     cache.require_actions(world.actions)
     if cache.info.samples != world.samples:

@@ -42,6 +42,7 @@ class ToyWorld:
     keys = {"ArrowUp": "up", "KeyW": "up", "ArrowDown": "down", "KeyS": "down"}  # noqa: RUF012
     fps, samples, sample_rate, size, starts = 30, 1024, 30720, (128, 128), 3
     device = "cpu"
+    weights: str | None = None
     delay = 0.0
 
     def __init__(self, name: str, backend: str, precision: str, steps: int):
@@ -50,12 +51,14 @@ class ToyWorld:
         self._state = State(0, 0, 0, 0, 0, 0, 0)
 
     @classmethod
-    def load(cls, name: str, backend=None, batch=1, precision=None, steps=None) -> Any:
+    def load(cls, name: str, backend=None, batch=1, precision=None, weights=None, steps=None) -> Any:
         if name == "broken":
             raise MlxworldError("unknown world 'broken': choose one of pong, doom")
         if steps is not None and 8 % steps:
             raise MlxworldError("dynamics.steps must divide dynamics.levels")
-        return cls(name, backend or "torch", precision or "float32", steps or 2)
+        made = cls(name, backend or "torch", precision or "float32", steps or 2)
+        made.weights = weights
+        return made
 
     def reset(self, seed=7, context=None) -> ToyFrame:
         self._check()
