@@ -25,7 +25,7 @@ def whole(path: Path, force: bool, mark: str = "") -> Iterator[Path]:
         raise MlxworldError(f"{path} exists already: give --force to replace it")
     if path.is_dir() and (not mark or (any(path.iterdir()) and not (path / mark).is_file())):
         raise MlxworldError(f"{path} is a folder of something else: choose another name")
-    part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    part, old = (path.with_name(f".{path.stem}.{word}{path.suffix}") for word in ("part", "old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
