@@ -65,6 +65,7 @@ class Part:
 class Source(NamedTuple):
     """A world read from its folder: what config.json says, the model on torch in float32, and the start clips."""
 
+    folder: Path
     about: dict[str, Any]
     cfg: config.OpenWorldConfig
     model: Any
@@ -81,7 +82,7 @@ def load(world: str | Path) -> Source:
     starts, _ = checkpoint.load(folder / "starts.safetensors")
     model = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel(cfg)
     engine.load_parameters(model, weights, str(folder / "model.safetensors"))
-    return Source(about, cfg, model.eval().requires_grad_(False), starts)
+    return Source(folder, about, cfg, model.eval().requires_grad_(False), starts)
 
 
 def parts(source: Source, group: str = "all") -> list[Part]:

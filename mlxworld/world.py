@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint, config, hub, installed, on
+from . import checkpoint, config, coreml, hub, installed, on
 from .errors import MlxworldError
 from .player import Options, Player
 
 Action = int | str | np.integer
+AnyPlayer = Player | coreml.CoreMLPlayer
 SHIPPED = Path(__file__).parent / "worlds"
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
@@ -78,7 +79,7 @@ class World:
     config, package (the backend's) and model, may be read.
     """
 
-    def __init__(self, player: Player, cfg: config.OpenWorldConfig, starts: Mapping, name: str, backend: str):
+    def __init__(self, player: AnyPlayer, cfg: config.OpenWorldConfig, starts: Mapping, name: str, backend: str):
         """starts: z (N, T, K, D) and actions (N, T). `load` makes all of it."""
         self._player, self._starts, self.starts = player, starts, len(starts["z"])
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
@@ -90,20 +91,24 @@ class World:
 
     @classmethod
     def load(cls, name: str | Path, backend: str | None = None, **options) -> "World":
-        """A shipped world by name, any world or run folder by path, or one on a hub: hf://owner/name[@revision].
+        """A shipped world by name, any world or run folder by path, one on a hub: hf://owner/name[@revision], or
+        a .mlpackage of `convert/to_coreml.py`.
 
-        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU. options: see `Options`
-        (batch, precision, steps, context, cache, compile). Raises MlxworldError for a world that is unknown, broken or
-        of another model.
+        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU; for a package "coreml".
+        options: see `Options` (batch, precision, weights, steps, context, cache, compile). Raises MlxworldError for a
+        world that is unknown, broken or of another model.
         """
-        folder, about = read_config(name)
+        packed = backend == "coreml" or (backend is None and coreml.is_package(name))
+        folder, about = coreml.read_package(name) if packed else read_config(name)
         cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
         if cfg.family != "openworld":
             raise MlxworldError(f"{folder / 'config.json'}: a world of another family ({cfg.family!r})")
-        weights, _ = checkpoint.load(folder / "model.safetensors")
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
+        if packed:
+            return cls(coreml.CoreMLPlayer(name, cfg, Options(**options)), cfg, starts, about["name"], "coreml")
+        weights, _ = checkpoint.load(folder / "model.safetensors")
         return cls._made(cfg, weights, starts, about["name"], str(folder / "model.safetensors"), backend, options)
 
     @classmethod

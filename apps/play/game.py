@@ -321,6 +321,7 @@ class Game:
         """Only what was offered is loaded: no text of a page ever becomes a path."""
         if choice.world not in self._offered["worlds"]:
             raise MlxworldError("this world is not among those offered: start the app with --world NAME")
-        if choice.backend not in self._offered["backends"]:
+        backends = [*self._offered["backends"], self._branch.world.backend]  # the present one may be a package's
+        if choice.backend not in backends:
             raise MlxworldError(f"this backend is not installed: choose one of {', '.join(self._offered['backends'])}")
         return choice

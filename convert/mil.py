@@ -1,0 +1,153 @@
+"""A part of a world as an ML program for macOS 15 and later: Core ML's own graph language, MIL.
+
+What is rewritten before coremltools sees it: RMS norms (coremltools 9 divides by max|x|, which is NaN for a zero vector
+and makes epsilon relative), and operators that it has under another name. Everything computes in float16 but what
+float16 cannot hold: a phase that runs on for ever, and the power of a silent spectrum. Knows nothing of files.
+"""
+
+import contextlib
+import functools
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every newer torch and of not being on a Mac
+
+import coremltools  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from coremltools.converters.mil.mil import Program  # noqa: E402
+from coremltools.converters.mil.mil.passes import pass_registry  # noqa: E402
+
+from .parts import Part, export  # noqa: E402
+
+PASS_REGISTRY: Any = pass_registry.PASS_REGISTRY
+ct: Any = coremltools  # its types lie about what it holds
+PRECISIONS = ("fp16", "int8", "int4")
+LARGEST = 3e4  # the Neural Engine's float16 wants smaller magnitudes
+# Kinds of operations that were seen to leave the Neural Engine: sorting and what reads its result, measured with
+# MLComputePlan on an M3 Pro (rf-detr, pull request 1495); gathers, recurrences and control flow (the list
+# unsupported-layers.md of hollance/neural-engine). Float32 and whole numbers leave it too: it computes in float16.
+OFF_ENGINE = {
+    *("topk", "argsort", "gather", "gather_nd", "gather_along_axis", "scatter", "scatter_nd", "scatter_along_axis"),
+    *("non_zero", "one_hot", "cumsum", "while_loop", "cond", "gru", "lstm", "rnn", "custom_layer", "band_part"),
+    *("non_maximum_suppression", "random_normal", "random_uniform", "random_bernoulli", "random_categorical", "sin"),
+}
+
+
+def program(part: Part, precision: str) -> Any:
+    """The part as an ML program of one function, `main`, its weights in `precision` (of PRECISIONS)."""
+    states = [
+        ct.StateType(ct.TensorType(shape=tuple(x.shape), dtype=np.float16), name=name) for name, x in part.state.items()
+    ]
+    with tamed():
+        model = ct.convert(
+            export(part).run_decompositions(_REWRITTEN),
+            states=states or None,
+            outputs=[ct.TensorType(name=name, dtype=np.float32) for name in part.outputs],
+            minimum_deployment_target=ct.target.macOS15,
+            compute_precision=ct.transform.FP16ComputePrecision(op_selector=_holds_in_float16(part.name)),
+            skip_model_load=True,
+        )
+        return _compressed(model, precision)
+
+
+def operations(model) -> Counter[str]:
+    """How many operations of each kind the program runs; constants are none."""
+    return Counter(op.op_type for op in _run(model))
+
+
+def off_engine(model) -> Counter[str]:
+    """Those of `operations` that are known to fall off the Neural Engine."""
+    return Counter(op.op_type for op in _run(model) if op.op_type in OFF_ENGINE or _wide(op))
+
+
+def _run(model) -> Iterator[Any]:
+    for op in model._mil_program.functions["main"].operations:
+        if op.op_type != "const" and not op.op_type.startswith("constexpr"):
+            yield op
+
+
+def _wide(op) -> bool:
+    """Whether an operation computes something else than float16 and truth values; casts are at the borders."""
+    kinds = {ct.converters.mil.mil.types.builtin_to_string(x.dtype) for x in op.outputs}
+    return op.op_type != "cast" and not kinds <= {"fp16", "bool"}
+
+
+def _rms_norm(x, shape, weight=None, eps=1e-5):
+    """x / sqrt(mean(x ** 2) + eps) * weight, scaled so that no square overflows float16, and exact for zeros."""
+    scale = 1 / x.abs().amax(-1, keepdim=True).clamp(min=1)
+    y = x * scale
+    y = y * torch.rsqrt((y * y).mean(-1, keepdim=True) + eps * scale * scale)
+    return y if weight is None else y * weight
+
+
+_aten = torch.ops.aten
+_REWRITTEN: dict[Any, Callable] = {
+    _aten.rms_norm.default: _rms_norm,
+    _aten.__and__.Tensor: torch.logical_and,
+    _aten.__or__.Tensor: torch.logical_or,
+    _aten.alias.default: lambda x: x,
+}
+
+
+def _holds_in_float16(part: str) -> Callable[[Any], bool]:
+    """Which operations of a part may compute in float16. Not the oscillators of `audio`, all that follows its loudness
+    and pitch; nor the spectrum of `encode`, all that its logarithm is taken of."""
+
+    @functools.cache
+    def after(op) -> bool:
+        return op is not None and (op.op_type in ("exp", "tanh") or any(after(x.op) for x in _inputs(op)))
+
+    @functools.cache
+    def before(op) -> bool:
+        return op.op_type == "log" or any(before(user) for x in op.outputs for user in x.child_ops)
+
+    if part == "audio":
+        return lambda op: not after(op)
+    return lambda op: not before(op) if part == "encode" else True
+
+
+def _inputs(op) -> Iterator[Any]:
+    for x in op.inputs.values():
+        yield from x if isinstance(x, list | tuple) else [x] if x is not None else []
+
+
+def _compressed(model, precision):
+    """int8: a scale for each output channel. int4: a palette of 16 values for each group of 16 output channels. Weights
+    of layers and convolutions only, and not of those in float32, the bases of a spectrum."""
+    if precision == "fp16":
+        return model
+    cto = ct.optimize.coreml
+    if precision == "int8":
+        how, compress = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8"), cto.linear_quantize_weights
+    else:
+        how = cto.OpPalettizerConfig(nbits=4, granularity="per_grouped_channel", group_size=16)
+        compress = cto.palettize_weights
+    spared = {op.weight.op.name: None for op in _run(model) if op.op_type in ("linear", "conv") and _wide(op)}
+    kinds = {"linear": how, "conv": how}
+    return compress(model, cto.OptimizationConfig(op_type_configs=kinds, op_name_configs=spared))
+
+
+@contextlib.contextmanager
+def tamed() -> Iterator[None]:
+    """Inside it coremltools is silent, does not check the whole program after each of its 100 passes, which takes half
+    of the time, and does not stop (KeyError, 9.0) at a state's update that it has just moved."""
+    name, passes = "common::canonicalize_inplace_pattern", PASS_REGISTRY.passes
+    held, check = passes[name], Program.validate
+
+    class Mended(held):
+        def _try_match_and_transform_pattern(self, op, block, _):  # the list in _ is an old one
+            if self._try_find_child_coreml_update_state_ops(op):
+                super()._try_match_and_transform_pattern(op, block, list(block.operations))
+
+    passes[name], Program.validate = Mended, lambda *_, **__: None
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        passes[name], Program.validate = held, check
