@@ -72,7 +72,7 @@ def test_what_cannot_be_had_is_one_line(offline):
 WEIRD = [
     *("hf://", "hf://name", "hf://a/b/c", "hf://../x", "hf://a/..", "hf://a/../../x", "hf:///etc/passwd", "hf://a/.b"),
     *("hf://a/b@", "hf://a/b@../../x", "hf://a/b@/x", "hf://a/b@v1/..", "hf://a/b c", "hf://a--b/c", "hf://a/b\n"),
-    *("hf://a\\b/c", "hf://a/b@v1@v2", "hf://a/b?x=1", "hf://-a/b", "hf://ä/b"),
+    *("hf://a/b..c", "hf://a\\b/c", "hf://a/b@v1@v2", "hf://a/b?x=1", "hf://-a/b", "hf://ä/b"),
 ]
 
 
