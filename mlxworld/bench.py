@@ -9,7 +9,8 @@ import platform
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -19,11 +20,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import config
 from .cli import entry
 from .errors import MlxworldError
+from .evaluate.held_out import clips_for
+from .evaluate.quality import quality
 from .player import Options
 from .speed import counts, machine, measure
+from .speed.forecast import forecast, table
 from .speed.parts import parts
 from .speed.training import training
-from .world import World
+from .world import World, read_config
+
+CLIPS, CONTEXT, HORIZON = 24, 16, 16  # held-out clips, frames of each that are seen, then dreamt
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,41 @@ class BenchConfig:
     batches: tuple[str, ...] = ()  # frames a second of so many worlds at once: 1,4,16,64,256
     train: bool = False  # steps a second of training
     clips: int | None = None  # of a training step; what `train` takes by default, 4 on the CPU
+    data: Path | None = None  # held-out episodes: what precision, weights and cache cost there, in dB
+    predict: bool = False  # run nothing: frames a second of measured machines and of Macs, as bands
     json: bool = False  # print JSON
 
 
 def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(BenchConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
-    found = bench(cfg)
-    print(json.dumps(found) if cfg.json else report(found))
+    check(cfg)
+    if cfg.predict:
+        name, rows = str(cfg.preset or cfg.world), forecast(model_config(cfg))
+        print(json.dumps({"world": name, "predict": rows}) if cfg.json else table(name, rows))
+    else:
+        found = bench(cfg)
+        print(json.dumps(found) if cfg.json else report(found))
+
+
+def check(cfg: BenchConfig) -> None:
+    """Raises MlxworldError for flags that do not go together."""
+    if (cfg.world is None) == (cfg.preset is None):
+        raise MlxworldError("give either --world or --preset")
+    if cfg.frames < 1:
+        raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
+    if cfg.clips is not None and cfg.clips < 1:
+        raise MlxworldError(f"--clips must be at least 1, got {cfg.clips}")
+    if cfg.data is not None and (cfg.world is None or cfg.options.batch > 1):
+        raise MlxworldError("--data measures what a trained world shows: give --world, and no --batch")
+
+
+def model_config(cfg: BenchConfig) -> config.OpenWorldConfig:
+    """What the world or preset is made of, with the options that change it."""
+    if cfg.preset is not None:
+        return cfg.options.fitted(config.preset(cfg.preset))
+    assert cfg.world is not None
+    folder, about = read_config(cfg.world)
+    return cfg.options.fitted(config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json")))
 
 
 def bench(cfg: BenchConfig) -> dict[str, Any]:
@@ -55,7 +89,8 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     compiled = gpu if cfg.options.compile is None else cfg.options.compile
     found: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
     found |= {"chip": machine.chip(world.device), "system": platform.platform(), "precision": world.precision}
-    found |= {"steps": world.steps, "batch": world.batch, "compiled": compiled}
+    found |= {"weights": cfg.options.weights, "cache": world.config.dynamics.cache, "steps": world.steps}
+    found |= {"context": world.config.dynamics.context, "batch": world.batch, "compiled": compiled}
     found["rollout"], found["memory"] = measure.rollout(world, cfg.frames, show)
     found |= {"rates": machine.rates(engine, best), "rates_precision": best}
     if cfg.parts:
@@ -72,15 +107,21 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
         clips = {"tokenizer": cfg.clips or (32 if gpu else 4), "dynamics": cfg.clips or (48 if gpu else 4)}
         how = {"precision": best, "compiled": compiled, "gemm_tflops": found["rates"]["gemm_tflops"]}
         found["train"] = training(package, world.config, clips, **how, show=show)
+    if cfg.data is not None:
+        found["quality"] = cost(world, cfg, cfg.data)
     return found
+
+
+def cost(world: World, cfg: BenchConfig, data: Path) -> dict[str, float]:
+    """The world's dreams beside those of the same world in float32 (see `evaluate.quality`)."""
+    assert cfg.world is not None
+    exact = replace(cfg.options, precision="float32", weights=None, cache="float")
+    clips = clips_for(world, data, CLIPS, CONTEXT + HORIZON)
+    return quality(World.load(cfg.world, cfg.backend, **asdict(exact)), world, clips, CONTEXT, HORIZON)
 
 
 def open_world(cfg: BenchConfig) -> World:
     """The world to measure: a trained one, or a preset with random weights, which costs the same."""
-    if (cfg.world is None) == (cfg.preset is None):
-        raise MlxworldError("give either --world or --preset")
-    if cfg.frames < 1:
-        raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
     if cfg.world is not None:
         return World.load(cfg.world, cfg.backend, **asdict(cfg.options))
     assert cfg.preset is not None
@@ -137,6 +178,9 @@ def report(found: dict[str, Any]) -> str:
         rate = f"{t['samples_per_s']:.1f} clips/s of {t['frames']} frames, {t['steps_per_s']:.2f} steps/s"
         used = f"{t['tflops']:.3g} TFLOP/s ({t['utilisation']:.0%} of the products')"
         lines.append(f"{name:<9} {rate}, {used}, {t['loader_wait']:.1%} of the time waiting for the loader")
+    if q := found.get("quality"):
+        change = f"{q['change']:+.2f} dB ({q['change_error']:.2f} standard error) after {q['horizon']} frames"
+        lines.append(f"quality   PSNR {q['changed']:.2f} dB, against float32 {change}, {q['clips']} clips")
     return "\n".join(lines)
 
 

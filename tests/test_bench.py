@@ -10,7 +10,7 @@ from mlxworld import bench
 from mlxworld.cli import entry
 from mlxworld.speed import measure
 from mlxworld.speed.training import forward_flops, training
-from mlxworld.world import World
+from mlxworld.world import Clip, World
 from tests.worlds import small_world
 
 PARTS = ("rollout", "dynamics", "decoder", "encoder")
@@ -88,6 +88,23 @@ def test_forward_flops_of_training_grow_with_the_frames(folder):
     assert forward_flops(world.package, world.config, "dynamics") == expected
 
 
+@pytest.mark.parametrize(("flags", "differs"), [([], False), (["--precision", "bfloat16"], True)])
+def test_what_a_precision_costs_stands_beside_its_speed(folder, flags, differs, capsys, monkeypatch):
+    def clips(world, data, count, frames):
+        rng = np.random.default_rng(0)
+        video = rng.integers(0, 256, (frames, *world.size, 3), np.uint8)
+        audio = rng.uniform(-0.1, 0.1, (frames, world.samples)).astype(np.float32)
+        return [Clip(video, audio, np.zeros(frames, np.int32))] * 2
+
+    monkeypatch.setattr(bench, "clips_for", clips)
+    argv = ["--world", folder, "--backend", "torch", "--frames", "1", "--no-parts", "--data", "held", *flags]
+    bench.main([*argv, "--json"])
+    found = json.loads(capsys.readouterr().out)["quality"]
+    assert (found["change"] != 0) == differs and found["horizon"] == 16
+    bench.main(argv)
+    assert "dB" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
@@ -98,6 +115,8 @@ def test_forward_flops_of_training_grow_with_the_frames(folder):
         (["--world", "FOLDER", "--frames", "0"], "--frames must be at least 1, got 0"),
         (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, got 0"),
         (["--world", "FOLDER", "--batches", "1,x"], "--batches are whole numbers from 1 up, not x"),
+        (["--world", "FOLDER", "--train", "--clips", "0"], "--clips must be at least 1, got 0"),
+        (["--preset", "nano", "--data", "x"], "--data measures what a trained world shows"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(folder, flags, line, monkeypatch, capsys):

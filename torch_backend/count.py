@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "_int_mm": 0, "_scaled_mm": 0, "mv": 0, "dot": 0}
 PRODUCTS |= {"_weight_int8pack_mm": 0, "_weight_int4pack_mm": 0, "_weight_int4pack_mm_for_cpu": 0}  # name: left factor
+BYTES = "bytes_linear"  # of quantize.py: its weights, a byte each, are out of sight
 GATHERS = {"embedding", "gather", "index", "index_select"}
 NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_local_scalar_dense"}
 KINDS = {"_softmax": "softmax", **dict.fromkeys(("clone", "copy_", "_to_copy"), "pointwise")}
@@ -47,6 +48,8 @@ class _Recorder(TorchDispatchMode):
         flops = _flops(name, args, made)
         kind = "pointwise" if torch.Tag.pointwise in func.tags else KINDS.get(name, "other")
         read, written = self._bytes(given), self._bytes(made)
+        if name == BYTES:
+            read[BYTES, args[1]] = args[0].shape[-1] * args[2]
         if name in GATHERS:
             read[self._id(given[0])] = sum(written.values())
         self.ops.append((name, "product" if flops else kind, flops, read, written))
@@ -59,8 +62,8 @@ class _Recorder(TorchDispatchMode):
     def _id(self, t) -> int:
         return self._ids.setdefault(t.untyped_storage()._cdata, len(self._ids))
 
-    def _bytes(self, tensors) -> dict[int, int]:
-        sizes: dict[int, int] = {}
+    def _bytes(self, tensors) -> dict:
+        sizes: dict = {}
         for t in tensors:
             sizes[self._id(t)] = sizes.get(self._id(t), 0) + _bytes(t)
         return sizes
@@ -78,8 +81,8 @@ def _bytes(t) -> int:
 
 
 def _flops(name: str, args, made) -> int:
-    if name in PRODUCTS:
-        return 2 * made[0].numel() * args[PRODUCTS[name]].shape[-1]
+    if name in PRODUCTS or name == BYTES:
+        return 2 * made[0].numel() * args[PRODUCTS.get(name, 0)].shape[-1]
     if name in ("convolution", "_convolution"):
         return 2 * made[0].numel() * args[1][0].numel()  # weight (out, in / groups, *kernel)
     if name.startswith("_scaled_dot_product"):

@@ -92,7 +92,7 @@ def fit(samples: list[Sample]) -> Fit:
 def _error(samples: list[Sample], logs: np.ndarray) -> float:
     guess = Fit(*np.exp(logs).tolist())
     wrong = sum(np.log(seconds(s.operations, s.rates, guess) / s.seconds) ** 2 for s in samples)
-    return wrong / len(samples) + 1e-3 * float(((logs - np.log(USUAL)) ** 2).sum())
+    return wrong / len(samples) + 1e-4 * float(((logs - np.log(USUAL)) ** 2).sum())
 
 
 def measured(path: Path = MEASURED) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -128,15 +128,16 @@ def at_hand(operations: np.ndarray, rows: list[dict[str, Any]]) -> Band:
     return Band(min(times) / off, max(times) * off)
 
 
-def shares() -> tuple[Fit, Fit]:
-    """The least and the most that worlds reached on the machines at hand; launches are Metal's, as assumed."""
-    fits = [fit(all_samples(rows)) for rows in measured().values()]
-    low, high = (Fit(f(x.compute for x in fits), f(x.bandwidth for x in fits), 0.0) for f in (min, max))
-    return Fit(low.compute, low.bandwidth, METAL[1]), Fit(min(1, high.compute), min(1, high.bandwidth), METAL[0])
+def shares(groups: dict[tuple[str, ...], list[dict[str, Any]]]) -> tuple[Fit, Fit]:
+    """The least and the most that worlds reached on the GPUs at hand; a launch costs Metal's, as assumed."""
+    gpus = [rows for rows in groups.values() if rows[0]["device"] != "cpu"]
+    fits = [fit(all_samples(rows)) for rows in gpus or groups.values()]
+    low, high = ([f(getattr(x, n) for x in fits) for n in ("compute", "bandwidth")] for f in (min, max))
+    return Fit(low[0], low[1], METAL[1]), Fit(min(1.0, high[0]), min(1.0, high[1]), METAL[0])
 
 
 def unseen(operations: np.ndarray, chip: Chip, worst: Fit, best: Fit) -> Band:
-    """Where nothing was measured: from what others achieved to what its data sheet allows, at the shares of `shares`."""
+    """Where nothing was measured: from what others achieved to what a data sheet allows, at the shares of `shares`."""
     if chip.achieved:
         low, (slow, _) = chip.achieved
         high = GEMM * (chip.peak[1] if chip.peak else UNKNOWN_PEAK * low)

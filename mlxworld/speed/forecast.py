@@ -1,0 +1,76 @@
+"""`mlxworld bench --predict`: frames a second of a model on machines that were measured and on Macs that were not.
+
+Every figure is a band with the figures that it is made from; nothing is run but the counting.
+"""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import installed, on
+from ..config import OpenWorldConfig
+from . import counts, predict
+from .chips import CHIPS, SOURCES
+from .parts import parts
+
+
+def forecast(cfg: OpenWorldConfig) -> list[dict[str, Any]]:
+    """For each machine: chip, backend, precision, fps_low, fps_high of one world, and source."""
+    groups = predict.measured()
+    seen: dict[tuple[str, str, bool], np.ndarray] = {}
+
+    def operations(backend: str, precision: str, fused: bool) -> np.ndarray:
+        kind = backend, precision, fused
+        if kind not in seen:
+            seen[kind] = step(on(backend), cfg, precision, fused)
+        return seen[kind]
+
+    found = []
+    for (backend, chip, precision), rows in groups.items():
+        if backend in installed():
+            band = predict.at_hand(operations(backend, precision, rows[0]["compiled"]), rows)
+            source = f"fitted to {', '.join(sorted({r['world'] for r in rows}))}, measured there"
+            found.append(_row(chip, backend, precision, band, source))
+    traced = "mlx" if "mlx" in installed() else "torch"
+    least, most = predict.shares(groups)
+    for chip in CHIPS:
+        precision = "float16" if chip.name.startswith(("M1", "M2")) else "bfloat16"
+        band = predict.unseen(operations(traced, precision, True), chip, least, most)
+        found.append(_row(f"Apple {chip.name}", "mlx", precision, band, "; ".join(SOURCES[s] for s in chip.sources)))
+    return found
+
+
+def step(package: ModuleType, cfg: OpenWorldConfig, precision: str, fused: bool) -> np.ndarray:
+    """The operations (N, 3) of a model's step, as in `counts.histogram`."""
+    engine, models = package.engine, importlib.import_module(f"{package.__name__}.models.openworld.model")
+    model = engine.place(engine.cast(models.TransformerWorldModel(cfg), precision))
+    part = parts(package, model)["step"]
+    ops = counts.operations(package, part.fn, part.state, *part.inputs)
+    return np.array(counts.histogram(counts.fused(ops) if fused else ops))
+
+
+def table(name: str, rows: list[dict[str, Any]]) -> str:
+    """The forecast as lines to read, each source as a numbered note."""
+    sources = list(dict.fromkeys(r["source"] for r in rows))
+    width = max(len(r["chip"]) for r in rows)
+    lines = [f"{name}, one world, frames/s (nothing was run; each figure is a band)"]
+    for r in rows:
+        band = f"{r['fps_low']:>6.0f} to {r['fps_high']:<6.0f}"
+        lines.append(
+            f"{r['chip']:<{width}}  {r['backend']:<5} {r['precision']:<8} {band} [{sources.index(r['source']) + 1}]"
+        )
+    return "\n".join([*lines, *(f"[{i}] {source}" for i, source in enumerate(sources, 1))])
+
+
+def _row(chip: str, backend: str, precision: str, band: predict.Band, source: str) -> dict[str, Any]:
+    low, high = band.fps()
+    return {
+        "chip": chip,
+        "backend": backend,
+        "precision": precision,
+        "fps_low": low,
+        "fps_high": high,
+        "source": source,
+    }
