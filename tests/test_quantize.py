@@ -55,7 +55,10 @@ def test_each_chosen_layer_stays_near_and_no_other_changes(name, kind, precision
                 low, high = BOUNDS[kind]
                 assert low < error < high, f"{n}: {error:.1e}"
                 changed.append(n)
-    assert changed == [n for n, shape in shapes.items() if quantized.how(n, shape, kind)]
+    peaks = {
+        n for n, (out, dims) in shapes.items() if (name, kind) == ("torch", "int8") and "embed_" not in n and dims > out
+    }
+    assert changed == [n for n, shape in shapes.items() if quantized.how(n, shape, kind) and n not in peaks]
     kept = {n.rpartition(".")[2] for n in shapes if n not in changed}
     assert {"embed", "head"} <= kept and "dynamics.blocks.0.mlp.up" in changed
     assert ("dynamics.embed_action" in changed) == (kind != "mxfp8")

@@ -3,6 +3,8 @@
     video.py    PSNR, SSIM, L1, error over what moves; the baselines "repeat the last frame" and "mean frame"
     audio.py    RMS, log-mel, multi-resolution STFT distance, sound onsets
     pong.py     where the ball and the paddles stand in a picture of Pong
+    quality.py  what a change of precision or weights costs, in dB of the same dream
+    held_out.py clips of a dataset, as a world takes them
     report.py   the table of any world: every figure for the dream, the baselines and a shuffled control
     pong_report.py   the rows that only Pong has
     figures.py  real above, dream below, as a PNG

@@ -10,10 +10,9 @@ import numpy as np
 import tyro
 
 from ..cli import entry
-from ..data import Cache, open_cache
 from ..dream import dream
-from ..errors import MlxworldError
 from ..world import World
+from . import held_out
 from .figures import save_png, strip
 from .pong_report import pong_report
 from .report import Clips, Report, report
@@ -52,11 +51,8 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate(cfg: EvaluateConfig) -> tuple[Report, Clips]:
     """Dreams held-out clips with their true actions, then with shuffled ones; measures both and the baselines."""
     world = World.load(cfg.world, cfg.backend, precision=cfg.precision, weights=cfg.weights, steps=cfg.steps)
-    cache = open_cache(cfg.data, size=world.size[0], fps=world.fps)
-    cache.require_actions(world.actions)
-    if cache.info.samples != world.samples:
-        raise MlxworldError(f"{cfg.data} has {cache.info.samples} samples a frame, {cfg.world} has {world.samples}")
-    rows = held_out(cache, cfg.clips, cfg.context + cfg.frames)
+    cache = held_out.cache_for(world, cfg.data)
+    rows = held_out.rows(cache, cfg.clips, cfg.context + cfg.frames)
     video, audio, actions = cache.video[rows], cache.sound(rows), cache.actions[rows]
     shuffled = actions.copy()
     shuffled[:, cfg.context :] = np.roll(actions, len(actions) // 2, axis=0)[:, cfg.context :]
@@ -73,15 +69,6 @@ def evaluate(cfg: EvaluateConfig) -> tuple[Report, Clips]:
     clips = Clips(video, audio, dreams, cfg.context, world.sample_rate)
     found = report(clips)
     return (found + pong_report(clips, watched=cfg.frames) if cache.info.source == "pong" else found), clips
-
-
-def held_out(cache: Cache, clips: int, frames: int) -> np.ndarray:
-    """Rows (clips, frames) of a cache, spread evenly over its episodes; no two clips overlap."""
-    begins = [i for first, last in cache.spans() for i in range(first, last - frames + 1, frames)]
-    if len(begins) < 2:
-        raise MlxworldError(f"no two clips of {frames} frames in this dataset: record longer episodes")
-    chosen = np.array(begins)[np.linspace(0, len(begins) - 1, min(clips, len(begins))).astype(int)]
-    return chosen[:, None] + np.arange(frames)
 
 
 if __name__ == "__main__":
