@@ -6,11 +6,9 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -21,6 +19,7 @@ import tyro
 import mlxworld
 
 from .cli import entry
+from .speed.machine import chip, copy, gemm, launch
 
 EXTRAS = {
     "atari": "ale-py",
@@ -31,8 +30,8 @@ EXTRAS = {
 }  # extra: its package
 FRAMEWORKS = {"mlx": "mlx", "torch": "torch"}
 CODECS = {"h264": "libx264", "aac": "aac"}  # codec: the encoder that recordings are written with
-SIZE = 1024  # of the square matrices whose product is timed
 REFERENCE = "MLX's own, slow"
+M5 = {"M5 Max": 20.0, "M5 Pro": 9.0, "M5": 4.0}  # TFLOP/s of a bfloat16 product below which its own kernels are missing
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def chip() -> str:
-    """The processor's name for itself: "Apple M4 Max"."""
-    if sys.platform == "darwin":
-        named = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-        )
-        return named.stdout.strip() or platform.machine()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def version(package: str) -> str | None:
     """The installed version of a package, None without it."""
     try:
@@ -100,16 +87,36 @@ def version(package: str) -> str | None:
 
 
 def backend(name: str) -> dict[str, Any]:
-    """A backend's version, device, precision of play, BLAS and measured rate of a float32 matrix product in GFLOP/s."""
+    """A backend's version, device, precision of play and BLAS; TFLOP/s of a product in each precision worth trying,
+    GB/s of a copy, microseconds of a launch; the seconds that compiling takes, or why it cannot."""
     package = mlxworld.on(name)
     engine = package.engine
+    precisions = ("float32",) if engine.device() == "cpu" else ("float32", "float16", "bfloat16")
     return {
         "version": version(FRAMEWORKS[name]),
         "device": engine.device(),
+        "chip": chip(engine.device()),
         "precision": engine.rollout_precision(),
         "blas": blas(name, engine.device()),
-        "gflops": round(gemm_rate(engine), 1),
+        "tflops": {p: round(gemm(engine, p), 4) for p in precisions},
+        "copy_gbs": round(copy(engine), 1),
+        "launch_us": round(launch(engine), 2),
+        **compiling(package),
     }
+
+
+def compiling(package: ModuleType) -> dict[str, Any]:
+    """compile_s, seconds of the first call of a small compiled function; if there is none, None and compile_error."""
+    engine, ops = package.engine, package.ops
+    x = engine.array(np.arange(8, dtype=np.float32))
+    try:
+        begun = time.perf_counter()
+        with engine.inference():
+            engine.numpy(engine.compile(lambda x: ops.sin(x) * 2 + ops.exp(-x))(x))
+        return {"compile_s": round(time.perf_counter() - begun, 2)}
+    except Exception as error:  # a compiler may fail in any way, and the doctor must say so, not fall
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return {"compile_s": None, "compile_error": (lines or [type(error).__name__])[0][:200]}
 
 
 def blas(name: str, device: str) -> str:
@@ -121,17 +128,6 @@ def blas(name: str, device: str) -> str:
     from . import blas
 
     return "PyTorch's" if blas.loaded else "Accelerate" if sys.platform == "darwin" else REFERENCE
-
-
-def gemm_rate(engine: ModuleType, repeats: int = 3) -> float:
-    """GFLOP/s of the best of `repeats` products of two SIZE x SIZE float32 matrices, after one to warm up."""
-    a = engine.array(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32))
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        engine.numpy((a @ a).sum())  # waits for the device
-        times.append(time.perf_counter() - start)
-    return 2 * SIZE**3 / min(times[1:]) / 1e9
 
 
 def advice(facts: dict[str, Any]) -> list[str]:
@@ -146,6 +142,16 @@ def advice(facts: dict[str, Any]) -> list[str]:
         lines.append("MLX is the fast backend on a Mac: pip install mlx")
     if backends.get("mlx", {}).get("blas") == REFERENCE:
         lines.append("MLX is slow on this CPU: pip install torch, whose BLAS mlxworld then lends to it")
+    for name, b in backends.items():
+        family = next((m for m in M5 if b["chip"] == f"Apple {m}"), None)
+        if name == "mlx" and family and b["tflops"].get("bfloat16", M5[family]) < M5[family]:
+            slow = f"a bfloat16 product reaches {b['tflops']['bfloat16']:.1f} TFLOP/s"
+            lines.append(
+                f"MLX lacks the {family}'s kernels ({slow}): pip install --force-reinstall mlx, not Homebrew's"
+            )
+        if b["compile_s"] is None:
+            what = "xcode-select --install" if mac else "apt-get install g++"
+            lines.append(f"{name} cannot compile ({b['compile_error']}): {what}")
     lines += [
         f"PyAV cannot write {codec}: pip install --upgrade av" for codec, found in facts["codecs"].items() if not found
     ]
@@ -169,13 +175,20 @@ def report(facts: dict[str, Any]) -> str:
         f"python    {here['python']}; " + ", ".join(f"{n} {v}" for n, v in facts["versions"].items()),
     ]
     for name, b in facts["backends"].items():
-        speed = f"float32 product {b['gflops']:.0f} GFLOP/s, BLAS: {b['blas']}"
-        lines.append(f"{name:<9} {b['version']} on {b['device']}, plays in {b['precision']}; {speed}")
+        products = ", ".join(f"{p} {_rate(tflops)}" for p, tflops in b["tflops"].items())
+        rest = f"copies {b['copy_gbs']:.0f} GB/s, {b['launch_us']:.1f} us an operation"
+        compiles = "no" if b["compile_s"] is None else f"{b['compile_s']:.1f} s"
+        lines.append(f"{name:<9} {b['version']} on {b['device']} ({b['chip']}), plays in {b['precision']}")
+        lines.append(f"          products {products} (BLAS: {b['blas']}), {rest}, compiles: {compiles}")
     lines.append("video     " + ", ".join(f"{c}: {'yes' if found else 'no'}" for c, found in facts["codecs"].items()))
     lines.append(f"sound     OpenAL (for Doom): {'yes' if facts['openal'] else 'no'}")
     lines.append("extras    " + ", ".join(f"{extra}: {v or 'no'}" for extra, v in facts["extras"].items()))
     lines.append("worlds    " + (", ".join(facts["worlds"]) or "none shipped"))
     return "\n".join([*lines, *(f"-> {line}" for line in facts["advice"])] + ([] if facts["advice"] else ["All well."]))
+
+
+def _rate(tflops: float) -> str:
+    return f"{tflops:.1f} TFLOP/s" if tflops >= 1 else f"{1e3 * tflops:.0f} GFLOP/s"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ import pytest
 
 from mlxworld import doctor
 
+WELL_TORCH = {
+    **{"version": "2.13.0", "device": "cpu", "chip": "A chip", "precision": "float32", "blas": "PyTorch's"},
+    **{"tflops": {"float32": 0.2}, "copy_gbs": 20.0, "launch_us": 2.0, "compile_s": 5.0},
+}
 WELL = {
     "machine": {
         "system": "Linux 6.1",
@@ -19,19 +23,27 @@ WELL = {
         "python": "3.11.7",
     },
     "versions": {"mlxworld": "0.1.0"},
-    "backends": {
-        "torch": {"version": "2.13.0", "device": "cpu", "precision": "float32", "blas": "PyTorch's", "gflops": 200.0}
-    },
+    "backends": {"torch": WELL_TORCH},
     "codecs": {"h264": True, "aac": True},
     "extras": {"atari": "0.12.1", "doom": "1.3.2", "physics": None, "coreml": None},
     "openal": True,
     "worlds": ["pong"],
 }
-SLOW_MLX = {"version": "0.32.4", "device": "cpu", "precision": "float32", "blas": doctor.REFERENCE, "gflops": 5.0}
+SLOW_MLX = WELL_TORCH | {"blas": doctor.REFERENCE}
+NO_COMPILER = WELL_TORCH | {"compile_s": None, "compile_error": "g++ not found"}
+MAC = WELL["machine"] | {"system": "Darwin 26.0", "cpu": "arm64", "chip": "Apple M5 Max"}
+
+
+def m5(tflops: float) -> dict:
+    return WELL_TORCH | {"device": "metal", "chip": "Apple M5 Max", "tflops": {"bfloat16": tflops}}
+
 
 ILLS = [  # what is amiss, a word of the advice
     ({"backends": {}}, "pip install torch"),
     ({"backends": {"mlx": SLOW_MLX}}, "slow on this CPU"),
+    ({"backends": {"torch": NO_COMPILER}}, "apt-get install g++"),
+    ({"machine": MAC, "backends": {"mlx": NO_COMPILER}}, "xcode-select"),
+    ({"machine": MAC, "backends": {"mlx": m5(14.9)}}, "not Homebrew's"),
     ({"openal": False}, "libopenal1"),
     ({"codecs": {"h264": True, "aac": False}}, "cannot write aac"),
     ({"machine": WELL["machine"] | {"memory_gib": 4.0}}, "Under 8 GiB"),
@@ -44,6 +56,7 @@ ILLS = [  # what is amiss, a word of the advice
 def test_a_sound_machine_needs_nothing():
     assert doctor.advice(WELL) == []
     assert doctor.report(WELL | {"advice": []}).endswith("All well.")
+    assert doctor.advice(WELL | {"machine": MAC, "backends": {"mlx": m5(40.0)}}) == []
 
 
 @pytest.mark.parametrize(("ill", "word"), ILLS, ids=[word for _, word in ILLS])
@@ -58,9 +71,10 @@ def test_what_it_says_of_this_machine(capsys):
     doctor.main(["--json"])
     facts = json.loads(capsys.readouterr().out)
     assert set(facts["backends"]) == {"mlx", "torch"}
-    assert all(
-        b["device"] == "cpu" and b["precision"] == "float32" and b["gflops"] > 1 for b in facts["backends"].values()
-    )
+    for b in facts["backends"].values():
+        assert (b["device"], b["precision"]) == ("cpu", "float32") and b["chip"] == facts["machine"]["chip"]
+        assert 1e-3 < b["tflops"]["float32"] < 20 and b["copy_gbs"] > 0.1 and b["launch_us"] > 0
+        assert b["compile_s"] is not None
     assert facts["machine"]["memory_gib"] > 1 and facts["machine"]["chip"]
     assert facts["codecs"] == {"h264": True, "aac": True}
     assert facts["extras"]["atari"] and facts["extras"]["doom"] and facts["extras"]["physics"]
@@ -72,3 +86,11 @@ def test_it_looks_for_every_extra_that_a_person_can_choose():
     ]
     assert set(doctor.EXTRAS) == set(extras) - {"dev", "torch", "mlx-cpu", "mlx-cuda"}
     assert all(extras[extra][0].startswith(package) for extra, package in doctor.EXTRAS.items())
+
+
+def test_what_cannot_compile_is_told_not_raised(backend, monkeypatch):
+    def broken(fn):
+        raise RuntimeError("no g++ here\nand much more")
+
+    monkeypatch.setattr(backend.engine, "compile", broken)
+    assert doctor.compiling(backend) == {"compile_s": None, "compile_error": "no g++ here"}
