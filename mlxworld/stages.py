@@ -97,6 +97,7 @@ class Run:
         for frames, first, last in phases(stage.frames, stage.steps):
             if done >= last:
                 continue
+            reported, waited = time.monotonic(), 0.0
             with contextlib.closing(self._clips(index, frames, seed, max(first, done))) as clips:
                 for step in range(max(first, done), last):
                     batch: dict[str, Any] = next(clips)
@@ -105,7 +106,10 @@ class Run:
                     lr = stage.lr * config.cosine(step, stage.steps, warmup(stage.steps))
                     pending.append(trainer.step(batch, seed * 2**32 + step, lr))
                     if (step + 1) % self.cfg.log_steps == 0 or step + 1 == stage.steps:
-                        self._report(name, step + 1, pending, {"lr": lr, "frames": frames})
+                        now = time.monotonic()
+                        share = (clips.waited - waited) / (now - reported)  # without a batch: the loader is too slow
+                        reported, waited = now, clips.waited
+                        self._report(name, step + 1, pending, {"lr": lr, "frames": frames, "wait": share})
                         self._keep(index, step + 1, trainer)
                         pending = []
 

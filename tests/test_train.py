@@ -110,6 +110,7 @@ def test_tensorboard_reads_losses_rates_and_the_curriculum(run):
     assert {"tokenizer/loss", "tokenizer/pixel", "dynamics/flow", "dynamics/grad_norm", "forcing/lr"} <= set(found)
     assert found["dynamics/frames"] == [(7, 4), (8, 4), (9, 4), (10, 6), (11, 6), (12, 6)]
     assert [step for step, _ in found["forcing/loss"]] == [13, 14, 15, 16]
+    assert all(0 <= share < 1 for stage in ("tokenizer", "dynamics") for _, share in found[f"{stage}/wait"])
 
 
 def test_the_loop_waits_for_the_device_at_log_steps_only(dots, tmp_path, monkeypatch):

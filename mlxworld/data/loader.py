@@ -7,6 +7,7 @@ interpreter free), and mlx-data's ordered prefetch where its wheel exists.
 import importlib
 import importlib.util
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,7 @@ class Clips:
     """An endless iterator of {"video": (B, T, H, W, 3) uint8, "audio": (B, T, S) float32, "actions": (B, T) int32}.
 
     It begins with batch `start`. `workers` threads prepare `ahead` batches; `feeder` is "threads" or "mlx-data".
+    `waited` is how many seconds its user has waited for batches.
     Raises MlxworldError if every episode is too short, or mlx-data is asked for and not installed.
     """
 
@@ -60,6 +62,7 @@ class Clips:
             raise MlxworldError(f"unknown feeder {feeder!r}: choose one of {', '.join(FEEDERS)}")
         if feeder == "mlx-data" and not _has_mlx_data():
             raise MlxworldError("mlx-data is not installed: pip install mlx-data, or use the feeder threads")
+        self.waited = 0.0
         self._batches = self._threads(start) if feeder == "threads" else self._mlx_data(start)
 
     def batch(self, index: int) -> dict[str, np.ndarray]:
@@ -79,7 +82,10 @@ class Clips:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        return next(self._batches)
+        asked = time.perf_counter()
+        batch = next(self._batches)
+        self.waited += time.perf_counter() - asked
+        return batch
 
     def close(self) -> None:
         """Stop preparing batches."""

@@ -50,7 +50,7 @@ def training(
     return found
 
 
-def timed(engine: Any, trainer: Any, batches: Any, show: Any) -> dict[str, float]:
+def timed(engine: Any, trainer: Any, batches: Clips, show: Any) -> dict[str, float]:
     """first_s, steps_per_s and the loader's share of the time, after the first step and two more."""
     start = time.perf_counter()
     engine.numpy(trainer.step(next(batches), 0, 1e-4)["loss"])
@@ -59,17 +59,14 @@ def timed(engine: Any, trainer: Any, batches: Any, show: Any) -> dict[str, float
         start = time.perf_counter()
         engine.numpy(trainer.step(next(batches), i, 1e-4)["loss"])
     steps = int(np.clip(SECONDS / (time.perf_counter() - start), 3, 200))
-    waited, metrics, start = 0.0, {}, time.perf_counter()
+    waited, metrics, start = batches.waited, {}, time.perf_counter()
     for i in show(range(steps)):
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - asked
-        metrics = trainer.step(batch, i + 3, 1e-4)
+        metrics = trainer.step(next(batches), i + 3, 1e-4)
         if i % 20 == 19:
             engine.numpy(metrics["loss"])  # as often as training reads its losses
     engine.numpy(metrics["loss"])
     taken = time.perf_counter() - start
-    return {"first_s": first, "steps_per_s": steps / taken, "loader_wait": waited / taken}
+    return {"first_s": first, "steps_per_s": steps / taken, "loader_wait": (batches.waited - waited) / taken}
 
 
 def feed(cfg: config.OpenWorldConfig, stage: str, batch: int) -> Clips:

@@ -1,5 +1,7 @@
 """Batches: a pure function of (seed, number), whatever prepares them; clips stay inside their episodes."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,6 +89,17 @@ def test_mlx_data_gives_the_same_batches(cache, monkeypatch):
         assert equal(*(next(clips) for clips in feeders))
     for clips in feeders:
         clips.close()
+
+
+@pytest.mark.parametrize(("makes", "uses"), [(0.1, 0.0), (0.0, 0.1)])
+def test_it_tells_how_long_its_user_has_waited(cache, monkeypatch, makes, uses):
+    monkeypatch.setattr(Clips, "batch", lambda self, index: time.sleep(makes) or {})
+    clips = Clips(cache, 4, 8, seed=1, workers=1, ahead=1)
+    for _ in range(4):
+        next(clips)
+        time.sleep(uses)
+    clips.close()
+    assert clips.waited > 0.35 if makes else clips.waited < 0.3
 
 
 def test_bad_settings(cache, monkeypatch):
