@@ -12,13 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tyro
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlxworld import config, on
 from mlxworld.cli import entry
