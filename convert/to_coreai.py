@@ -16,13 +16,11 @@ from typing import Any, Literal
 
 import tyro
 
-from convert import parts
 from convert.output import whole
 from mlxworld.cli import entry
 from mlxworld.errors import MlxworldError
-from torch_backend import engine
 
-NEEDS = {"coreai-torch": (0, 4, 3), "coreai-core": (1, 0, 0)}
+NEEDS = {"torch": (2, 11), "coreai-torch": (0, 4, 3), "coreai-core": (1, 0, 0)}
 PRECISIONS = {"fp32": "float32", "fp16": "float16"}
 
 
@@ -43,21 +41,23 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError(f"--out must end in .aimodel, not {cfg.out.name!r}")
     if cfg.check < 0:
         raise MlxworldError(f"--check must not be negative, got {cfg.check}")
+    from convert import check_coreai, parts
+
     source = parts.load(cfg.world)
     with whole(cfg.out, cfg.force, mark="main.mlirb") as path:
         convert(source, path, cfg.part, cfg.precision)
         if cfg.check:
-            from convert import check_coreai
-
             print(check_coreai.passed(path, source, cfg.precision, cfg.check))
     size = sum(p.stat().st_size for p in cfg.out.iterdir()) / 1e6
     print(f"{cfg.out}: {size:.1f} MB, {', '.join(parts.GROUPS[cfg.part])}")
 
 
-def convert(source: parts.Source, path: Path, group: str = "all", precision: str = "fp32") -> None:
-    """Writes a group of a world's parts as the functions of one asset. path: a name that ends in .aimodel."""
+def convert(source, path: Path, group: str = "all", precision: str = "fp32") -> None:
+    """Writes a group of the parts of a world, as parts.load gives it, to one asset; path ends in .aimodel."""
     with warnings.catch_warnings(action="ignore"):  # that 2.13.0+cpu is no 2.13.0
         from coreai_torch import TorchConverter, get_decomp_table
+    from convert import parts
+    from torch_backend import engine
 
     if precision != "fp32":
         source = source._replace(model=engine.cast(copy.deepcopy(source.model), PRECISIONS[precision]))
@@ -75,19 +75,14 @@ def convert(source: parts.Source, path: Path, group: str = "all", precision: str
     converter.to_coreai().save_asset(path, metadata(source, made, precision))
 
 
-def metadata(source: parts.Source, made: list[parts.Part], precision: str) -> Any:
+def metadata(source, made, precision: str) -> Any:
     """What the asset says of itself: the card, and every function's inputs and outputs with shapes and units."""
     from coreai.runtime import AIModelAssetMetadata
 
     about, functions = AIModelAssetMetadata(), {}
     for part in made:
-        inputs = {name: port.about for name, port in part.inputs.items()}
-        functions[part.name] = {
-            "about": part.about,
-            "inputs": inputs,
-            "outputs": part.outputs,
-            "state": list(part.state),
-        }
+        ports = {"inputs": {name: port.about for name, port in part.inputs.items()}, "outputs": part.outputs}
+        functions[part.name] = {"about": part.about, **ports, "state": list(part.state)}
     about.model_description = f"{source.about['name']}: a world with picture and sound, one frame a call"
     about.license = str(source.about.get("card", {}).get("licence", ""))
     about.set_custom("precision", precision)

@@ -98,7 +98,7 @@ def test_refuses_in_one_line_and_leaves_nothing(world, asset, tmp_path, monkeypa
     refuses("exists already", out=asset)
     refuses("must end in .aimodel", out=tmp_path / "x")
     refuses("must not be negative", check=-1)
-    versions = {"coreai-torch": "0.4.2", "coreai-core": "1.0.0b3"}
+    versions = {"torch": "2.13.0+cpu", "coreai-torch": "0.4.2", "coreai-core": "1.0.0b3"}
     monkeypatch.setattr(to_coreai.importlib.metadata, "version", versions.__getitem__)
     refuses("coreai-torch 0.4.2 is too old: 0.4.3 or later")
 
