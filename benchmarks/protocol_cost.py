@@ -127,8 +127,9 @@ def ours(engine: Any, dynamics: Any, cfg: CostConfig, mode: str) -> Step:
 
 
 def plain_torch(world: Any, arrays: dict, cfg: CostConfig, mode: str, device: str) -> Step:
-    import plain_torch
     import torch
+
+    from benchmarks import plain_torch
 
     size, dtype = (world.latent.tokens, world.latent.dim, len(world.actions)), getattr(torch, cfg.precision)
     model = plain_torch.PlainDynamics(world.dynamics, *size, batch=cfg.batch, dtype=dtype).to(device)
@@ -147,7 +148,8 @@ def plain_torch(world: Any, arrays: dict, cfg: CostConfig, mode: str, device: st
 
 def plain_mlx(world: Any, arrays: dict, cfg: CostConfig, mode: str, device: str) -> Step:
     import mlx.core as mx
-    import plain_mlx
+
+    from benchmarks import plain_mlx
 
     model = plain_mlx.PlainDynamics(world.dynamics, world.latent.tokens, world.latent.dim, len(world.actions))
     model.load_weights([(name, mx.array(x)) for name, x in arrays.items()])

@@ -5,6 +5,7 @@ do at best. On request many worlds at once, several precisions, and training. Kn
 """
 
 import json
+import os
 import platform
 import sys
 import time
@@ -88,9 +89,10 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     gpu, best = engine.device() != "cpu", machine.best_gemm(engine)
     compiled = gpu if cfg.options.compile is None else cfg.options.compile
     found: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
-    found |= {"chip": machine.chip(world.device), "system": platform.platform(), "precision": world.precision}
-    found |= {"weights": cfg.options.weights, "cache": world.config.dynamics.cache, "steps": world.steps}
-    found |= {"context": world.config.dynamics.context, "batch": world.batch, "compiled": compiled}
+    found |= {"chip": machine.chip(world.device), "system": platform.platform(), "cores": os.cpu_count()}
+    found |= {"precision": world.precision, "weights": cfg.options.weights, "cache": world.config.dynamics.cache}
+    found |= {"steps": world.steps, "context": world.config.dynamics.context, "batch": world.batch}
+    found |= {"compiled": compiled}
     found["rollout"], found["memory"] = measure.rollout(world, cfg.frames, show)
     found |= {"rates": machine.rates(engine, best), "rates_precision": best}
     if cfg.parts:
@@ -162,6 +164,7 @@ def report(found: dict[str, Any]) -> str:
     for name in ("rollout", "dynamics", "decoder", "encoder"):
         if t := found.get(name):
             line = f"{t['fps']:8.1f} frames/s, p50 {t['p50_ms']:.2f} ms, p99 {t['p99_ms']:.2f} ms"
+            line += f" for {t['frames']} frames" if t.get("frames", 1) > found["batch"] else ""
             lines.append(f"{name:<9} {line}, first {t['first_ms']:.0f} ms")
     lines[1] += f", known ahead {found['rollout']['stream_fps']:.1f} frames/s"
     m, r = found["memory"], found["rates"]
