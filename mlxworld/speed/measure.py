@@ -84,7 +84,7 @@ def memory(world: World) -> dict[str, int]:
 
 
 def part(engine: Any, part: Part, calls: int, compiled: bool, name: str = "", show: Show = silent) -> dict[str, float]:
-    """Times of a part alone (as `timing`, with first_ms and compile_s), its results on the host."""
+    """Times of a part alone (as `timing`, with first_ms, compile_s and frames of a call), its results on the host."""
     loop = engine.Loop({"part": part.fn}, compile="part" if compiled else None)
     ms, warm = np.empty(calls), 5
 
@@ -103,4 +103,4 @@ def part(engine: Any, part: Part, calls: int, compiled: bool, name: str = "", sh
             taken = call()
             if i >= 0:
                 ms[i] = taken
-    return timing(ms, part.frames) | {"first_ms": first, "compile_s": compiling}
+    return timing(ms, part.frames) | {"first_ms": first, "compile_s": compiling, "frames": part.frames}

@@ -104,9 +104,9 @@ def measured(path: Path = MEASURED) -> dict[tuple[str, ...], list[dict[str, Any]
 
 
 def samples(row: dict[str, Any]) -> dict[str, Sample]:
-    """The timed functions of a row, by part."""
+    """The functions of a row that were timed, by part."""
     rates = Rates(row["rates"]["gemm_tflops"] * 1e12, row["rates"]["copy_gbs"] * 1e9)
-    timed = {part: row[name]["p50_ms"] / 1e3 for part, name in PARTS.items()}
+    timed = {part: row[name]["p50_ms"] / 1e3 for part, name in PARTS.items() if name in row}
     return {part: Sample(np.array(row["histogram"][part]), rates, s) for part, s in timed.items()}
 
 
