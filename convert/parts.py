@@ -24,8 +24,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlxworld import checkpoint, config
-from mlxworld.errors import MlxworldError
-from mlxworld.world import read_config
+from mlxworld.world import model_config, read_config
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -75,9 +74,7 @@ class Source(NamedTuple):
 def load(world: str | Path) -> Source:
     """A world by name or path. Raises MlxworldError, in one line, for one that is unknown, broken or of no export."""
     folder, about = read_config(world)
-    cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
-    if cfg.family != "openworld":
-        raise MlxworldError(f"{folder / 'config.json'}: a world of a family that has no export ({cfg.family!r})")
+    cfg = model_config(folder, about)
     weights, _ = checkpoint.load(folder / "model.safetensors")
     starts, _ = checkpoint.load(folder / "starts.safetensors")
     model = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel(cfg)

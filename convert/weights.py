@@ -29,7 +29,7 @@ from convert.output import whole
 from mlxworld import checkpoint, config, on, quantized
 from mlxworld.cli import entry
 from mlxworld.errors import MlxworldError
-from mlxworld.world import preferred_backend, read_config
+from mlxworld.world import model_config, preferred_backend, read_config
 
 TORCH_FILES = (".pt", ".pth", ".bin")
 PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}
@@ -83,7 +83,7 @@ def read(name: str) -> Source:
     folder, about = read_config(name)
     path = folder / "model.safetensors"
     weights, _ = checkpoint.load(path)
-    shapes = model_shapes(config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json")))
+    shapes = model_shapes(model_config(folder, about))
     checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
     return Source(folder, about, weights, shapes)
 
@@ -91,7 +91,7 @@ def read(name: str) -> Source:
 def model_shapes(cfg: config.OpenWorldConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of a model, by name."""
     package = on(preferred_backend())
-    module = importlib.import_module(f"{package.__name__}.models.{cfg.family}.model")
+    module = importlib.import_module(f"{package.__name__}.models.openworld.model")
     return {n: tuple(p.shape) for n, p in package.nn.parameters(module.TransformerWorldModel(cfg)).items()}
 
 
@@ -101,7 +101,7 @@ def write_world(folder: Path, source: Source, kind: str | None) -> None:
     if kind:
         about["quantization"] = quantized.KINDS[kind]
     weights = quantise(source, kind) if kind else _plain(source)
-    metadata = {"format": "1", "family": about["model"].get("family", "openworld")}
+    metadata = {"format": "1", "family": model_config(source.folder, about).family}
     checkpoint.save(folder / "model.safetensors", weights, metadata)
     checkpoint.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
     shutil.copyfile(source.folder / "starts.safetensors", folder / "starts.safetensors")
@@ -166,7 +166,7 @@ def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) 
 
 def card(about: dict[str, Any], weights: dict[str, np.ndarray]) -> str:
     """A README for a world that has none: what config.json says, and how to play it."""
-    cfg = config.from_dict(config.OpenWorldConfig, about["model"])
+    cfg = model_config(Path(), about)
     facts = {
         "picture": f"{cfg.size}x{cfg.size} pixels, {cfg.fps} frames a second",
         "sound": f"{cfg.sample_rate} samples a second",

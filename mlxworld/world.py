@@ -100,9 +100,7 @@ class World:
         """
         packed = backend == "coreml" or (backend is None and coreml.is_package(name))
         folder, about = coreml.read_package(name) if packed else read_config(name)
-        cfg = config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json"))
-        if cfg.family != "openworld":
-            raise MlxworldError(f"{folder / 'config.json'}: a world of another family ({cfg.family!r})")
+        cfg = model_config(folder, about)
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
@@ -323,3 +321,12 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
     if not isinstance(about.get("name"), str):
         raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')
     return folder, about
+
+
+def model_config(folder: Path, about: Mapping[str, Any]) -> config.OpenWorldConfig:
+    """The configuration of the model that `read_config` found. Raises MlxworldError for one that is not known here."""
+    source = str(folder / "config.json")
+    cfg = config.from_dict(config.OpenWorldConfig, about["model"], source)
+    if cfg.family != "openworld":
+        raise MlxworldError(f"{source}: a world of another family ({cfg.family!r})")
+    return cfg

@@ -219,6 +219,9 @@ def test_refuses_what_it_cannot_use(world, tmp_path):
     refuses(world, out, "--to", "torch", match="writes a file")
     refuses(world, tmp_path / "x.pt", "--to", "mlx-q4", match="writes a folder")
     refuses("no-such-world", out, match="unknown world")
+    other = small_world(tmp_path / "other")
+    (other / "config.json").write_text((other / "config.json").read_text().replace('"openworld"', '"os"'))
+    refuses(other, out, match="another family")
     assert not out.exists()
 
 
