@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(BenchConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     check(cfg)
     if cfg.predict:
-        name, rows = str(cfg.preset or cfg.world), forecast(model_config(cfg))
+        name, rows = str(cfg.preset or cfg.world), forecast(model_config(cfg), cfg.options.weights)
         print(json.dumps({"world": name, "predict": rows}) if cfg.json else table(name, rows))
     else:
         found = bench(cfg)
@@ -70,6 +70,10 @@ def check(cfg: BenchConfig) -> None:
         raise MlxworldError(f"--clips must be at least 1, got {cfg.clips}")
     if cfg.data is not None and (cfg.world is None or cfg.options.batch > 1):
         raise MlxworldError("--data measures what a trained world shows: give --world, and no --batch")
+    if cfg.predict and (cfg.options.batch > 1 or cfg.options.precision or cfg.backend):
+        raise MlxworldError(
+            "--predict is of one world, in each machine's own precision: no --batch, --precision, --backend"
+        )
 
 
 def model_config(cfg: BenchConfig) -> config.OpenWorldConfig:

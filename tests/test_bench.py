@@ -116,6 +116,7 @@ def test_what_a_precision_costs_stands_beside_its_speed(folder, flags, differs, 
         (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, got 0"),
         (["--world", "FOLDER", "--batches", "1,x"], "--batches are whole numbers from 1 up, not x"),
         (["--world", "FOLDER", "--train", "--clips", "0"], "--clips must be at least 1, got 0"),
+        (["--preset", "nano", "--predict", "--batch", "2"], "--predict is of one world"),
         (["--preset", "nano", "--data", "x"], "--data measures what a trained world shows"),
     ],
 )

@@ -16,20 +16,20 @@ from .chips import CHIPS, SOURCES
 from .parts import parts
 
 
-def forecast(cfg: OpenWorldConfig) -> list[dict[str, Any]]:
-    """For each machine: chip, backend, precision, fps_low, fps_high of one world, and source."""
+def forecast(cfg: OpenWorldConfig, weights: str | None = None) -> list[dict[str, Any]]:
+    """For each machine: chip, backend, precision, fps_low, fps_high of one world, and source. weights: quantised to."""
     groups = predict.measured()
     seen: dict[tuple[str, str, bool], np.ndarray] = {}
 
     def operations(backend: str, precision: str, fused: bool) -> np.ndarray:
         kind = backend, precision, fused
         if kind not in seen:
-            seen[kind] = step(on(backend), cfg, precision, fused)
+            seen[kind] = step(on(backend), cfg, precision, fused, weights)
         return seen[kind]
 
     found = []
-    for (backend, chip, precision), rows in groups.items():
-        if backend in installed():
+    for (backend, chip, precision, kind), rows in groups.items():
+        if backend in installed() and kind == (weights or ""):
             band = predict.at_hand(operations(backend, precision, rows[0]["compiled"]), rows)
             source = f"fitted to {', '.join(sorted({r['world'] for r in rows}))}, measured there"
             found.append(_row(chip, backend, precision, band, source))
@@ -42,10 +42,12 @@ def forecast(cfg: OpenWorldConfig) -> list[dict[str, Any]]:
     return found
 
 
-def step(package: ModuleType, cfg: OpenWorldConfig, precision: str, fused: bool) -> np.ndarray:
+def step(package: ModuleType, cfg: OpenWorldConfig, precision: str, fused: bool, weights: str | None) -> np.ndarray:
     """The operations (N, 3) of a model's step, as in `counts.histogram`."""
     engine, models = package.engine, importlib.import_module(f"{package.__name__}.models.openworld.model")
     model = engine.place(engine.cast(models.TransformerWorldModel(cfg), precision))
+    if weights is not None:
+        engine.quantize(model, weights)
     part = parts(package, model)["step"]
     ops = counts.operations(package, part.fn, part.state, *part.inputs)
     return np.array(counts.histogram(counts.fused(ops) if fused else ops))

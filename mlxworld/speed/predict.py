@@ -96,10 +96,11 @@ def _error(samples: list[Sample], logs: np.ndarray) -> float:
 
 
 def measured(path: Path = MEASURED) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """The rows by what they have in common: backend, chip, precision."""
+    """The rows by what they have in common: backend, chip, precision, and what weights are quantised to, or ""."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in json.loads(path.read_text()):
-        groups.setdefault((row["backend"], row["chip"], row["precision"]), []).append(row)
+        kind = row["backend"], row["chip"], row["precision"], row.get("weights") or ""
+        groups.setdefault(kind, []).append(row)
     return groups
 
 

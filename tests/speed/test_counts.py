@@ -100,3 +100,15 @@ def test_histogram_holds_all_work(backend):
     rows = counts.histogram(ops)
     assert len(ops) == sum(n for _, _, n in rows) and total(ops) == sum(f * n for f, _, n in rows)
     assert counts.summary(ops)["bytes"] == sum(b * n for _, b, n in rows)
+
+
+def test_quantised_weights_are_the_same_work_over_fewer_bytes(backend):
+    model = backend.engine.place(lively(backend))
+    found = []
+    for quantise in (False, True):
+        if quantise:
+            backend.engine.quantize(model, "int8")
+        part = parts(backend, model)["dynamics"]
+        found.append(counts.operations(backend, part.fn, part.state, *part.inputs))
+    plain, packed = map(counts.summary, found)
+    assert packed["flops"] == plain["flops"] and packed["bytes"] < 0.9 * plain["bytes"]

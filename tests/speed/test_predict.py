@@ -103,6 +103,13 @@ def test_every_chip_has_a_band_and_sources():
     assert all(set(chip.sources) <= set(SOURCES) for chip in CHIPS)
 
 
+def test_quantised_weights_are_foretold_faster_where_bytes_decide():
+    plain, packed = (forecast.forecast(config.preset("nano-64"), weights) for weights in (None, "int8"))
+    assert not any("measured there" in r["source"] for r in packed), "no row has such weights"
+    (before,), (after,) = ([r for r in rows if r["chip"] == "Apple M1"] for rows in (plain, packed))
+    assert after["fps_low"] > before["fps_low"]
+
+
 def test_a_band_spans_what_was_achieved_and_what_is_published():
     chip = Chip("X", bandwidth=100, peak=(4.0, 4.0), achieved=(1.0, (50, 60)))
     compute, moved = np.array([[1e9, 0, 1]]), np.array([[0, 1e8, 1]])
