@@ -31,14 +31,19 @@ def forecast(cfg: OpenWorldConfig, weights: str | None = None) -> list[dict[str,
     for (backend, chip, precision, kind), rows in groups.items():
         if backend in installed() and kind == (weights or ""):
             band = predict.at_hand(operations(backend, precision, rows[0]["compiled"]), rows)
-            source = f"fitted to {', '.join(sorted({r['world'] for r in rows}))}, measured there"
+            notes = sorted({r["note"] for r in rows if "note" in r})
+            source = "; ".join([f"fitted to {', '.join(sorted({r['world'] for r in rows}))}, measured there", *notes])
             found.append(_row(chip, backend, precision, band, source))
     traced = "mlx" if "mlx" in installed() else "torch"
     least, most = predict.shares(groups)
+    bounds = (f"{100 * getattr(least, n):.0f} to {100 * getattr(most, n):.0f} %" for n in ("compute", "bandwidth"))
+    shares = "of those {} and {}, as fitted to what was measured on GPUs".format(*bounds)
+    shares += f"; {1e6 * most.launch:.0f} to {1e6 * least.launch:.0f} us an operation, assumed"
     for chip in CHIPS:
         precision = "float16" if chip.name.startswith(("M1", "M2")) else "bfloat16"
         band = predict.unseen(operations(traced, precision, True), chip, least, most)
-        found.append(_row(f"Apple {chip.name}", "mlx", precision, band, "; ".join(SOURCES[s] for s in chip.sources)))
+        source = "; ".join([*(SOURCES[s] for s in chip.sources), shares])
+        found.append(_row(f"Apple {chip.name}", "mlx", precision, band, source))
     return found
 
 

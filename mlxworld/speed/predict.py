@@ -116,24 +116,27 @@ def all_samples(rows: list[dict[str, Any]]) -> list[Sample]:
     return [sample for row in rows for sample in samples(row).values()]
 
 
+def fits(rows: list[dict[str, Any]]) -> list[Fit]:
+    """The fit to all rows, then to all but one, each in turn: how much the figures hang on single rows."""
+    left_out = [[r for r in rows if r is not out] for out in rows] if len(rows) > 1 else []
+    return [fit(all_samples(chosen)) for chosen in (rows, *left_out)]
+
+
 def at_hand(operations: np.ndarray, rows: list[dict[str, Any]]) -> Band:
-    """Where a machine has been measured: by the fits to all of its rows but one, each in turn, and as far off as the
-    fit to all of them is."""
-    whole = all_samples(rows)
-    best = fit(whole)
-    fits = [best, *(fit(all_samples([r for r in rows if r is not out])) for out in rows if len(rows) > 1)]
+    """Where a machine has been measured: by all of `fits`, and as far off as the fit to all rows is from them."""
+    whole, found = all_samples(rows), fits(rows)
     rates = Rates(*(float(np.median([getattr(s.rates, n) for s in whole])) for n in ("gemm", "copy")))
-    wrong = np.log([seconds(s.operations, s.rates, best) / s.seconds for s in whole])
+    wrong = np.log([seconds(s.operations, s.rates, found[0]) / s.seconds for s in whole])
     off = float(np.exp(np.sqrt((wrong**2).mean())))
-    times = [seconds(operations, rates, f) for f in fits]
+    times = [seconds(operations, rates, f) for f in found]
     return Band(min(times) / off, max(times) * off)
 
 
 def shares(groups: dict[tuple[str, ...], list[dict[str, Any]]]) -> tuple[Fit, Fit]:
     """The least and the most that worlds reached on the GPUs at hand; a launch costs Metal's, as assumed."""
     gpus = [rows for rows in groups.values() if rows[0]["device"] != "cpu"]
-    fits = [fit(all_samples(rows)) for rows in gpus or groups.values()]
-    low, high = ([f(getattr(x, n) for x in fits) for n in ("compute", "bandwidth")] for f in (min, max))
+    found = [f for rows in gpus or groups.values() for f in fits(rows)]
+    low, high = ([f(getattr(x, n) for x in found) for n in ("compute", "bandwidth")] for f in (min, max))
     return Fit(low[0], low[1], METAL[1]), Fit(min(1.0, high[0]), min(1.0, high[1]), METAL[0])
 
 
