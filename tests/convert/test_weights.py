@@ -4,6 +4,7 @@ for whatever cannot be read or written."""
 import json
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_packed_as_mlx_packs(world, tmp_path, to):
     about = json.loads((tmp_path / "q/config.json").read_text())["quantization"]
     mode = "mxfp8" if to == "mlx-mxfp8" else "affine"
     assert about == {"group_size": 64 if mode == "affine" else 32, "bits": KINDS[to], "mode": mode}
-    model = mlxworld.World.load(world, "mlx").model
+    model: Any = mlxworld.World.load(world, "mlx").model
 
     def fits(name, layer):
         return hasattr(layer, "to_quantized") and bool(quantized.how(name, layer.weight.shape, weights.PACKED[to]))
