@@ -109,7 +109,7 @@ def ours(engine: Any, dynamics: Any, cfg: CostConfig, mode: str) -> Step:
         return dynamics.step(state, noise, action)
 
     state = dynamics.empty(cfg.batch)
-    if mode == "eager":
+    if mode == "eager" and engine.device() != "cpu":  # a world would record it
         held = [state]
 
         def step(noise, action):

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .ops import owning_rings
+
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +121,8 @@ class Loop:
         run = self._functions[name]
         if not self._static:
             assert self._tree is not None
-            outputs, state = run(tree_unflatten(self._leaves, self._tree), *inputs)
+            with owning_rings():
+                outputs, state = run(tree_unflatten(self._leaves, self._tree), *inputs)
             self._leaves = tree_flatten(state)[0]
             return outputs
         if self._compiled is not None and name == self._compile:
@@ -129,7 +132,8 @@ class Loop:
             return run(self._leaves, *inputs)
         kind = name, self._fast
         if kind not in self._graphs:
-            self._graphs[kind] = self._record(run, inputs)
+            with owning_rings():
+                self._graphs[kind] = self._record(run, inputs)
         return self._graphs[kind](inputs)
 
     def _set(self, leaves, tree, fast):

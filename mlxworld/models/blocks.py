@@ -21,9 +21,9 @@ def rotary_table(period, half):
 
 
 def rotate(x, angles):
-    """x (B, H, T, K, E) turned by angles (2, T, 1, E/2)."""
+    """x (B, H, T, K, E) turned by angles, cosines and sines (T, 1, E/2)."""
     cos, sin = ops.cast(angles[0], like=x), ops.cast(angles[1], like=x)
-    a, b = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    a, b = ops.split(x, [x.shape[-1] // 2] * 2)
     return ops.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
@@ -49,15 +49,16 @@ def ring_empty(shape, like, int8=False):
     return {"bytes": ops.uint8(ops.full(shape, 128, like=like)), "scale": ops.zeros((*shape[:-1], 1), like=like)}
 
 
-def ring_write(ring, new, slot):
-    """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in slots (T,)."""
+def ring_write(ring, new, slots):
+    """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots, T arrays (1,)."""
     if isinstance(ring, dict):
         scale = ops.max(ops.abs(new), axis=-1, keepdims=True) / 127
         whole = ops.uint8(new / (scale + 1e-6) + 128)
-        return {"bytes": ring_write(ring["bytes"], whole, slot), "scale": ring_write(ring["scale"], scale, slot)}
+        return {"bytes": ring_write(ring["bytes"], whole, slots), "scale": ring_write(ring["scale"], scale, slots)}
     new = ops.cast(new, like=ring)
-    for t in range(new.shape[2]):
-        ring = ops.ring_write(ring, new[:, :, t : t + 1], slot[t : t + 1])
+    frames = ops.split(new, [1] * len(slots), axis=2) if len(slots) > 1 else [new]
+    for slot, frame in zip(slots, frames, strict=True):
+        ring = ops.ring_write(ring, frame, slot)
     return ring
 
 
@@ -81,11 +82,11 @@ class Attention(Module):
         self.k_norm = RMSNorm(dim // heads)
         self.out = Linear(dim, dim, bias=False)
 
-    def forward(self, x, angles=None, mask=None, ring=None, slot=None, source=None):
+    def forward(self, x, angles=None, mask=None, ring=None, slots=None, source=None):
         """x (B, T, K, C) -> (B, T, K, C), and the keys and values (B, H, T, K, E) that were seen.
 
-        mask broadcasts to (B, H, T*K, keys). With a ring, the frames are written to its slots `slot` (T,) and then
-        attend to the ring itself. With a source (B, T', K', C), keys and values are its.
+        mask broadcasts to (B, H, T*K, keys). With a ring, the frames are written to its `slots` (see ring_write)
+        and then attend to the ring itself. With a source (B, T', K', C), keys and values are its.
         """
         B, T, K, C = x.shape
         H = self.heads
@@ -98,7 +99,7 @@ class Attention(Module):
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if ring is not None:
-            kept = ring_write(ring[0], k, slot), ring_write(ring[1], v, slot)
+            kept = ring_write(ring[0], k, slots), ring_write(ring[1], v, slots)
             k, v = (ring_read(a, like=x) for a in kept)
         else:
             kept = k, v
@@ -124,8 +125,8 @@ class SwiGLU(Module):
 
     def forward(self, x):
         x = self.up(x)
-        half = x.shape[-1] // 2
-        return self.down(ops.silu(x[..., :half]) * x[..., half:])
+        gate, x = ops.split(x, [x.shape[-1] // 2] * 2)
+        return self.down(ops.silu(gate) * x)
 
 
 class Block(Module):
@@ -139,9 +140,9 @@ class Block(Module):
         self.norm2 = RMSNorm(dim)
         self.mlp = SwiGLU(dim)
 
-    def forward(self, x, angles=None, mask=None, ring=None, slot=None, key=None):
+    def forward(self, x, angles=None, mask=None, ring=None, slots=None, key=None):
         """x (B, T, K, C) -> the same shape, and the layer's keys and values (see Attention)."""
-        y, seen = self.attn(self.norm1(x), angles, mask, ring, slot)
+        y, seen = self.attn(self.norm1(x), angles, mask, ring, slots)
         x = x + dropout(y, self.dropout, key)
         return x + self.mlp(self.norm2(x)), seen
 

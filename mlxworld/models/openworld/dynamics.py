@@ -66,8 +66,8 @@ class LatentDynamics(Module):
     ):
         """z (B, T, K, D); action, level, stride (B, T) -> the clean z (B, T, K, D), and each layer's keys and values.
 
-        masks: of the local and of the global layers. rings: the past, if it is in the cache; then `slots`, of local and
-        of global rings, are where the T frames go.
+        angles: see `blocks.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
+        cache; then `slots`, of local and of global rings, are where the T frames go.
         """
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
         x = self.embed(ops.cast(z, like=self.tokens)) + self.tokens + frame[:, :, None]
@@ -133,8 +133,8 @@ class LatentDynamics(Module):
         }
 
     def _places(self, cache, ages):
-        """Where frames of these ages (0: the present, 1: the last) stand: their angles (2, T, 1, E/2), masks
-        (B, 1, T*K, N*K) and slots (T,), the latter two of local and of global layers."""
+        """Where frames of these ages (0: the present, 1: the last) stand: their angles, two of (T, 1, E/2), masks
+        (B, 1, T*K, N*K) and slots, T of (1,), the latter two of local and of global layers."""
         c, (K, _) = self.cfg, self.size
         rows = ops.concat([back(cache["frame"], a, c.period) for a in ages])
         masks, slots = [], []
@@ -146,12 +146,16 @@ class LatentDynamics(Module):
             seen = ops.stack(seen, axis=1)[:, :, None, :, None]  # five axes: Core ML has no more
             shape = (known.shape[0], len(ages), K, n, K)
             masks.append(ops.broadcast_to(seen, shape).reshape(shape[0], 1, len(ages) * K, n * K))
-            slots.append(ops.concat([back(now, a, n) for a in ages]))
-        return ops.take(self._rotary, rows, axis=1)[:, :, None], masks, slots
+            slots.append([back(now, a, n) for a in ages])
+        angles = ops.cast(ops.take(self._rotary, rows, axis=1), like=self.tokens)[:, :, None]
+        return (angles[0], angles[1]), masks, slots
 
-    def _attend(self, cache, rings, ages, z, action, level, stride):
-        """One pass over frames of these ages, which are written to the rings: see `predict`."""
-        angles, masks, slots = self._places(cache, ages)
+    def _attend(self, places, rings, z, action, level, stride):
+        """One pass over the T last frames of these places, which are written to the rings: see `predict`."""
+        (angles, masks, slots), (T, K) = places, z.shape[1:3]
+        if len(slots[0]) > T:
+            angles, slots = [x[-T:] for x in angles], [x[-T:] for x in slots]
+            masks = [x[:, :, -T * K :] for x in masks]
         return self.predict(z, action, level, stride, angles, masks, rings, slots)
 
     def _next(self, cache, rings, z, noise, action):
@@ -170,7 +174,8 @@ class LatentDynamics(Module):
             action * 0 + self.cfg.levels,
         )
         frame, ages = (last, (1,)) if self.cfg.context == "clean" else (new["last"], (0,))
-        _, rings = self._attend(cache, cache["rings"], ages, frame["z"], frame["action"], context, action * 0)
+        places = self._places(cache, ages)
+        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], context, action * 0)
         return new | {"rings": rings}
 
     def step(self, cache, noise, action):
@@ -179,14 +184,13 @@ class LatentDynamics(Module):
         steps = c.steps if c.head == "flow" else 1
         stride = c.levels // steps
         z, rings = (noise if c.head == "flow" else noise * 0), cache["rings"]
+        places = self._places(cache, (1, 0) if c.context == "clean" else (0,))
         for i in range(steps):
             frames = z, action, level + i * stride, level + stride
             if i == 0 and c.context == "clean":
                 before = last["z"], last["action"], level + c.levels, level
                 frames = [ops.concat(pair, axis=1) for pair in zip(before, frames, strict=True)]
-                clean, rings = self._attend(cache, rings, (1, 0), *frames)
-            else:
-                clean, rings = self._attend(cache, rings, (0,), *frames)
+            clean, rings = self._attend(places, rings, *frames)
             z = z + (clean[:, -1:] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
         return z, self._next(cache, rings, z, noise, action)
