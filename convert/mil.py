@@ -52,7 +52,7 @@ def program(part: Part, precision: str) -> Any:
             compute_precision=ct.transform.FP16ComputePrecision(op_selector=_holds_in_float16(part.name)),
             skip_model_load=True,
         )
-        return _compressed(model, precision)
+        return compressed(model, precision)
 
 
 def operations(model) -> Counter[str]:
@@ -77,7 +77,7 @@ def _wide(op) -> bool:
     return op.op_type != "cast" and not kinds <= {"fp16", "bool"}
 
 
-def _rms_norm(x, shape, weight=None, eps=1e-5):
+def rms_norm(x, shape, weight=None, eps=1e-5):
     """x / sqrt(mean(x ** 2) + eps) * weight, scaled so that no square overflows float16, and exact for zeros."""
     scale = 1 / x.abs().amax(-1, keepdim=True).clamp(min=1)
     y = x * scale
@@ -87,7 +87,7 @@ def _rms_norm(x, shape, weight=None, eps=1e-5):
 
 _aten = torch.ops.aten
 _REWRITTEN: dict[Any, Callable] = {
-    _aten.rms_norm.default: _rms_norm,
+    _aten.rms_norm.default: rms_norm,
     _aten.__and__.Tensor: torch.logical_and,
     _aten.__or__.Tensor: torch.logical_or,
     _aten.alias.default: lambda x: x,
@@ -116,20 +116,36 @@ def _inputs(op) -> Iterator[Any]:
         yield from x if isinstance(x, list | tuple) else [x] if x is not None else []
 
 
-def _compressed(model, precision):
-    """int8: a scale for each output channel. int4: a palette of 16 values for each group of 16 output channels. Weights
-    of layers and convolutions only, and not of those in float32, the bases of a spectrum."""
+def compressed(model, precision: str):
+    """A float16 program with its weights in `precision`. int8: a scale for each output channel. int4: a palette of 16
+    values for each group of 16 output channels. Layers and convolutions only, and none in float32, as a spectrum's."""
     if precision == "fp16":
         return model
     cto = ct.optimize.coreml
     if precision == "int8":
         how, compress = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8"), cto.linear_quantize_weights
     else:
-        how = cto.OpPalettizerConfig(nbits=4, granularity="per_grouped_channel", group_size=16)
+        how = cto.OpPalettizerConfig(
+            mode="custom", lut_function=_palette, granularity="per_grouped_channel", group_size=16
+        )
         compress = cto.palettize_weights
     spared = {op.weight.op.name: None for op in _run(model) if op.op_type in ("linear", "conv") and _wide(op)}
     kinds = {"linear": how, "conv": how}
     return compress(model, cto.OptimizationConfig(op_type_configs=kinds, op_name_configs=spared))
+
+
+def _palette(weights):
+    """16 values, and for each weight the number of the nearest: Lloyd's k-means on the line, quick because it is sorted
+    (coremltools' own wants scikit-learn)."""
+    x = np.sort(weights.ravel().astype(np.float64))
+    total = np.r_[0, np.cumsum(x)]
+    centres = (np.quantile(x, (np.arange(16) + 0.5) / 16) + np.linspace(x[0], x[-1], 16)) / 2
+    for _ in range(40):
+        ends = np.r_[0, np.searchsorted(x, (centres[1:] + centres[:-1]) / 2), len(x)]
+        counts = np.diff(ends)
+        centres = np.where(counts > 0, np.diff(total[ends]) / np.maximum(counts, 1), centres)
+    nearest = np.searchsorted((centres[1:] + centres[:-1]) / 2, weights.ravel())
+    return centres.astype(weights.dtype), nearest.astype(np.uint8)
 
 
 @contextlib.contextmanager

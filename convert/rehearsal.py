@@ -49,6 +49,9 @@ def rehearse(source: Source, group: str = "all", dreamt: int = 8, seed: int = 7)
             now = z[:, at : at + 1]
             call("observe", z=now, noise=noise, action=actions[:, at : at + 1])
         else:
+            if t == seen:
+                for name, held in made["step"].state.items():
+                    held.copy_(made["observe"].state[name])  # elsewhere they share one state
             action = torch.full((1, 1), t % len(source.cfg.actions), dtype=torch.int32)
             now = call("step", noise=noise, action=action)["z"]
         video = call("video", z=now)["video"]

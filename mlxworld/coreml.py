@@ -85,7 +85,7 @@ class CoreMLPlayer:
             made = f"float16 and {cfg.dynamics.steps} steps a frame"
             raise MlxworldError(f"{path} is one world, made for {made}: options are settled when a world is converted")
         functions = {f.name: f for f in specification(path).description.functions}
-        if missing := ", ".join(FUNCTIONS.keys() - functions.keys()):
+        if missing := ", ".join(sorted(FUNCTIONS.keys() - functions.keys())):
             raise MlxworldError(f"{path} lacks {missing}: convert the world with --part all")
         self.package = on(installed()[0])
         self._reach, self._tokens = cfg.reach, (1, 1, cfg.latent.tokens, cfg.latent.dim)
