@@ -14,8 +14,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := atari,doom,physics,torch,mlx-cpu,mlx-data,dev
-SOURCES := mlxworld torch_backend apps tests
+EXTRAS := atari,doom,physics,coreml,coreai,quant,hub,torch,mlx-cpu,mlx-data,dev
+SOURCES := mlxworld torch_backend convert benchmarks apps tests
 
 .DEFAULT_GOAL := help
 .PHONY: help play test lint pins
@@ -61,7 +61,7 @@ lint: .venv/stamp-test
 pins: .venv/stamp-test
 	@echo 'torch==2.13.0' > .venv/pins.in
 	@$(BIN)/uv pip compile pyproject.toml --constraint .venv/pins.in --python-platform x86_64-manylinux_2_36 --python-version 3.11 \
-		$(foreach extra,$(subst $(comma), ,$(EXTRAS)) coreml,--extra $(extra)) --no-emit-index-url --no-annotate \
+		$(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) --no-emit-index-url --no-annotate \
 		--no-header --quiet | grep -vE '^(nvidia-|cuda-|triton)' > .venv/pins.out
 	@{ echo "# The tested set: make pins"; cat .venv/pins.out; } > constraints.txt
 comma := ,
