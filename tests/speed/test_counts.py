@@ -46,6 +46,14 @@ def test_views_are_free_and_only_rows_that_are_taken_are_read(backend):
     assert counts.traffic(op) <= 2 * (2 * 6 * F) + 2 * 8  # rows read and written, and the index
 
 
+def test_what_is_broadcast_is_read_once_and_what_is_out_of_order_is_copied(backend):
+    x, row = made(backend, (100, 64), (1, 64))
+    (op,) = counts.operations(backend, lambda x, r: x * backend.ops.broadcast_to(r, (100, 64)), x, row)
+    assert counts.traffic(op) == F * (2 * 6400 + 64)
+    (op,) = counts.operations(backend, lambda x: x.swapaxes(0, 1).reshape(-1), x)
+    assert counts.traffic(op) == F * 2 * 6400
+
+
 def test_a_norm_and_a_chain_are_one_kernel_each_and_what_lies_between_is_not_moved(backend):
     norm, (x,) = backend.engine.place(backend.nn.RMSNorm(16)), made(backend, (100, 16))
     one = counts.fused(counts.operations(backend, norm, x))
@@ -59,7 +67,7 @@ def test_what_two_read_is_not_fused(backend):
 
     def fn(x):
         y = backend.ops.sin(x)
-        return y @ x, y.sum(axis=0)
+        return backend.ops.exp(y), y.sum(axis=0)
 
     assert len(counts.fused(counts.operations(backend, fn, x))) == 3
 
