@@ -9,6 +9,7 @@ K latent tokens of width D, T frames, H, W pixels, S samples of a frame, N frame
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ def read_package(path: str | Path) -> tuple[Path, dict[str, Any]]:
 
 def specification(path: str | Path) -> Any:
     """Apple's description of a package: functions with their inputs, outputs and states. Raises MlxworldError."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every newer torch and of not being on a Mac
     try:
         import coremltools
     except ImportError as error:
