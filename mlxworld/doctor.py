@@ -26,7 +26,10 @@ EXTRAS = {
     "doom": "vizdoom",
     "physics": "pymunk",
     "coreml": "coremltools",
+    "coreai": "coreai-core",
     "mlx-data": "mlx-data",
+    "hub": "huggingface_hub",
+    "quant": "torchao",
 }  # extra: its package
 FRAMEWORKS = {"mlx": "mlx", "torch": "torch"}
 CODECS = {"h264": "libx264", "aac": "aac"}  # codec: the encoder that recordings are written with
