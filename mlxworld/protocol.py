@@ -253,22 +253,52 @@ class Trainer(Protocol):
         """Goes on from `state()` of either backend. MlxworldError unless names and shapes agree."""
 
 
+class Loop(Protocol):
+    """Functions that pass on one state of fixed shapes: `Loop({name: fn(state, *inputs) -> (outputs, state)})`.
+
+    `Loop(functions, compile=name)` has one of them compiled, if need be in the background: it takes over at a `begin`.
+    """
+
+    def __call__(self, name: str, *inputs: Array) -> Tree:
+        """The outputs of a function of the state, which goes on. The next call may overwrite them: `Engine.fetch`."""
+
+    def begin(self, state: Tree) -> None:
+        """A new state, whose shapes are those of the states before."""
+
+    def state(self) -> Any:
+        """The state now, for `restore`; it does not change while the loop goes on."""
+
+    def restore(self, state: Any) -> None:
+        """Back to a `state`: from there the same inputs give the same outputs, bit for bit."""
+
+    def fork(self) -> "Loop":
+        """Another loop of these functions, in the same state."""
+
+    def settle(self) -> None:
+        """Waits for what is being compiled."""
+
+
 class Engine(Protocol):
     """The root that chooses device and precision, and what is native to a framework: files, compiling, train steps."""
 
     Trainer: type[Any]  # see Trainer above
+    Loop: type[Any]  # see Loop above
 
     def device(self) -> str:
         """Where new arrays live: "cpu", "cuda" or "metal". `MLXWORLD_DEVICE=cpu` in the environment forces the CPU."""
 
-    def rollout_precision(self) -> str:
-        """The fastest precision to play in: float32 on the CPU, bfloat16 on M3 and later, float16 on other GPUs."""
+    def rollout_precision(self, compiled: bool = False) -> str:
+        """The fastest precision to play in: bfloat16 on M3 and later, float16 on other GPUs, float32 on the CPU, but
+        bfloat16 for a `compiled` step on PyTorch where the chip multiplies in it."""
 
     def array(self, x: Tree, dtype: str | None = None) -> Tree:
         """numpy arrays and numbers as arrays on the device; float64 becomes float32."""
 
     def numpy(self, x: Tree) -> Tree:
         """A copy as numpy arrays; bfloat16 becomes float32. Waits for the device."""
+
+    def fetch(self, x: Tree) -> Callable[[], Tree]:
+        """A function that returns `numpy(x)`; work and copy are under way at once, and outlive what overwrites x."""
 
     def parameters(self, module: Model) -> dict[str, Array]:
         """The same as `nn.parameters`."""

@@ -40,6 +40,7 @@ OTHERS = {
     **{"model.latent.grid": 4, "model.latent.content": 4, "model.latent.noise": 0.5, "model.dynamics.every": 1},
     **{"model.dynamics.head": "regression", "model.dynamics.steps": 4, "model.dynamics.levels": 4, "seed": 1},
     **{"model.dynamics.context_noise": 0.5, "model.dynamics.action_dropout": 0.9, "model.dynamics.dropout": 0.5},
+    **{"model.dynamics.context": "last", "model.dynamics.cache": "int8"},
     **{"model.dynamics.period": 512, "model.decoder.channels": (16, 8, 8)},
 }
 

@@ -51,6 +51,14 @@ def test_the_parameters_are_the_protocols(backend, part, kind):
 
 
 @pytest.mark.parametrize("backend", mlxworld.BACKENDS)
+def test_the_loops_methods_are_the_protocols(backend):
+    loop = mlxworld.on(backend).engine.Loop
+    assert names(protocol.Loop) == {n for n in dir(loop) if not n.startswith("_")}
+    for name in ("begin", "state", "restore", "fork", "settle"):
+        agree(getattr(protocol.Loop, name), getattr(loop, name))
+
+
+@pytest.mark.parametrize("backend", mlxworld.BACKENDS)
 def test_the_trainers_methods_are_the_protocols(backend):
     trainer = mlxworld.on(backend).engine.Trainer
     assert names(protocol.Trainer) - {"ema"} <= {n for n in vars(trainer) if not n.startswith("_")}

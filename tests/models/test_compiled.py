@@ -1,0 +1,121 @@
+"""A world whose step is compiled in the background: when it takes over, what stays, what happens if it fails."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import mlxworld
+from mlxworld import MlxworldError, World
+from tests.models.played import ACTIONS, load, play, same, write
+from tests.models.small import module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("worlds") / "small")
+
+
+def test_the_compiled_step_takes_over_at_a_reset_and_never_before(monkeypatch, folder):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda fn, **_: lambda *args: calls.append(1) or fn(*args))
+    world = World.load(folder, "torch", precision="float32", compile=True)
+    world.reset()
+    world.step(0)
+    world.settle()
+    assert len(calls) == 1  # on copies, in the background
+    moment, future = world.snapshot(), play(world)
+    fork = world.fork()
+    assert len(calls) == 1
+    world.reset()
+    world.step(0)
+    assert len(calls) == 2
+    later = world.snapshot()
+    world.restore(moment)
+    assert same(play(world), future) and len(calls) == 2
+    fork.step(0)
+    assert len(calls) == 2
+    world.restore(later)
+    world.step(1)
+    assert len(calls) == 3
+
+
+def test_a_compiler_that_fails_is_told_of_and_play_goes_on(monkeypatch, folder, caplog):
+    def broken(fn, **_):
+        def compiled(*args):
+            raise RuntimeError("no compiler here\nmore")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", broken)
+    plain = World.load(folder, "torch", precision="float32", compile=False)
+    world = World.load(folder, "torch", precision="float32", compile=True)
+    with caplog.at_level(logging.WARNING):
+        for w in (plain, world):
+            w.reset()
+            w.step(0)
+            w.settle()
+            w.reset()
+    assert "uncompiled: no compiler here" in caplog.text
+    assert same(play(world), play(plain))
+
+
+def test_compiled_for_real_it_is_the_same_function():
+    """With the C++ compiler: attention to a ring that is written in place."""
+    backend = mlxworld.on("torch")
+    attention = module(backend, "blocks").Attention(64, 1)
+
+    def step(state, x):
+        y, ring = attention(x, ring=state["ring"], slots=[state["slot"]])
+        return y, {"ring": ring, "slot": state["slot"] + 1}
+
+    loops = [backend.engine.Loop({"step": step}, compile=name) for name in (None, "step")]
+    draw, found = np.random.default_rng(0), []
+    x = [backend.engine.array(draw.normal(size=(1, 1, 3, 64)).astype(np.float32)) for _ in range(4)]
+    state = {"ring": [torch.zeros(1, 1, 4, 3, 64)] * 2, "slot": torch.zeros(1, dtype=torch.int32)}
+    for loop in loops:
+        with backend.engine.inference():
+            loop.begin(state)
+            loop("step", x[0])
+            loop.settle()
+            loop.begin(state)
+            found.append(np.stack([backend.engine.numpy(loop("step", now)) for now in x]))
+    assert np.abs(found[0] - found[1]).max() < 1e-5 and not np.array_equal(*found)  # another program: last bits differ
+
+
+def test_frames_known_ahead_are_the_frames_of_steps(folder, backend):
+    world = load(folder, backend)
+    world.reset()
+    moment, (video, audio) = world.snapshot(), play(world)
+    world.restore(moment)
+    frames = list(world.stream(ACTIONS))
+    assert same((np.stack([f.video for f in frames]), np.stack([f.audio for f in frames])), (video, audio))
+    assert [f.index for f in frames] == list(range(1, len(ACTIONS) + 1)) and all(f.model_ms > 0 for f in frames)
+    with pytest.raises(MlxworldError, match="unknown action"):
+        list(world.stream([0, "jump"]))
+    assert not list(world.stream([]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"context": "first"}, "context is clean or last"),
+        ({"cache": "int4"}, "cache is float or int8"),
+        ({"steps": 3}, "steps must divide 4"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"precision": "half"}, "unknown precision 'half'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(folder, options, message):
+    with pytest.raises(MlxworldError, match=message):
+        World.load(folder, "torch", **options)
+
+
+@pytest.mark.parametrize("options", [{"context": "last"}, {"cache": "int8"}])
+def test_options_reach_the_model(folder, backend, options):
+    plain, other = load(folder, backend), load(folder, backend, **options)
+    for world in (plain, other):
+        world.reset()
+    found, true = play(other)[0], play(plain)[0]
+    assert not np.array_equal(found, true) and found.std() > 20
