@@ -310,8 +310,8 @@ class Engine(Protocol):
         """The model itself, on the device."""
 
     def quantize(self, model: Model, kind: str) -> Model:
-        """The placed model itself, for play alone: its matrices now "int8", "int4" or "mxfp8" as `mlxworld/quantized.py`
-        says. MlxworldError for a kind that the backend lacks, or that needs a package which is not installed."""
+        """The placed model itself, for play alone: its matrices now "int8", "int4" or "mxfp8": see `quantized.py`,
+        KINDS. MlxworldError for a kind that the backend lacks, or that needs a package which is not installed."""
 
     def copy(self, x: Tree) -> Tree:
         """Arrays that later calls of a `fixed` function leave alone."""
