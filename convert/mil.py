@@ -7,6 +7,7 @@ float16 cannot hold: a phase that runs on for ever, and the power of a silent sp
 
 import contextlib
 import functools
+import gc
 import io
 import logging
 import warnings
@@ -150,8 +151,9 @@ def _palette(weights):
 
 @contextlib.contextmanager
 def tamed() -> Iterator[None]:
-    """Inside it coremltools is silent, does not check the whole program after each of its 100 passes, which takes half
-    of the time, and does not stop (KeyError, 9.0) at a state's update that it has just moved."""
+    """Inside it coremltools is silent, does not check the whole program after each of its 100 passes and collects no
+    garbage, which took half of the time, and does not stop (KeyError, 9.0) at a state's update that it has just moved.
+    """
     name, passes = "common::canonicalize_inplace_pattern", PASS_REGISTRY.passes
     held, check = passes[name], Program.validate
 
@@ -161,9 +163,13 @@ def tamed() -> Iterator[None]:
                 super()._try_match_and_transform_pattern(op, block, list(block.operations))
 
     passes[name], Program.validate = Mended, lambda *_, **__: None
+    collects = gc.isenabled()
+    gc.disable()
     try:
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         passes[name], Program.validate = held, check
+        if collects:
+            gc.enable()

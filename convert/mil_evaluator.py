@@ -43,7 +43,7 @@ class Evaluated:
         weights = Path(package, "Data", "com.apple.CoreML", "weights")
         functions = load(spec, spec.specificationVersion, str(weights)).functions
         if function not in functions:
-            raise MlxworldError(f"{package} has no function {function!r}, only {', '.join(functions)}")
+            raise MlxworldError(f"{package} has no function {function!r}, only {', '.join(sorted(functions))}")
         self.function = functions[function]
         self.states = {n: tuple(x.shape) for n, x in self.function.inputs.items() if types.is_state(x._sym_type)}
         self.largest = 0.0  # magnitude of any float result so far

@@ -36,7 +36,9 @@ def write(path: Path, models: dict[str, Any], made: list[Part], about: dict[str,
 def _describe(path: Path, made: list[Part], about: dict[str, Any]) -> None:
     spec = ct.proto.Model_pb2.Model()
     spec.ParseFromString(path.read_bytes())
-    for part, function in zip(made, spec.description.functions, strict=True):
+    functions = {function.name: function for function in spec.description.functions}
+    for part in made:
+        function = functions[part.name]
         texts = {name: port.about for name, port in part.inputs.items()} | part.outputs
         for feature in (*function.input, *function.output, *function.state):
             feature.shortDescription = texts.get(feature.name, "The past.")

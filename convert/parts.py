@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ def load(world: str | Path) -> Source:
     """A world by name or path. Raises MlxworldError, in one line, for one that is unknown, broken or of no export."""
     folder, about = read_config(world)
     cfg = model_config(folder, about)
+    cfg = replace(cfg, dynamics=replace(cfg.dynamics, cache="float"))  # states are floats everywhere outside
     weights, _ = checkpoint.load(folder / "model.safetensors")
     starts, _ = checkpoint.load(folder / "starts.safetensors")
     model = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel(cfg)

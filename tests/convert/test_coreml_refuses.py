@@ -83,7 +83,7 @@ def test_a_conversion_that_fails_leaves_what_was_there(folder, decoder, monkeypa
 
 
 def test_a_part_alone_is_a_package_that_is_not_played(decoder, monkeypatch):
-    with pytest.raises(MlxworldError, match="only video, audio"):
+    with pytest.raises(MlxworldError, match="only audio, video"):
         Evaluated(decoder, "step")
     evaluated(monkeypatch)
     with pytest.raises(MlxworldError, match="lacks encode, observe, step: convert the world with --part all"):
