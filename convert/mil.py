@@ -27,7 +27,6 @@ from .parts import Part, export  # noqa: E402
 
 PASS_REGISTRY: Any = pass_registry.PASS_REGISTRY
 ct: Any = coremltools  # its types lie about what it holds
-PRECISIONS = ("fp16", "int8", "int4")
 LARGEST = 3e4  # the Neural Engine's float16 wants smaller magnitudes
 # Kinds of operations that were seen to leave the Neural Engine: sorting and what reads its result, measured with
 # MLComputePlan on an M3 Pro (rf-detr, pull request 1495); gathers, recurrences and control flow (the list
@@ -40,7 +39,7 @@ OFF_ENGINE = {
 
 
 def program(part: Part, precision: str) -> Any:
-    """The part as an ML program of one function, `main`, its weights in `precision` (of PRECISIONS)."""
+    """The part as an ML program of one function, `main`, its weights in `precision`: fp16, int8 or int4."""
     states = [
         ct.StateType(ct.TensorType(shape=tuple(x.shape), dtype=np.float16), name=name) for name, x in part.state.items()
     ]
