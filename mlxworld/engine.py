@@ -37,9 +37,9 @@ def device() -> str:
     return "metal" if mx.metal.is_available() else "cuda"
 
 
-def rollout_precision(compiled: bool = False) -> str:
-    """The fastest precision to play in: float32 on the CPU, bfloat16 on M3 and later, float16 on other GPUs; compiled
-    or not."""
+def rollout_precision(weights: str | None = None) -> str:
+    """The fastest precision to play in: float32 on the CPU, bfloat16 on M3 and later, float16 on other GPUs; whatever
+    the `weights`."""
     return "float32" if device() == "cpu" else _gpu_precision(str(mx.device_info().get("architecture", "")))
 
 
@@ -80,6 +80,11 @@ def place(model):
     """The model itself, on the device: MLX's arrays are everywhere already."""
     mx.eval(model.state)
     return model
+
+
+def ready(model, precision: str, compiled: bool = False):
+    """The model itself, placed and cast for play alone."""
+    return place(cast(model, precision))
 
 
 def copy(x):

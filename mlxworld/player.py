@@ -29,9 +29,7 @@ class Options:
     precision: str | None = None  # of the arithmetic: float32, float16 or bfloat16
     weights: str | None = None  # quantised to int8, int4 or (MLX) mxfp8; None: as they are in the file
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
-    context: str | None = (
-        None  # keys of past frames: clean, or last (see DynamicsConfig); last makes one pass less work
-    )
+    context: str | None = None  # keys of past frames: clean, or last, which makes less work (see DynamicsConfig)
     cache: str | None = None  # how they are kept: float or int8
     compile: bool | None = None  # PyTorch: compile in the background and swap in at a reset; None: on a GPU
 
@@ -63,10 +61,10 @@ class Player:
         engine.leave_a_core()
         compiled = engine.device() != "cpu" if options.compile is None else options.compile
         self.package, self.batch, self._engine = package, options.batch, engine
-        self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(compiled)
+        self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
         self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
         engine.load_parameters(self.model, weights, source)
-        engine.place(engine.cast(self.model, self.precision))
+        engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
             engine.quantize(self.model, options.weights)
         self._loop = engine.Loop({"step": self._step, "observe": self._observe}, compile="step" if compiled else None)

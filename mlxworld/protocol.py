@@ -287,9 +287,9 @@ class Engine(Protocol):
     def device(self) -> str:
         """Where new arrays live: "cpu", "cuda" or "metal". `MLXWORLD_DEVICE=cpu` in the environment forces the CPU."""
 
-    def rollout_precision(self, compiled: bool = False) -> str:
+    def rollout_precision(self, weights: str | None = None) -> str:
         """The fastest precision to play in: bfloat16 on M3 and later, float16 on other GPUs, float32 on the CPU, but
-        bfloat16 for a `compiled` step on PyTorch where the chip multiplies in it."""
+        bfloat16 on PyTorch where the chip multiplies in it and the `weights` are not quantised."""
 
     def array(self, x: Tree, dtype: str | None = None) -> Tree:
         """numpy arrays and numbers as arrays on the device; float64 becomes float32."""
@@ -312,6 +312,9 @@ class Engine(Protocol):
     def quantize(self, model: Model, kind: str) -> Model:
         """The placed model itself, for play alone: its matrices now "int8", "int4" or "mxfp8": see `quantized.py`,
         KINDS. MlxworldError for a kind that the backend lacks, or that needs a package which is not installed."""
+
+    def ready(self, model: Model, precision: str, compiled: bool = False) -> Model:
+        """The model itself, placed and cast for play alone; `compiled`: its step will be."""
 
     def copy(self, x: Tree) -> Tree:
         """Arrays that later calls of a `fixed` function leave alone."""

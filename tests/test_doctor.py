@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import mlxworld
 from mlxworld import doctor
 
 WELL_TORCH = {
@@ -71,8 +72,9 @@ def test_what_it_says_of_this_machine(capsys):
     doctor.main(["--json"])
     facts = json.loads(capsys.readouterr().out)
     assert set(facts["backends"]) == {"mlx", "torch"}
-    for b in facts["backends"].values():
-        assert (b["device"], b["precision"]) == ("cpu", "float32") and b["chip"] == facts["machine"]["chip"]
+    for name, b in facts["backends"].items():
+        plays = mlxworld.on(name).engine.rollout_precision()
+        assert (b["device"], b["precision"]) == ("cpu", plays) and b["chip"] == facts["machine"]["chip"]
         assert 1e-3 < b["tflops"]["float32"] < 20 and b["copy_gbs"] > 0.1 and b["launch_us"] > 0
         assert b["compile_s"] is not None
     assert facts["machine"]["memory_gib"] > 1 and facts["machine"]["chip"]

@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "_int_mm": 0, "_scaled_mm": 0, "mv": 0, "dot": 0}
 PRODUCTS |= {"_weight_int8pack_mm": 0, "_weight_int4pack_mm": 0, "_weight_int4pack_mm_for_cpu": 0}  # name: left factor
 BYTES = "bytes_linear"  # of quantize.py: its weights, a byte each, are out of sight
+PACKED = "_linear_pointwise"  # of packed.py: its weights, two bytes each, are in oneDNN's layout
+PRODUCTS[PACKED] = 0
 GATHERS = {"embedding", "gather", "index", "index_select"}
 NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_local_scalar_dense"}
 KINDS = {"_softmax": "softmax", **dict.fromkeys(("clone", "copy_", "_to_copy"), "pointwise")}
@@ -50,6 +52,8 @@ class _Recorder(TorchDispatchMode):
         read, written = self._bytes(given), self._bytes(made)
         if name == BYTES:
             read[BYTES, args[1]] = args[0].shape[-1] * args[2]
+        if name == PACKED:
+            read[PACKED, id(args[1])] = 2 * args[1].numel()
         if name in GATHERS:
             read[self._id(given[0])] = sum(written.values())
         self.ops.append((name, "product" if flops else kind, flops, read, written))
@@ -70,7 +74,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _tensors(tree) -> list[torch.Tensor]:
-    return [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)]
+    return [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor) and not x.is_mkldnn]
 
 
 def _bytes(t) -> int:

@@ -17,7 +17,7 @@ from mlxworld import checkpoint, quantized
 from mlxworld.batches import cut
 from mlxworld.config import OptimConfig
 
-from . import graphs, nn, random
+from . import graphs, nn, packed, random
 from .optim import Optimizer
 from .quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
 
@@ -31,13 +31,12 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() and os.environ.get("MLXWORLD_DEVICE") != "cpu" else "cpu"
 
 
-def rollout_precision(compiled: bool = False) -> str:
-    """The fastest precision to play in: float16 on CUDA; on the CPU float32, or bfloat16 where the chip multiplies in
-    it and the step is compiled, which keeps the rest of its work in registers."""
+def rollout_precision(weights: str | None = None) -> str:
+    """The fastest precision to play in: float16 on CUDA, bfloat16 on a CPU that multiplies in it, else float32; float32
+    on any CPU beside quantised `weights`."""
     if device() != "cpu":
         return "float16"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if compiled and fast else "float32"
+    return "bfloat16" if packed.fast() and weights is None else "float32"
 
 
 def _tree_map(fn, x) -> Any:
@@ -95,6 +94,14 @@ def cast(model, precision: str):
 def place(model):
     """The model itself, on the device."""
     return model.to(device())
+
+
+def ready(model, precision: str, compiled: bool = False):
+    """The model itself, placed and cast for play alone. On the CPU bfloat16 that is not compiled is that of its matrix
+    products: see `packed`."""
+    if device() == "cpu" and precision == "bfloat16" and not compiled:
+        return packed.pack(cast(model, "float32"))
+    return place(cast(model, precision))
 
 
 def copy(x):

@@ -21,7 +21,9 @@ def write(folder, cfg=SMALL, name="small", net=None):
 
 
 def load(folder, backend, **options):
-    return World.load(folder, "mlx" if backend.__name__ == "mlxworld" else "torch", **options)
+    """In float32, as tests that compare want it; unless told otherwise."""
+    name = "mlx" if backend.__name__ == "mlxworld" else "torch"
+    return World.load(folder, name, **({"precision": "float32"} | options))
 
 
 def play(world, actions=ACTIONS):

@@ -1,0 +1,39 @@
+"""Products of matrices on the CPU, for play: in bfloat16, weights laid out for oneDNN once. All else stays float32.
+
+A frame's few rows times a matrix take a quarter of their float32 time on chips that multiply in bfloat16; turning
+everything into bfloat16 gains nothing on top, unless it is compiled. Knows nothing of models.
+"""
+
+import torch
+from torch import nn
+
+from mlxworld import quantized
+
+ROWS = 32  # about as many as a frame has tokens: what the layout is chosen for
+
+
+class PackedLinear(nn.Module):
+    """Linear with bfloat16 weights in oneDNN's own layout; float in and out."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.bias = None if layer.bias is None else layer.bias.detach().bfloat16()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().bfloat16(), ROWS)
+
+    def forward(self, x):
+        return torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.packed, self.bias, "none", [], "").to(x.dtype)
+
+
+def fast() -> bool:
+    """Whether this chip multiplies in bfloat16."""
+    chip = torch.cpu.get_capabilities()
+    return torch.backends.mkldnn.is_available() and bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))
+
+
+def pack(model: nn.Module) -> nn.Module:
+    """The model itself, its Linear layers packed, but for first layers and heads (see `quantized.FLOAT`)."""
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.Linear and name not in quantized.FLOAT:
+                setattr(parent, name, PackedLinear(layer))
+    return model
