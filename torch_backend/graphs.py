@@ -5,7 +5,7 @@ Each eager operation costs the host about 10 us, the same operation in a graph a
 
 import logging
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -51,6 +51,14 @@ class Graphed:
 class Compiled:
     """A function that a thread of its own compiles; until that is done, and where it fails, there is none."""
 
+    threads: ClassVar[list[threading.Thread]] = []  # of all that are compiled in this process
+
+    @classmethod
+    def busy(cls) -> bool:
+        """Whether anything is being compiled: the device is not the caller's alone then, and nothing is recorded."""
+        cls.threads[:] = [thread for thread in cls.threads if thread.is_alive()]
+        return bool(cls.threads)
+
     def __init__(self, fn):
         self.ready, self._fn, self._thread = None, fn, None
 
@@ -61,6 +69,7 @@ class Compiled:
             args = tree_unflatten([leaf.clone() for leaf in leaves], tree)
             self._thread = threading.Thread(target=self._work, args=[args], daemon=True, name="compile")
             self._thread.start()
+            self.threads.append(self._thread)
 
     def settle(self):
         if self._thread is not None:
@@ -118,19 +127,25 @@ class Loop:
 
     def __call__(self, name: str, *inputs):
         """Outputs of a function of the state, which goes on. On a GPU its next call overwrites them."""
-        run = self._functions[name]
+        run: Any = self._functions[name]
         if not self._static:
             assert self._tree is not None
             with owning_rings():
                 outputs, state = run(tree_unflatten(self._leaves, self._tree), *inputs)
             self._leaves = tree_flatten(state)[0]
             return outputs
-        if self._compiled is not None and name == self._compile:
-            self._compiled.begin((self._leaves, *inputs))
-            run = self._compiled.ready if self._fast and self._compiled.ready else run
-        if self._leaves[0].device.type == "cpu":
-            return run(self._leaves, *inputs)
+        compiled = self._compiled if name == self._compile else None
+        if compiled is not None and self._fast:
+            run = compiled.ready
+        outputs = self._replayed(name, run, inputs) if self._leaves[0].is_cuda else run(self._leaves, *inputs)
+        if compiled is not None:
+            compiled.begin((self._leaves, *inputs))
+        return outputs
+
+    def _replayed(self, name, run, inputs):
         kind = name, self._fast
+        if kind not in self._graphs and Compiled.busy():
+            return run(self._leaves, *inputs)
         if kind not in self._graphs:
             with owning_rings():
                 self._graphs[kind] = self._record(run, inputs)
