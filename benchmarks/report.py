@@ -30,8 +30,8 @@ OTHERS = {
         ("owl-wms, 1 B", "360x640"): 115,
         ("Dreamer-4 reproduction, 54 M", "128x128"): 83,
         ("Delta-IRIS", "64x64"): 58,
-        ("Waypoint, 2.4 B", "360x640"): 28,
-        ("Open-Oasis", "360x640"): 1.2,
+        ("Waypoint, 2.4 B", ""): 28,
+        ("Open-Oasis", ""): 1.2,
     },
     "CPU": {
         ("Delta-IRIS", "64x64"): 36,
@@ -143,7 +143,7 @@ def plot(results: list[dict[str, Any]]) -> str:
     for kind, ours in best.items():
         own, others = ours.items(), OTHERS.get(kind, {}).items()
         rows = [(f"{world}, {BACKENDS[b]}", "128x128 and sound", r["rollout"]["fps"], b) for (world, b), r in own]
-        rows += [(name, f"{size}, no sound", fps, "bar") for (name, size), fps in others]
+        rows += [(name, f"{size}, no sound".removeprefix(", "), fps, "bar") for (name, size), fps in others]
         cores = next((r.get("cores") for r in ours.values()), None)
         title = f"{cores} CPU cores" if kind == "CPU" and cores else kind
         part, y = panel(f"{title}: frames a second, one world", sorted(rows, key=lambda row: -row[2]), y)

@@ -134,7 +134,11 @@ class World:
 
     @property
     def model(self):
-        """The model underneath."""
+        """The model underneath. Raises MlxworldError for a Core ML world, which has none to look into."""
+        if self._player.model is None:
+            raise MlxworldError(
+                f"{self.name} runs on Core ML: it plays, but only its world's folder can be measured so"
+            )
         return self._player.model
 
     def memory(self) -> dict[str, int]:

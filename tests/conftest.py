@@ -1,6 +1,7 @@
 """How every test runs: float32 on the CPU, reduced precision and compilers off, few threads; on CI no test may skip.
 
-The variables are set before either framework is imported, and are inherited by the tests' subprocesses.
+The variables are set before either framework is imported, and are inherited by the tests' subprocesses. With
+MLXWORLD_TEST_DEVICE=gpu tests run on the GPU, compiled, as worlds do: meant for tests/models on Metal.
 """
 
 import os
@@ -13,6 +14,10 @@ SETTINGS = {
     "SDL_VIDEODRIVER": "dummy",
     "SDL_AUDIODRIVER": "dummy",
 }
+if os.environ.get("MLXWORLD_TEST_DEVICE") == "gpu":
+    SETTINGS = {
+        name: value for name, value in SETTINGS.items() if name not in ("MLXWORLD_DEVICE", "MLX_DISABLE_COMPILE")
+    }
 os.environ.update(SETTINGS)
 
 import pytest  # noqa: E402

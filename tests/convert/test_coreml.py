@@ -77,6 +77,11 @@ def test_snapshot_and_fork_give_the_same_future_bit_for_bit(world):
 
 @pytest.mark.platform
 @pytest.mark.skipif(sys.platform == "darwin", reason="there it plays")
+def test_it_has_no_model_to_measure(world):
+    with pytest.raises(MlxworldError, match="runs on Core ML"):
+        _ = world.model
+
+
 def test_off_a_mac_it_says_so(package):
     with pytest.raises(MlxworldError, match="macOS 15"):
         World.load(package)
