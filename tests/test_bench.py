@@ -88,7 +88,9 @@ def test_forward_flops_of_training_grow_with_the_frames(folder):
     assert forward_flops(world.package, world.config, "dynamics") == expected
 
 
-@pytest.mark.parametrize(("flags", "differs"), [(["--precision", "float32"], False), (["--precision", "bfloat16"], True)])
+@pytest.mark.parametrize(
+    ("flags", "differs"), [(["--precision", "float32"], False), (["--precision", "bfloat16"], True)]
+)
 def test_what_a_precision_costs_stands_beside_its_speed(folder, flags, differs, capsys, monkeypatch):
     def clips(world, data, count, frames):
         rng = np.random.default_rng(0)

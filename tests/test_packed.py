@@ -21,7 +21,8 @@ def test_a_packed_layer_is_the_layer(bias):
     model = torch.nn.ModuleDict({"up": layer, "head": torch.nn.Linear(96, 8)})
     with torch.no_grad():
         true = layer(x)
-        found = packed.pack(model)["up"](x)
+        packed.pack(model)
+        found = model["up"](x)
     assert type(model["up"]) is packed.PackedLinear and type(model["head"]) is torch.nn.Linear
     assert found.dtype == torch.float32 and found.shape == true.shape
     assert 0 < (found - true).square().mean().sqrt() < 0.01 * true.std()
