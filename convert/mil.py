@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every newer torch and of not being on a Mac
+# It warns of every newer torch and of not being on a Mac; torchao, which it imports, of kernels for other machines.
+for name in ("coremltools", "torchao", "torch.utils._pytree"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 import coremltools  # noqa: E402
 import numpy as np  # noqa: E402
