@@ -3,6 +3,8 @@
 Each eager operation costs the host about 10 us, the same operation in a graph about 1 us; a rollout step has hundreds.
 """
 
+import atexit
+import ctypes
 import logging
 import threading
 from typing import Any, ClassVar
@@ -85,6 +87,16 @@ class Compiled:
         except Exception as error:  # whatever a compiler may say: play goes on without it
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             log.warning("the step stays uncompiled: %s", reason)
+
+
+@atexit.register
+def _stop_compilers(patience: float = 30.0) -> None:
+    """A thread that is in C++ when Python ends takes the process down with it: SystemExit is raised in it before."""
+    for thread in list(Compiled.threads):
+        for _ in range(int(patience / 0.2)):
+            if thread.is_alive():
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+                thread.join(0.2)
 
 
 class Loop:

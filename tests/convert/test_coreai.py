@@ -1,9 +1,11 @@
 """Core AI assets, executed: a world's asset dreams what the PyTorch world dreams, and a faulty one is found out."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from convert import check_coreai, parts, to_coreai
 from mlxworld import MlxworldError
 from tests.worlds import small_world
 from torch_backend import ops
+
+MAC = sys.platform == "darwin" and importlib.util.find_spec("coreai_torch") is None
+pytestmark = [pytest.mark.platform, pytest.mark.skipif(MAC, reason="Core AI has wheels for macOS 26 and later only")]
 
 
 @pytest.fixture(scope="module")

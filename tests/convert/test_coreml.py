@@ -82,6 +82,8 @@ def test_it_has_no_model_to_measure(world):
         _ = world.model
 
 
+@pytest.mark.platform
+@pytest.mark.skipif(sys.platform == "darwin", reason="on a Mac it plays")
 def test_off_a_mac_it_says_so(package):
     with pytest.raises(MlxworldError, match="macOS 15"):
         World.load(package)

@@ -1,6 +1,8 @@
 """A world whose step is compiled in the background: when it takes over, what stays, what happens if it fails."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +84,20 @@ def test_compiled_for_real_it_is_the_same_function():
             loop.begin(state)
             found.append(np.stack([backend.engine.numpy(loop("step", now)) for now in x]))
     assert np.abs(found[0] - found[1]).max() < 1e-5 and not np.array_equal(*found)  # another program: last bits differ
+
+
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_a_program_may_end_while_something_compiles(folder, seconds, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or it would be done in no time
+    code = f"""
+import time, mlxworld
+world = mlxworld.World.load({str(folder)!r}, "torch", compile=True)
+world.reset(), world.step(0)
+time.sleep({seconds})
+assert any(thread.name == "compile" for thread in __import__("threading").enumerate())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_frames_known_ahead_are_the_frames_of_steps(folder, backend):
