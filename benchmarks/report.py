@@ -117,7 +117,10 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         world = f"{r['world']}, {r['batch']} worlds" if r["batch"] > 1 else r["world"]
         chip = f"{r['cores']} CPU cores" if r["device"] == "cpu" and r.get("cores") else place(r)
         row = [world, chip, BACKENDS[r["backend"]], numbers(r), str(r["steps"]), f"**{figure(t['fps'])}**"]
-        row += [f"{t['p50_ms']:.2f} / {t['p99_ms']:.2f}", f"{share:.0%}" if share else ""]
+        row += [
+            f"{t['p50_ms']:.2f} / {t['p99_ms']:.2f}",
+            "" if share is None else f"{share:.0%}" if share >= 0.005 else "under 1%",
+        ]
         lines.append("| " + " | ".join([*row, f"{cost['change']:+.2f} dB" if cost else ""]) + " |")
     return "\n".join(lines)
 
