@@ -94,7 +94,7 @@ def _stop_compilers(patience: float = 30.0) -> None:
     """A thread that is in C++ when Python ends takes the process down with it: SystemExit is raised in it before."""
     for thread in list(Compiled.threads):
         for _ in range(int(patience / 0.2)):
-            if thread.is_alive():
+            if thread.is_alive() and thread.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
                 thread.join(0.2)
 

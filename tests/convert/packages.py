@@ -35,7 +35,8 @@ def evaluated(patch: pytest.MonkeyPatch, wrong: Path | None = None, only: str = 
 
 def psnr(world: World, other: World, frames: int = 8) -> float:
     """Decibels between the pictures of two worlds, dreamt from the same seed and actions."""
-    world.reset(7, 0), other.reset(7, 0)
+    for w in (world, other):
+        w.reset(7, 0)
     pairs = [(world.step(t % 3).video, other.step(t % 3).video) for t in range(frames)]
     return decibels([np.float64(a) / 255 - np.float64(b) / 255 for a, b in pairs])
 

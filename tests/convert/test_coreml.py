@@ -46,7 +46,8 @@ def test_a_rollout_of_the_saved_package_is_near_the_world(world, original):
 
 
 def test_sound_goes_on_over_frames(world, original):
-    world.reset(5, 1), original.reset(5, 1)
+    for w in (world, original):
+        w.reset(5, 1)
     ours, theirs = (np.concatenate([w.step(1).audio for _ in range(6)]) for w in (world, original))
     assert np.abs(theirs).max() > 0.01 and gap(ours, theirs) < 0.1 * np.abs(theirs).max()
 
