@@ -31,7 +31,7 @@ class Options:
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
     context: str | None = None  # keys of past frames: clean, or last, which makes less work (see DynamicsConfig)
     cache: str | None = None  # how they are kept: float or int8
-    compile: bool | None = None  # PyTorch: compile in the background and swap in at a reset; None: on a GPU
+    compile: bool | None = None  # the step; None: on a GPU. PyTorch does so in the background and swaps in at a reset
 
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS):

@@ -207,7 +207,8 @@ class Ops(Protocol):
         """
 
     def ring_write(self, ring: Array, new: Array, slot: Array) -> Array:
-        """The ring (B, H, W, K, E) with new (B, H, 1, K, E) in slot `slot` (1,); the given ring stays as it was."""
+        """The ring (B, H, W, K, E) with new (B, H, 1, K, E) in slot `slot` (1,). The given ring stays as it was, but
+        inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         """Mean of -log softmax(logits (..., C)) at the integer labels (...), in nats."""

@@ -4,8 +4,8 @@ A rollout is a pure function: `step(cache, noise, action) -> latent, cache`. The
 per layer a ring of frames of keys and values, the slot counters, how much past each world has, and the last frame.
 Every pass writes its frames to their slots and attends to the ring itself, so a noisy pass is overwritten by the next,
 and nothing is concatenated. What stays of a frame are the keys of a context pass over the finished latent; it runs
-together with the first denoising pass of the frame after it, as two frames of one pass: S passes a frame, not S + 1,
-with the same result. It knows nothing of pictures or sound.
+together with the first denoising pass of the frame after it, as two frames of one pass: a frame takes no pass more than
+it is denoised by, with the same result. It knows nothing of pictures or sound.
 
 Training is diffusion forcing (Chen et al. 2024), each frame with its own noise level, over a nearly clean past, as
 a rollout's is. The flow head predicts the clean latent and is conditioned on the step size (shortcut models, Frans et
@@ -168,14 +168,10 @@ class LatentDynamics(Module):
 
     def observe(self, cache, z, noise, action):
         """Takes a frame that happened into the cache: z, noise (B, 1, K, D), action (B, 1) -> cache."""
-        new, last, context = (
-            self._next(cache, cache["rings"], z, noise, action),
-            cache["last"],
-            action * 0 + self.cfg.levels,
-        )
-        frame, ages = (last, (1,)) if self.cfg.context == "clean" else (new["last"], (0,))
-        places = self._places(cache, ages)
-        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], context, action * 0)
+        new, level = self._next(cache, cache["rings"], z, noise, action), action * 0
+        frame, ages = (cache["last"], (1,)) if self.cfg.context == "clean" else (new["last"], (0,))
+        places, finished = self._places(cache, ages), level + self.cfg.levels
+        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], finished, level)
         return new | {"rings": rings}
 
     def step(self, cache, noise, action):
