@@ -14,8 +14,13 @@ from mlx import nn
 
 def put(ring, new, slots):
     """The ring (B, H, N, K, E) with frames new (B, H, T, K, E) in slots (T,)."""
+    here = mx.arange(ring.shape[2])[:, None] == slots  # (N, T)
     for t in range(len(slots)):
-        ring = mx.slice_update(ring, new[:, :, t : t + 1], slots[t : t + 1], [2])
+        frame, slot = new[:, :, t : t + 1], slots[t : t + 1]
+        if mx.default_device() == mx.cpu:
+            ring = mx.slice_update(ring, frame, slot, [2])
+        else:  # fewer kernels
+            ring = mx.where(here[:, t, None, None], frame, ring)
     return ring
 
 
@@ -24,16 +29,17 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.q_norm = nn.RMSNorm(dim // heads)
-        self.k_norm = nn.RMSNorm(dim // heads)
+        self.gain = mx.ones((2 * dim,))
         self.out = nn.Linear(dim, dim, bias=False)
 
     def __call__(self, x, turn, mask, ring, slots):
         """x (B, T, K, C); the ring's keys and values (B, H, N, K, E) take the T frames in `slots` and are then seen."""
         B, T, K, C = x.shape
-        q, k, v = self.qkv(x).reshape(B, T, K, 3, self.heads, C // self.heads).transpose(3, 0, 4, 1, 2, 5)
-        keys, values = put(ring[0], turn(self.k_norm(k)), slots), put(ring[1], v, slots)
-        q = turn(self.q_norm(q)).flatten(2, 3)
+        qk, v = mx.split(self.qkv(x).reshape(B, T, K, 3 * self.heads, -1), [2 * self.heads], axis=3)
+        qk = turn(mx.fast.rms_norm(qk, None, 1e-5) * self.gain.reshape(2 * self.heads, -1))
+        q, k = mx.split(qk.moveaxis(3, 1), 2, axis=1)
+        keys, values = put(ring[0], k, slots), put(ring[1], v.moveaxis(3, 1), slots)
+        q = q.flatten(2, 3)
         scale = (C // self.heads) ** -0.5
         y = mx.fast.scaled_dot_product_attention(q, keys.flatten(2, 3), values.flatten(2, 3), scale=scale, mask=mask)
         return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), (keys, values)
@@ -79,10 +85,11 @@ class PlainDynamics(nn.Module):
         self.norm = nn.RMSNorm(cfg.dim)
         self.head = nn.Linear(cfg.dim, latent)
         half = cfg.dim // cfg.heads // 2
+        self._swap = mx.array([*range(half, 2 * half), *range(half)])
         turns = [round((cfg.period / math.tau) ** (1 - j / max(1, half - 1))) for j in range(half)]
         angles = [[math.tau * (t * n % cfg.period) / cfg.period for n in turns] for t in range(cfg.period)]
-        self._cos = mx.array([[math.cos(a) for a in row] for row in angles])
-        self._sin = mx.array([[math.sin(a) for a in row] for row in angles])
+        self._cos = mx.array([[math.cos(a) for a in row] * 2 for row in angles])
+        self._sin = mx.array([[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles])
 
     def wide(self, layer):
         return (layer + 1) % self.cfg.every == 0
@@ -103,25 +110,26 @@ class PlainDynamics(nn.Module):
         }
 
     def places(self, time):
-        """Of the last and the present frame: rotary angles (2, 1, E/2), and for both kinds of layer mask and slots."""
+        """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames, K = time + mx.arange(-1, 1), self.size[0]
         row, found = frames % self.cfg.period, []
         for window in (self.cfg.window, self.cfg.memory):
             held = time - (time - mx.arange(window + 1)) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held
             seen = ((age >= 0) & (age < window) & (held >= 0)) | (age == 0)
-            mask = mx.broadcast_to(seen[:, None, :, None], (2, K, window + 1, K)).reshape(2 * K, -1)
+            mask = mx.where(seen, 0.0, -3e4).astype(self.tokens.dtype)[:, None, :, None]
+            mask = mx.broadcast_to(mask, (2, K, window + 1, K)).reshape(2 * K, -1)
             found.append((mask, frames % (window + 1)))
-        return self._cos[row][:, None], self._sin[row][:, None], found
+        dtype = self.tokens.dtype
+        return self._cos[row][:, None, None].astype(dtype), self._sin[row][:, None, None].astype(dtype), found
 
     def predict(self, rings, z, action, level, stride, places, frames):
         """The clean z of the last `frames` (2 or 1) frames, and the rings: z (B, T, K, D); the others (B, T)."""
         (cos, sin, kinds), K = places, self.size[0]
-        cos, sin = cos[-frames:].astype(self.tokens.dtype), sin[-frames:].astype(self.tokens.dtype)
+        cos, sin = cos[-frames:], sin[-frames:]
 
         def turn(x):
-            a, b = mx.split(x, 2, axis=-1)
-            return mx.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+            return x * cos + mx.take(x, self._swap, axis=-1) * sin
 
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
         x = self.embed(z.astype(self.tokens.dtype)) + self.tokens + frame[:, :, None]
@@ -146,6 +154,6 @@ class PlainDynamics(nn.Module):
             else:
                 clean, rings = self.predict(rings, z, action, level, none + stride, places, 1)
             z = z + (clean - z) / (c.steps - i)
-        z = z * mx.rsqrt(z.square().mean(-1, keepdims=True) + 1e-6)
+        z = mx.fast.rms_norm(z, None, 1e-6)
         last = (1 - c.context_noise) * z + c.context_noise * noise, action
         return z, {"rings": rings, "time": state["time"] + 1, "last": last}

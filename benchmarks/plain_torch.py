@@ -19,17 +19,18 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.q_norm = nn.RMSNorm(dim // heads, eps=1e-5)
-        self.k_norm = nn.RMSNorm(dim // heads, eps=1e-5)
+        self.gain = nn.Parameter(torch.ones(2 * dim))
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x, turn, mask, keys, values, slots):
         """x (B, T, K, C); keys, values (B, H, N, K, E) take the T frames in `slots` and are then seen under mask."""
         B, T, K, C = x.shape
-        q, k, v = self.qkv(x).view(B, T, K, 3, self.heads, C // self.heads).permute(3, 0, 4, 1, 2, 5)
-        keys.index_copy_(2, slots, turn(self.k_norm(k)))
-        values.index_copy_(2, slots, v)
-        q = turn(self.q_norm(q)).flatten(2, 3)
+        qk, v = self.qkv(x).view(B, T, K, 3 * self.heads, -1).split([2 * self.heads, self.heads], dim=3)
+        qk = turn(F.rms_norm(qk, qk.shape[-1:], None, 1e-5) * self.gain.view(2 * self.heads, -1))
+        q, k = qk.movedim(3, 1).chunk(2, dim=1)
+        keys.index_copy_(2, slots, k)
+        values.index_copy_(2, slots, v.movedim(3, 1))
+        q = q.flatten(2, 3)
         y = F.scaled_dot_product_attention(q, keys.flatten(2, 3), values.flatten(2, 3), attn_mask=mask)
         return self.out(y.transpose(1, 2).reshape(B, T, K, C))
 
@@ -86,8 +87,8 @@ class PlainDynamics(nn.Module):
                 self.register_buffer(f"{name}{i}", ring, persistent=False)
         turns = [round((cfg.period / math.tau) ** (1 - j / max(1, E // 2 - 1))) for j in range(E // 2)]
         angles = math.tau / cfg.period * (torch.arange(cfg.period)[:, None] * torch.tensor(turns) % cfg.period).double()
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        self.register_buffer("cos", angles.cos().float().repeat(1, 2), persistent=False)
+        self.register_buffer("sin", torch.cat([-angles.sin(), angles.sin()], dim=1).float(), persistent=False)
         self.register_buffer("time", torch.zeros(1, dtype=torch.long), persistent=False)  # frames so far
         self.register_buffer("last_z", torch.zeros(batch, 1, tokens, latent), persistent=False)
         self.register_buffer("last_action", torch.zeros(batch, 1, dtype=torch.int32), persistent=False)
@@ -98,7 +99,7 @@ class PlainDynamics(nn.Module):
         return (layer + 1) % self.cfg.every == 0
 
     def places(self):
-        """Of the last and the present frame: rotary angles (2, 1, E/2), and for both kinds of layer mask and slots."""
+        """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames = self.time + torch.arange(-1, 1, device=self.time.device)  # (T,)
         row, found = frames % self.cfg.period, []
         for window in (self.cfg.window, self.cfg.memory):
@@ -106,18 +107,20 @@ class PlainDynamics(nn.Module):
             held = self.time - (self.time - slot) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held
             seen = ((age >= 0) & (age < window) & (held >= 0)) | (age == 0)
-            mask = seen[:, None, :, None].expand(-1, self.K, -1, self.K).reshape(2 * self.K, -1)
+            mask = torch.where(seen, 0.0, -3e4).to(self.tokens.dtype)[:, None, :, None]
+            mask = mask.expand(-1, self.K, -1, self.K).reshape(2 * self.K, -1)
             found.append((mask, frames % (window + 1)))
-        return self.cos[row][:, None], self.sin[row][:, None], found
+        dtype = self.tokens.dtype
+        return self.cos[row][:, None, None].to(dtype), self.sin[row][:, None, None].to(dtype), found
 
     def predict(self, z, action, level, stride, places, frames):
         """The clean z of the last `frames` (2 or 1) frames: z (B, T, K, D); action, level, stride (B, T)."""
         cos, sin, kinds = places
-        cos, sin = cos[-frames:].to(self.tokens.dtype), sin[-frames:].to(self.tokens.dtype)
+        cos, sin = cos[-frames:], sin[-frames:]
 
         def turn(x):
             a, b = x.chunk(2, dim=-1)
-            return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+            return x * cos + torch.cat([b, a], dim=-1) * sin
 
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
         x = self.embed(z.to(self.tokens.dtype)) + self.tokens + frame[:, :, None]
@@ -140,7 +143,7 @@ class PlainDynamics(nn.Module):
             else:
                 clean = self.predict(z, action, level, none + stride, places, 1)
             z = z + (clean - z) / (c.steps - i)
-        z = z * torch.rsqrt(z.square().mean(-1, keepdim=True) + 1e-6)
+        z = F.rms_norm(z, z.shape[-1:], None, 1e-6)
         self.last_z.copy_((1 - c.context_noise) * z + c.context_noise * noise)
         self.last_action.copy_(action)
         self.time.add_(1)

@@ -34,8 +34,8 @@ from mlx.nn import gelu, relu, silu, softplus
 __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
-    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "clip",
-    "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll", "clip",
+    "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
 ]
 # fmt: on
 
@@ -106,6 +106,11 @@ def clip(x, low, high):
     return mx.clip(x, low, high)
 
 
+def roll(x, shift, axis):
+    n = x.shape[axis]
+    return mx.take(x, mx.array([(i - shift) % n for i in range(n)]), axis)  # one kernel; mx.roll is several copies
+
+
 def max(x, axis, keepdims=False):  # noqa: A001
     return mx.max(x, axis, keepdims)
 
@@ -127,12 +132,22 @@ def irfft(real, imag, n):
     return mx.fft.irfft(real + 1j * imag, n, axis=-1)
 
 
+def rms_norm(x, eps=1e-5):
+    return mx.fast.rms_norm(x, None, eps)
+
+
 def attention(q, k, v, mask=None):
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.5, mask=mask)
 
 
-def ring_write(ring, new, slot):
-    return mx.slice_update(ring, new, slot, [2])
+def ring_write(ring, new, slots):
+    for t in range(len(slots)):
+        frame, slot = new[:, :, t : t + 1], slots[t : t + 1]
+        if mx.default_device() == mx.cpu:
+            ring = mx.slice_update(ring, frame, slot, [2])
+        else:  # all frames in one kernel; a slice update takes three each
+            ring = mx.where((mx.arange(ring.shape[2]) == slot)[:, None, None], frame, ring)
+    return ring
 
 
 def cross_entropy(logits, labels):

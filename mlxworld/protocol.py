@@ -181,6 +181,9 @@ class Ops(Protocol):
     def repeat(self, x: Array, n: int, axis: int) -> Array:
         """Each element n times in a row along the axis: a b -> a a b b."""
 
+    def roll(self, x: Array, shift: int, axis: int) -> Array:
+        """x moved on by `shift` places along the axis, what falls off the end put first."""
+
     def clip(self, x: Array, low: float, high: float) -> Array:
         """x held to [low, high]."""
 
@@ -199,6 +202,9 @@ class Ops(Protocol):
     def irfft(self, real: Array, imag: Array, n: int) -> Array:
         """The real (..., n) whose `rfft` this is."""
 
+    def rms_norm(self, x: Array, eps: float = 1e-5) -> Array:
+        """x / sqrt(mean(x ** 2) + eps) over the last axis (Zhang & Sennrich 2019)."""
+
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
         """softmax(q k^T / sqrt(E)) v (Vaswani et al. 2017); q (B, H, Q, E), k and v (B, H, K, E) -> (B, H, Q, E).
 
@@ -206,8 +212,8 @@ class Ops(Protocol):
         must be allowed at least one key.
         """
 
-    def ring_write(self, ring: Array, new: Array, slot: Array) -> Array:
-        """The ring (B, H, W, K, E) with new (B, H, 1, K, E) in slot `slot` (1,). The given ring stays as it was, but
+    def ring_write(self, ring: Array, new: Array, slots: Array) -> Array:
+        """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,). The given ring stays as it was, but
         inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:

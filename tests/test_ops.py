@@ -21,7 +21,7 @@ Q, K, V = (RNG.normal(0, 1, (2, 3, n, 8)).astype(np.float32) for n in (4, 6, 6))
 SEEN = np.arange(6) <= np.arange(4)[:, None] + 2
 BIAS = RNG.normal(0, 1, (2, 1, 4, 6)).astype(np.float32)
 RING = RNG.normal(0, 1, (2, 3, 4, 2, 8)).astype(np.float32)
-FRAME = RNG.normal(0, 1, (2, 3, 1, 2, 8)).astype(np.float32)
+FRAMES = RNG.normal(0, 1, (2, 3, 2, 2, 8)).astype(np.float32)
 
 
 def erf(x):
@@ -42,9 +42,9 @@ def attention(q, k, v, mask=0.0):
     return softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + mask) @ v
 
 
-def written(ring, new, slot):
+def written(ring, new, slots):
     after = ring.copy()
-    after[:, :, slot] = new
+    after[:, :, slots] = new
     return [after, ring]
 
 
@@ -108,6 +108,8 @@ CASES = [
         [X],
     ),
     ("repeat", lambda o, x: o.repeat(x, 3, axis=1), lambda x: np.repeat(x, 3, 1), [X]),
+    ("roll", lambda o, x: o.roll(x, 2, axis=-1), lambda x: np.roll(x, 2, -1), [X]),
+    ("roll", lambda o, x: o.roll(x, -1, axis=1), lambda x: np.roll(x, -1, 1), [X]),
     ("clip", lambda o, x: o.clip(x, -1, 0.5), lambda x: np.clip(x, -1, 0.5), [X]),
     ("max", lambda o, x: o.max(x, axis=-1), lambda x: x.max(-1), [X]),
     ("max", lambda o, x: o.max(x, axis=(0, 2), keepdims=True), lambda x: x.max((0, 2), keepdims=True), [X]),
@@ -118,10 +120,11 @@ CASES = [
     ("rfft", lambda o, x: o.rfft(x), lambda x: [np.fft.rfft(x).real, np.fft.rfft(x).imag], [X[..., :4]]),
     ("irfft", lambda o, a, b: o.irfft(a, b, 9), lambda a, b: np.fft.irfft(a + 1j * b, 9), [X, X[::-1].copy()]),
     ("irfft", lambda o, a, b: o.irfft(a, b, 8), lambda a, b: np.fft.irfft(a + 1j * b, 8), [X, X[::-1].copy()]),
+    ("rms_norm", lambda o, x: o.rms_norm(x, 0.1), lambda x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 0.1), [X]),
     ("attention", lambda o, q, k, v: o.attention(q, k, v), attention, [Q, K, V]),
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, SEEN]),
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, BIAS]),
-    ("ring_write", lambda o, r, n, s: [o.ring_write(r, n, s), r], written, [RING, FRAME, np.array([2], np.int32)]),
+    ("ring_write", lambda o, r, n, s: [o.ring_write(r, n, s), r], written, [RING, FRAMES, np.array([3, 0], np.int32)]),
     ("cross_entropy", lambda o, x, i: o.cross_entropy(x, i), nats, [X[:2, :3] * 10, WHOLE]),
 ]
 

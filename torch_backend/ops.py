@@ -26,8 +26,8 @@ from torch.nn.functional import gelu, relu, silu, softplus
 __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
-    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "clip",
-    "max", "min", "softmax", "rfft", "irfft", "attention", "ring_write", "cross_entropy",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll", "clip",
+    "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
 ]
 # fmt: on
 
@@ -98,6 +98,11 @@ def repeat(x, n, axis):
     return x.repeat_interleave(n, dim=axis)
 
 
+def roll(x, shift, axis):
+    n = shift % x.shape[axis]
+    return torch.cat([x.narrow(axis, x.shape[axis] - n, n), x.narrow(axis, 0, x.shape[axis] - n)], dim=axis)
+
+
 def clip(x, low, high):
     return torch.clamp(x, low, high)
 
@@ -135,6 +140,10 @@ def irfft(real, imag, n):
     return torch.fft.irfft(torch.complex(real, imag), n)
 
 
+def rms_norm(x, eps=1e-5):
+    return F.rms_norm(x, x.shape[-1:], None, eps)
+
+
 def attention(q, k, v, mask=None):
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
@@ -152,10 +161,12 @@ def owning_rings():
         _here.owned = False
 
 
-def ring_write(ring, new, slot):
-    if not torch.compiler.is_compiling() and getattr(_here, "owned", False):
-        return ring.index_copy_(2, slot.long(), new)
-    return torch.ops.aten.index_put(ring, [None, None, slot.long()], new)
+def ring_write(ring, new, slots):
+    if getattr(_here, "owned", False) and not torch.compiler.is_compiling():
+        return ring.index_copy_(2, slots.long(), new)
+    for t in range(len(slots)):  # one by one, as Core ML's converter knows it
+        ring = torch.ops.aten.index_put(ring, [None, None, slots[t : t + 1].long()], new[:, :, t : t + 1])
+    return ring
 
 
 def cross_entropy(logits, labels):

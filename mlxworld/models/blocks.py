@@ -1,7 +1,7 @@
 """The one transformer block that every model shares, and the small parts around it.
 
 Notable: RMSNorm before each sublayer, normalised queries and keys, SwiGLU, no biases, rotary angles from a table of
-whole turns, boolean masks where True may be seen, an optional ring of keys and values in place of the past.
+whole turns, masks that are added, an optional ring of keys and values in place of the past.
 
 B batch, T frames, K tokens of a frame, C model width, H heads, E width of a head, W frames in a ring.
 """
@@ -12,26 +12,34 @@ from .. import nn, ops, random
 from ..nn import Linear, Module, RMSNorm
 
 
-def rotary_table(period, half):
-    """Cosines and sines (2, period, half): every frequency makes whole turns in `period` frames, geometric from one
-    radian a frame down to one turn, so row `frame % period` is exact for ever, in any dtype (RoPE: Su et al. 2021)."""
+def rotary_table(period, width):
+    """Cosines and signed sines (2, period, width) of `rotate`: every frequency makes whole turns in `period` frames,
+    geometric from one radian a frame down to one turn, so row `frame % period` is exact for ever, in any dtype (RoPE:
+    Su et al. 2021)."""
+    half = width // 2
     turns = [round((period / math.tau) ** (1 - j / max(1, half - 1))) for j in range(half)]
     angles = [[math.tau * (t * n % period) / period for n in turns] for t in range(period)]
-    return [[[f(a) for a in row] for row in angles] for f in (math.cos, math.sin)]
+    cos = [[math.cos(a) for a in row] * 2 for row in angles]
+    sin = [[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles]
+    return [cos, sin]
 
 
 def rotate(x, angles):
-    """x (B, H, T, K, E) turned by angles, cosines and sines (T, 1, E/2)."""
-    cos, sin = ops.cast(angles[0], like=x), ops.cast(angles[1], like=x)
-    a, b = ops.split(x, [x.shape[-1] // 2] * 2)
-    return ops.concat([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    """x (B, T, K, H, E), each number of its first half turned with its like of the second, by angles: cosines and
+    signed sines (T, 1, 1, E) in x's dtype."""
+    return x * angles[0] + ops.roll(x, x.shape[-1] // 2, axis=-1) * angles[1]
 
 
 def band(frames, window, like):
-    """(T, T) mask: frame t sees frames t - window + 1 .. t."""
+    """(T, T): frame t sees frames t - window + 1 .. t."""
     t = ops.arange(frames, like=like)
     age = t[:, None] - t[None]
     return (age >= 0) & (age < window)
+
+
+def mask(seen, like):
+    """What attention adds to its scores where a query may look (0) and where not, from booleans, in `like`'s dtype."""
+    return ops.cast(ops.where(seen, 0.0, -3e4), like=like)  # as good as minus infinity, in float16 too
 
 
 def dropout(x, p, key):
@@ -50,16 +58,12 @@ def ring_empty(shape, like, int8=False):
 
 
 def ring_write(ring, new, slots):
-    """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots, T arrays (1,)."""
+    """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,)."""
     if isinstance(ring, dict):
         scale = ops.max(ops.abs(new), axis=-1, keepdims=True) / 127
         whole = ops.uint8(new / (scale + 1e-6) + 128)
         return {"bytes": ring_write(ring["bytes"], whole, slots), "scale": ring_write(ring["scale"], scale, slots)}
-    new = ops.cast(new, like=ring)
-    frames = ops.split(new, [1] * len(slots), axis=2) if len(slots) > 1 else [new]
-    for slot, frame in zip(slots, frames, strict=True):
-        ring = ops.ring_write(ring, frame, slot)
-    return ring
+    return ops.ring_write(ring, new, slots)
 
 
 def ring_read(ring, like):
@@ -78,40 +82,55 @@ class Attention(Module):
             self.kv = Linear(dim, 2 * dim, bias=False)
         else:
             self.qkv = Linear(dim, 3 * dim, bias=False)
-        self.q_norm = RMSNorm(dim // heads)
-        self.k_norm = RMSNorm(dim // heads)
+        self.gain = ops.ones((2 * dim,))  # of normalised queries and keys
         self.out = Linear(dim, dim, bias=False)
 
     def forward(self, x, angles=None, mask=None, ring=None, slots=None, source=None):
-        """x (B, T, K, C) -> (B, T, K, C), and the keys and values (B, H, T, K, E) that were seen.
+        """x (B, T, K, C) -> (B, T, K, C), and the ring with its frames.
 
-        mask broadcasts to (B, H, T*K, keys). With a ring, the frames are written to its `slots` (see ring_write)
-        and then attend to the ring itself. With a source (B, T', K', C), keys and values are its.
+        mask broadcasts to (B, H, T*K, keys), see `mask`; one of n chunks (n, T*K / n, keys) also says that each sees
+        itself and the first half of the one before (of the first chunk there is none: mask it). With a ring (two of (B, H, W, K, E)), the frames are written
+        to its `slots` (see ring_write) and then attend to the ring itself. With a source (B, T', K', C), keys and
+        values are its.
         """
         B, T, K, C = x.shape
         H = self.heads
+        gain = self.gain.reshape(2 * H, C // H)
         if source is None:
-            q, k, v = ops.split(_heads(self.qkv(x), 3 * H), [H, H, H], axis=1)
+            qk, v = ops.split(_heads(self.qkv(x), 3 * H), [2 * H, H], axis=3)
+            qk = ops.rms_norm(qk) * gain
+            if angles is not None:
+                qk = rotate(qk, angles)
+            q, k = ops.split(qk, [H, H], axis=3)
         else:
-            q = _heads(self.q(x), H)
-            k, v = ops.split(_heads(self.kv(source), 2 * H), [H, H], axis=1)
-        q, k = self.q_norm(q), self.k_norm(k)
-        if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
+            k, v = ops.split(_heads(self.kv(source), 2 * H), [H, H], axis=3)
+            q, k = ops.rms_norm(_heads(self.q(x), H)) * gain[:H], ops.rms_norm(k) * gain[H:]
+        q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H, T, K, E)
         if ring is not None:
-            kept = ring_write(ring[0], k, slots), ring_write(ring[1], v, slots)
-            k, v = (ring_read(a, like=x) for a in kept)
+            ring = ring_write(ring[0], k, slots), ring_write(ring[1], v, slots)
+            k, v = (ring_read(a, like=x) for a in ring)
+        if mask is not None and mask.ndim == 3 and len(mask) > 1:
+            n = len(mask)
+            q, k, v = q.reshape(B, H * n, -1, C // H), _with_before(k, n), _with_before(v, n)
+            mask = ops.broadcast_to(mask, (H, *mask.shape)).reshape(1, H * n, *mask.shape[1:])
         else:
-            kept = k, v
-        q, k, v = (ops.cast(a, like=v).flatten(2, 3) for a in (q, k, v))
-        y = ops.attention(q, k, v, mask)
-        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), kept
+            q, k, v = (a.flatten(2, 3) for a in (q, k, v))
+        y = ops.attention(q, k, v, mask).reshape(B, H, T * K, C // H)
+        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), ring
 
 
 def _heads(x, n):
-    """(B, T, K, n * E) -> (B, n, T, K, E)."""
-    B, T, K, C = x.shape
-    return x.reshape(B, T, K, n, C // n).swapaxes(2, 3).swapaxes(1, 2)
+    """(B, T, K, n * E) -> (B, T, K, n, E)."""
+    return x.reshape(*x.shape[:3], n, x.shape[3] // n)
+
+
+def _with_before(x, n):
+    """Each of n chunks of (B, H, T, K, E) after the first half of the chunk before: (B, H * n, 3/2 T*K / n, E)."""
+    B, H, T, K, E = x.shape
+    x = x.reshape(B, H, n, 2, -1, E)
+    past = x[:, :, :, :1]
+    before = ops.concat([past[:, :, :1], past[:, :, :-1]], axis=2)
+    return ops.concat([before, x], axis=3).reshape(B, H * n, -1, E)
 
 
 class SwiGLU(Module):
@@ -141,10 +160,10 @@ class Block(Module):
         self.mlp = SwiGLU(dim)
 
     def forward(self, x, angles=None, mask=None, ring=None, slots=None, key=None):
-        """x (B, T, K, C) -> the same shape, and the layer's keys and values (see Attention)."""
-        y, seen = self.attn(self.norm1(x), angles, mask, ring, slots)
+        """x (B, T, K, C) -> the same shape, and the layer's ring (see Attention)."""
+        y, ring = self.attn(self.norm1(x), angles, mask, ring, slots)
         x = x + dropout(y, self.dropout, key)
-        return x + self.mlp(self.norm2(x)), seen
+        return x + self.mlp(self.norm2(x)), ring
 
 
 def apply(block, x, angles=None, mask=None, checkpointing=False, key=None):

@@ -89,7 +89,7 @@ def test_the_asset_says_what_it_is(world, asset):
     assert json.loads(about["config"]) == json.loads((world / "config.json").read_text())
     functions = json.loads(about["functions"])
     assert list(functions) == ["step", "observe"] and "1 up" in functions["step"]["inputs"]["action"]
-    assert functions["step"]["state"] == functions["observe"]["state"] and "slots" in functions["step"]["state"]
+    assert functions["step"]["state"] == functions["observe"]["state"] and "clock" in functions["step"]["state"]
 
 
 def test_refuses_in_one_line_and_leaves_nothing(world, asset, tmp_path, monkeypatch):

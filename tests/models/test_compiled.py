@@ -69,7 +69,7 @@ def test_compiled_for_real_it_is_the_same_function():
     attention = module(backend, "blocks").Attention(64, 1)
 
     def step(state, x):
-        y, ring = attention(x, ring=state["ring"], slots=[state["slot"]])
+        y, ring = attention(x, ring=state["ring"], slots=state["slot"])
         return y, {"ring": ring, "slot": state["slot"] + 1}
 
     loops = [backend.engine.Loop({"step": step}, compile=name) for name in (None, "step")]

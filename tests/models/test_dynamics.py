@@ -90,13 +90,14 @@ def test_the_frame_counter_wraps_unseen(backend):
     cfg = changed(dynamics={"period": 12})
     net, noise, actions = lively(backend, cfg).dynamics, noises(cfg, 20), moves(cfg, 20)
     found, cache = rollout(backend, net, noise, actions)
-    assert int(backend.engine.numpy(cache["frame"])[0]) == 20 % 12
-    late = net.empty(B) | {"frame": backend.engine.array(np.array([7], np.int32))}
+    assert list(backend.engine.numpy(cache["clock"])) == [20 % 4, 20 % 5, 20 % 12]
+    late = net.empty(B) | {"clock": backend.engine.array(np.array([0, 0, 7], np.int32))}
     again, _ = rollout(backend, net, noise, actions, late)
     assert gap(found, again) < 1e-4
     frozen = net.empty(B)
     for t in range(6):  # and time does matter: frames that all stand at one moment are another past
-        frozen = frozen | {"frame": backend.engine.array(np.array([3], np.int32))}
+        clock = backend.engine.numpy(frozen["clock"])
+        frozen = frozen | {"clock": backend.engine.array(np.array([*clock[:2], 3], np.int32))}
         z, frozen = rollout(backend, net, noise[t : t + 1], actions[t : t + 1], frozen)
     assert gap(z[0], found[5]) > 1e-2
 
@@ -104,11 +105,12 @@ def test_the_frame_counter_wraps_unseen(backend):
 def test_rotary_angles_make_whole_turns():
     import mlxworld
 
-    table = np.array(module(mlxworld.on("mlx"), "blocks").rotary_table(1024, 16))
+    table = np.array(module(mlxworld.on("mlx"), "blocks").rotary_table(1024, 32))
     turns = np.array([round((1024 / (2 * np.pi)) ** (1 - j / 15)) for j in range(16)])
     assert turns[0] == 163 and turns[-1] == 1 and (np.diff(turns) <= 0).all()
     angle = 2 * np.pi * np.arange(1024)[:, None] * turns / 1024
-    assert gap(table, [np.cos(angle), np.sin(angle)]) < 1e-9
+    signed = np.concatenate([-np.sin(angle), np.sin(angle)], axis=1)
+    assert gap(table, [np.cos(np.tile(angle, 2)), signed]) < 1e-9
 
 
 def test_a_world_starts_anew_and_its_neighbours_do_not_notice(backend):
@@ -152,16 +154,17 @@ def test_training_path_is_causal(backend):
         assert gap(other[:, 6], found[:, 6]) > 1e-4, name  # and the past does matter
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_training_over_a_past_sees_what_a_rollout_sees(backend, checkpointing):
-    """All frames in one pass, each over the past as it was: the same as each frame alone after that past."""
+@pytest.mark.parametrize(("T", "checkpointing"), [(8, False), (8, True), (9, False), (9, True)])
+def test_training_over_a_past_sees_what_a_rollout_sees(backend, T, checkpointing):
+    """All frames in one pass, each over the past as it was: the same as each frame alone after that past. Nine frames
+    are three windows of a local layer, which then attends chunk by chunk."""
     net, engine, full = lively(backend).dynamics, backend.engine, SMALL.dynamics.levels
-    z, past = (latents(frames=8, seed=s)["z"] for s in (0, 1))
-    action, level = latents(frames=8)["actions"], np.arange(16, dtype=np.int32).reshape(2, 8) % 4
+    z, past = (latents(frames=T, seed=s)["z"] for s in (0, 1))
+    action, level = latents(frames=T)["actions"], np.arange(2 * T, dtype=np.int32).reshape(2, T) % 4
     stride = 1 + level % 2
     whole = {"z": z, "action": action, "level": level, "stride": stride, "past": past}
     found = engine.numpy(net(**engine.array(whole), checkpointing=checkpointing))
-    for t in range(8):
+    for t in range(T):
         joined = np.concatenate([past[:, :t], z[:, t : t + 1]], axis=1)
         at, by = np.full((2, t + 1), full, np.int32), np.zeros((2, t + 1), np.int32)
         at[:, t], by[:, t] = level[:, t], stride[:, t]
@@ -171,7 +174,7 @@ def test_training_over_a_past_sees_what_a_rollout_sees(backend, checkpointing):
         later = whole[name].copy()
         later[:, 4] *= -1
         moved = np.abs(engine.numpy(net(**engine.array(whole | {name: later}))) - found).max((0, 2, 3)) > 1e-5
-        assert moved.tolist() == ([t == 4 for t in range(8)] if name == "z" else [4 < t < 8 for t in range(8)])
+        assert moved.tolist() == ([t == 4 for t in range(T)] if name == "z" else [4 < t for t in range(T)])
 
 
 def test_every_action_leads_elsewhere(backend):

@@ -57,7 +57,7 @@ def test_fresh_weights_are_the_same():
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-7, err_msg=name)
     same = {name for name in ours if np.array_equal(ours[name], other[name])}
-    constant = ("bias", "gate", "log_variance", "still")  # and norms: nothing else is the same under every key
+    constant = ("bias", "gain", "gate", "log_variance", "still")  # and norms: nothing else is the same under every key
     assert all(n.split(".")[-1] in constant or "norm" in n for n in same), same
 
 

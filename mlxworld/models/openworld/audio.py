@@ -57,8 +57,8 @@ class AudioDecoder(Module):
         self._loudest = ops.array([-6.0] * (2 * a.bands))  # where an untrained head starts: quiet
         self._ramp = ops.array([(i + 1) / self.length for i in range(self.length)])  # (L,)
         self._turns = ops.array([float(i + 1) for i in range(self.length)])
-        self._noise = _band_noise(cfg)  # (LOOP * J, L, M), each band of unit mean square
-        self._tick = ops.arange(1)
+        self._noise = _band_noise(cfg)  # (LOOP, J, L, M), each band of unit mean square
+        self._order = ops.arange(LOOP)
 
     def empty(self, B):
         """Silence before the first frame."""
@@ -68,7 +68,7 @@ class AudioDecoder(Module):
             "history": history,
             "loudness": ops.concat([zero, zero], axis=-1),
             "phase": zero * 1,
-            "tick": self._tick * 1,
+            "tick": self._order[:1] * 0,
         }
 
     def controls(self, x, history):
@@ -93,9 +93,9 @@ class AudioDecoder(Module):
         phase = state["phase"][:, None] + turns.cumsum(axis=1) - turns
         phase = phase[:, :, None] + f[:, :, None] * self._turns[:, None]  # (B, J, L, M)
         tone = ops.sin(math.tau * (phase - ops.floor(phase)))
-        order = ops.arange(LOOP * self.columns, like=state["tick"]) + state["tick"] * self.columns
-        order = ops.concat([ops.where(order < len(order), order, order - len(order))] * -(-T // LOOP))[:J]
-        noise = ops.take(self._noise, order, axis=0)  # (J, L, M)
+        order = self._order + state["tick"]  # of the noise's frames
+        order = ops.concat([ops.where(order < LOOP, order, order - LOOP)] * -(-T // LOOP))[:T]
+        noise = ops.take(self._noise, order, axis=0).reshape(J, L, M)
         sound = (envelope[..., :M] * tone + envelope[..., M:] * noise).sum(axis=-1)  # (B, J, L)
         last, tick = phase[:, -1, -1], state["tick"] + T % LOOP
         state = {
@@ -108,11 +108,11 @@ class AudioDecoder(Module):
 
 
 def _band_noise(cfg):
-    """Noise of each mel band (LOOP * J, L, M): random phases under the band's filter, so it loops without a seam."""
+    """Noise of each mel band (LOOP, J, L, M): random phases under the band's filter, so it loops without a seam."""
     a, n = cfg.audio, LOOP * cfg.samples
     filters = signal.mel_filters(a.bands, n, cfg.sample_rate)
     spectrum = ops.sqrt(ops.array(filters)).swapaxes(0, 1)  # (M, F)
     phase = random.uniform(random.key(0), spectrum.shape) * math.tau
     x = ops.irfft(spectrum * ops.cos(phase), spectrum * ops.sin(phase), n)  # (M, n)
     x = x * ops.rsqrt(ops.square(x).mean(axis=-1, keepdims=True))
-    return x.swapaxes(0, 1).reshape(LOOP * a.columns, cfg.hop, a.bands)
+    return x.swapaxes(0, 1).reshape(LOOP, a.columns, cfg.hop, a.bands)

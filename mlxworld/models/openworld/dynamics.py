@@ -27,6 +27,9 @@ def after(i, n):
     return ops.where(i + 1 < n, i + 1, i * 0)
 
 
+LAST, PRESENT, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # frames of a pass
+
+
 def back(i, a, n):
     """i - a modulo n, for i in 0 .. n - 1 and a in 0 .. n."""
     return ops.where(i - a < 0, i - a + n, i - a)
@@ -34,8 +37,13 @@ def back(i, a, n):
 
 def unit(z):
     """z (..., D) on the sphere of radius sqrt(D), where latents live: each token has mean square 1."""
-    z = ops.float32(z)
-    return z * ops.rsqrt(ops.square(z).mean(axis=-1, keepdims=True) + 1e-6)
+    return ops.rms_norm(ops.float32(z), 1e-6)
+
+
+def _weave(past, new, w):
+    """Of each chunk of w frames the past ones, then the new ones: (B, T, ...) twice -> (B, 2T, ...)."""
+    pair = [x.reshape(x.shape[0], -1, w, *x.shape[2:]) for x in (past, new)]
+    return ops.concat(pair, axis=2).reshape(new.shape[0], -1, *new.shape[2:])
 
 
 class LatentDynamics(Module):
@@ -51,8 +59,11 @@ class LatentDynamics(Module):
         self.blocks = [blocks.Block(cfg.dim, cfg.heads, cfg.dropout) for _ in range(cfg.depth)]
         self.norm = RMSNorm(cfg.dim)
         self.head = Linear(cfg.dim, latent)
-        self._rotary = ops.array(blocks.rotary_table(cfg.period, cfg.dim // cfg.heads // 2))  # (2, period, E/2)
-        self._order = ops.arange(max(cfg.window, cfg.memory) + 1)
+        self._rotary = ops.array(blocks.rotary_table(cfg.period, cfg.dim // cfg.heads))  # (2, period, E)
+        self._sizes = ops.array([cfg.window + 1, cfg.memory + 1, cfg.period])  # where each hand of the clock turns
+        self._ages = ops.array([1, 0])  # of the two frames of a pass: the last, the present
+        self._query = ops.array([[1] * tokens, [0] * tokens])  # the same, of their tokens
+        self._key = ops.array([slot for slot in range(max(cfg.window, cfg.memory) + 1) for _ in range(tokens)])
 
     def is_global(self, layer):
         return (layer + 1) % self.cfg.every == 0
@@ -64,10 +75,10 @@ class LatentDynamics(Module):
     def predict(
         self, z, action, level, stride, angles, masks, rings=None, slots: Any = None, key=None, checkpointing=False
     ):
-        """z (B, T, K, D); action, level, stride (B, T) -> the clean z (B, T, K, D), and each layer's keys and values.
+        """z (B, T, K, D); action (B, T), level and stride (B or 1, T) -> the clean z (B, T, K, D), and each layer's ring.
 
         angles: see `blocks.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
-        cache; then `slots`, of local and of global rings, are where the T frames go.
+        cache; then `slots` (T,), of local and of global rings, are where the T frames go.
         """
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
         x = self.embed(ops.cast(z, like=self.tokens)) + self.tokens + frame[:, :, None]
@@ -87,67 +98,79 @@ class LatentDynamics(Module):
 
         z (B, T, K, D); action, level, stride (B, T). With a past (B, T, K, D), the same frames as context, each frame
         sees itself as it is in z and earlier frames as they are in the past: just what a rollout sees, for every
-        frame of a clip in one pass. Without, z is its own past.
+        frame of a clip in one pass. Without, z is its own past. Local layers attend chunk by chunk (see `Attention`),
+        where T is a multiple of their window.
         """
-        T, K = z.shape[1:3]
-        t = ops.arange(T, like=z)
-        age = t[:, None] - t[None]
-        masks, angles = [], self._rotary[:, :T, None]
-        for window in (self.cfg.window, self.cfg.memory):
-            seen = (age >= 0) & (age < window)
-            if past is not None:
-                rows = [ops.concat([seen, age < -T], axis=1), ops.concat([seen & (age > 0), age == 0], axis=1)]
-                seen = ops.concat(rows, axis=0)  # (2T, 2T): the past, then the frames
-            n = seen.shape[0]
-            masks.append(ops.broadcast_to(seen[:, None, :, None], (n, K, n, K)).reshape(n * K, n * K))
-        if past is not None:
-            z, angles = ops.concat([past, z], axis=1), ops.concat([angles, angles], axis=1)
-            action = ops.concat([action, action], axis=1)
-            level, stride = ops.concat([level * 0 + self.cfg.levels, level], 1), ops.concat([stride * 0, stride], 1)
-        return self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0][:, -T:]
+        T, twice = z.shape[1], past is not None
+        w = self.cfg.window if twice and T % self.cfg.window == 0 else T  # frames of a chunk
+        t = ops.arange(T, like=z)[None]
+        time, new, angles = t, t * 0, ops.cast(self._rotary[:, :T, None, None], like=self.tokens)
+        if twice:
+            z, action, angles = _weave(past, z, w), _weave(action, action, w), _weave(angles, angles, w)
+            level, stride = _weave(level * 0 + self.cfg.levels, level, w), _weave(stride * 0, stride, w)
+            time, new = _weave(t, t, w), _weave(t * 0, t * 0 + 1, w)
+        masks = [self._seen(time, new, window) for window in (self.cfg.window, self.cfg.memory)]
+        if w < T:
+            time, new = time.reshape(-1, 2 * w), new.reshape(-1, 2 * w)
+            before = ops.concat([time[:, :w] - w, time], axis=1), ops.concat([new[:, :w], new], axis=1)
+            masks[0] = self._seen(time, new, self.cfg.window, *before)
+        z = self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0]
+        return z.reshape(-1, T // w, 2, w, *z.shape[2:])[:, :, 1].reshape(-1, T, *z.shape[2:]) if twice else z
+
+    def _seen(self, time, new, window, key_time=None, key_new=None):
+        """Mask (n, Q*K, keys*K) of queries (n, Q) by time and whether they are new, a frame as it is in z, or past, and
+        of keys likewise (by default the queries): past ones are seen, and of new ones what the query itself is."""
+        key_time, key_new = (time if key_time is None else key_time), (new if key_new is None else key_new)
+        (n, Q), keys, K = time.shape, key_time.shape[1], self.size[0]
+        age, itself = time[:, :, None] - key_time[:, None], (new[:, :, None] + key_new[:, None]) == 2
+        past = (age >= new[:, :, None]) & (age < window) & (key_new[:, None] == 0) & (key_time[:, None] >= 0)
+        seen = blocks.mask(past | (itself & (age == 0)), like=self.tokens)[:, :, None, :, None]
+        return ops.broadcast_to(seen, (n, Q, K, keys, K)).reshape(n, Q * K, keys * K)
 
     def noisy(self, z, noise, level):
         """z mixed with noise, per frame: level (B, T) of `levels`, where `levels` itself is a context frame."""
         c = self.cfg
-        signal = ops.float32(level) / c.levels
-        signal = ops.where(level < c.levels, signal, 1 - c.context_noise + 0 * signal)[:, :, None, None]
-        return signal * z + (1 - signal) * noise
+        signal = ops.float32(level)[:, :, None, None] / c.levels
+        return ops.where(signal < 1, signal * z + (1 - signal) * noise, self.finished(z, noise))
+
+    def finished(self, z, noise):
+        """What later frames see of a frame: z with a little noise."""
+        return (1 - self.cfg.context_noise) * z + self.cfg.context_noise * noise
 
     def empty(self, B):
-        """The cache before the first frame. Slot and frame counters are shared by all worlds; `past` counts, for
-        each, the frames behind it that it may see: zero it to start one world anew, the others do not notice."""
+        """The cache before the first frame. All worlds share the clock: the slots of local and of global rings that are
+        next, and the frame of the rotary angles. `past` counts, for each world, the frames behind it that it may see:
+        zero it to start one world anew, the others do not notice."""
         c, (K, D) = self.cfg, self.size
 
         def ring(layer):
             shape = (B, c.heads, self.window(layer) + 1, K, c.dim // c.heads)
             return blocks.ring_empty(shape, self.tokens, c.cache == "int8")
 
-        zero = self._order[:1] * 0
-        past = ops.broadcast_to(zero, (B,)) * 1
+        clock = self._sizes * 0
+        past = ops.broadcast_to(clock[:1], (B,)) * 1
         return {
             "rings": [(ring(i), ring(i)) for i in range(c.depth)],
-            "slots": ops.concat([zero, zero]),
-            "frame": zero * 1,
+            "clock": clock,
             "past": past,
             "last": {"z": ops.zeros((B, 1, K, D), like=self._rotary), "action": past[:, None] * 1},
         }
 
-    def _places(self, cache, ages):
-        """Where frames of these ages (0: the present, 1: the last) stand: their angles, two of (T, 1, E/2), masks
-        (B, 1, T*K, N*K) and slots, T of (1,), the latter two of local and of global layers."""
-        c, (K, _) = self.cfg, self.size
-        rows = ops.concat([back(cache["frame"], a, c.period) for a in ages])
+    def _places(self, cache, frames):
+        """Where the LAST, the PRESENT or BOTH frames stand: their angles, two of (T, 1, 1, E), masks (B, 1, T*K, N*K)
+        and slots (T,), the latter two of local and of global layers."""
+        c, K, clock = self.cfg, self.size[0], cache["clock"]
+        ages, query = self._ages[frames], self._query[frames].reshape(-1, 1)
         masks, slots = [], []
         for kind, window in enumerate((c.window, c.memory)):
-            now, n = cache["slots"][kind : kind + 1], window + 1
-            age = back(now, self._order[:n], n)  # (N,) of what each slot holds
-            known = age[None] <= cache["past"][:, None]  # (B, N)
-            seen = [(known & (age > a) & (age < a + window)) | (age == a) for a in ages]
-            seen = ops.stack(seen, axis=1)[:, :, None, :, None]  # five axes: Core ML has no more
-            shape = (known.shape[0], len(ages), K, n, K)
-            masks.append(ops.broadcast_to(seen, shape).reshape(shape[0], 1, len(ages) * K, n * K))
-            slots.append([back(now, a, n) for a in ages])
-        angles = ops.cast(ops.take(self._rotary, rows, axis=1), like=self.tokens)[:, :, None]
+            now, n = clock[kind : kind + 1], window + 1
+            key = back(now, self._key[: n * K], n)  # (N*K,) ages
+            known = (key[None] <= cache["past"][:, None])[:, None]  # (B, 1, N*K)
+            seen = (known & (key > query) & (key < query + window)) | (key == query)
+            masks.append(blocks.mask(seen, like=self.tokens)[:, None])
+            slots.append(back(now, ages, n))
+        angles = ops.take(self._rotary, back(clock[2:], ages, c.period), axis=1)
+        angles = ops.cast(angles, like=self.tokens)[:, :, None, None]
         return (angles[0], angles[1]), masks, slots
 
     def _attend(self, places, rings, z, action, level, stride):
@@ -160,33 +183,34 @@ class LatentDynamics(Module):
 
     def _next(self, cache, rings, z, noise, action):
         """The cache of the frame after the present one, whose latent is z."""
-        c = self.cfg
-        slots = ops.concat([after(cache["slots"][:1], c.window + 1), after(cache["slots"][1:], c.memory + 1)])
-        past = ops.where(cache["past"] < max(c.window, c.memory), cache["past"] + 1, cache["past"])
-        last = {"z": self.noisy(z, noise, action * 0 + c.levels), "action": action}
-        return {"rings": rings, "slots": slots, "frame": after(cache["frame"], c.period), "past": past, "last": last}
+        c, past = self.cfg, cache["past"]
+        past = ops.where(past < max(c.window, c.memory), past + 1, past)
+        last = {"z": self.finished(z, noise), "action": action}
+        return {"rings": rings, "clock": after(cache["clock"], self._sizes), "past": past, "last": last}
 
     def observe(self, cache, z, noise, action):
         """Takes a frame that happened into the cache: z, noise (B, 1, K, D), action (B, 1) -> cache."""
-        new, level = self._next(cache, cache["rings"], z, noise, action), action * 0
-        frame, ages = (cache["last"], (1,)) if self.cfg.context == "clean" else (new["last"], (0,))
-        places, finished = self._places(cache, ages), level + self.cfg.levels
-        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], finished, level)
+        new, ages = self._next(cache, cache["rings"], z, noise, action), self._ages[None, :1]
+        frame, which = (cache["last"], LAST) if self.cfg.context == "clean" else (new["last"], PRESENT)
+        level, places = ages * self.cfg.levels, self._places(cache, which)
+        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], level, ages * 0)
         return new | {"rings": rings}
 
     def step(self, cache, noise, action):
         """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D) and the cache that knows it."""
-        c, level, last = self.cfg, action * 0, cache["last"]
+        c, last, rings = self.cfg, cache["last"], cache["rings"]
         steps = c.steps if c.head == "flow" else 1
         stride = c.levels // steps
-        z, rings = (noise if c.head == "flow" else noise * 0), cache["rings"]
-        places = self._places(cache, (1, 0) if c.context == "clean" else (0,))
+        z = noise if c.head == "flow" else noise * 0
+        both = c.context == "clean"
+        places = self._places(cache, BOTH if both else PRESENT)
         for i in range(steps):
-            frames = z, action, level + i * stride, level + stride
-            if i == 0 and c.context == "clean":
-                before = last["z"], last["action"], level + c.levels, level
-                frames = [ops.concat(pair, axis=1) for pair in zip(before, frames, strict=True)]
-            clean, rings = self._attend(places, rings, *frames)
+            seen, finished = (z, action), self._ages[None, PRESENT]
+            if i == 0 and both:
+                seen = [ops.concat(pair, axis=1) for pair in zip((last["z"], last["action"]), seen, strict=True)]
+                finished = self._ages[None]  # 1 for the last frame
+            level = finished * c.levels + (1 - finished) * (i * stride)
+            clean, rings = self._attend(places, rings, *seen, level, (1 - finished) * stride)
             z = z + (clean[:, -1:] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
         return z, self._next(cache, rings, z, noise, action)

@@ -25,15 +25,15 @@ class SpatioTemporalEncoding(Module):
                 [_sines(i // side, dim // 2) + _sines(i % side, dim // 2) for i in range(side * side)]
             )
         self.kind = kind
-        self._rotary = ops.array(blocks.rotary_table(PERIOD, dim // heads // 2))
+        self._rotary = ops.array(blocks.rotary_table(PERIOD, dim // heads))
 
     def forward(self, x):
         """x (B, T, P, C) with the code of each patch's place added."""
         return x + (self.code if self.kind == "learned" else ops.cast(self._sines, like=x))
 
-    def angles(self, frames):
-        """(2, T, 1, E/2), for attention over time."""
-        return self._rotary[:, :frames, None]
+    def angles(self, frames, x):
+        """(2, T, 1, 1, E) of so many frames in x's dtype, for attention over time."""
+        return ops.cast(self._rotary[:, :frames, None, None], like=x)
 
 
 def _sines(position, dim):
@@ -65,8 +65,8 @@ class VisionEncoder(Module):
             x = blocks.apply(block, blocks.by_frame(x), checkpointing=self.checkpointing).reshape(x.shape)
             if depth in self.taps:
                 found.append(x)
-        mask = blocks.band(T, self.memory, like=x)
+        mask = blocks.mask(blocks.band(T, self.memory, like=x), like=x)
         by_patch = found[-1].swapaxes(1, 2).reshape(-1, T, 1, x.shape[-1])
-        by_patch = blocks.apply(self.past, by_patch, self.encoding.angles(T), mask, self.checkpointing)
+        by_patch = blocks.apply(self.past, by_patch, self.encoding.angles(T, x), mask, self.checkpointing)
         found[-1] = by_patch.reshape(B, -1, T, x.shape[-1]).swapaxes(1, 2)
         return [norm(x) for norm, x in zip(self.norms, found, strict=True)]
