@@ -213,8 +213,8 @@ class Ops(Protocol):
         """
 
     def ring_write(self, ring: Array, new: Array, slots: Array) -> Array:
-        """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,). The given ring stays as it was, but
-        inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""
+        """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,). The given ring stays as it was,
+        but inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""
 
     def cross_entropy(self, logits: Array, labels: Array) -> Array:
         """Mean of -log softmax(logits (..., C)) at the integer labels (...), in nats."""

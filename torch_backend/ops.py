@@ -26,8 +26,8 @@ from torch.nn.functional import gelu, relu, silu, softplus
 __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
-    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll", "clip",
-    "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll",
+    "clip", "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
 ]
 # fmt: on
 

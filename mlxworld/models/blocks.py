@@ -88,10 +88,10 @@ class Attention(Module):
     def forward(self, x, angles=None, mask=None, ring=None, slots=None, source=None):
         """x (B, T, K, C) -> (B, T, K, C), and the ring with its frames.
 
-        mask broadcasts to (B, H, T*K, keys), see `mask`; one of n chunks (n, T*K / n, keys) also says that each sees
-        itself and the first half of the one before (of the first chunk there is none: mask it). With a ring (two of (B, H, W, K, E)), the frames are written
-        to its `slots` (see ring_write) and then attend to the ring itself. With a source (B, T', K', C), keys and
-        values are its.
+        mask broadcasts to (B, H, T*K, keys), see `mask`; one of n chunks, (n, T*K / n, keys), also says that each sees
+        itself and the first half of the one before (of the first there is none: mask it). With a ring (two of
+        (B, H, W, K, E)), the frames are written to its `slots` (see ring_write) and then attend to the ring itself.
+        With a source (B, T', K', C), keys and values are its.
         """
         B, T, K, C = x.shape
         H = self.heads

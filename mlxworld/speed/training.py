@@ -1,8 +1,9 @@
 """Training as `mlxworld train` does it, over random clips: how fast, at what share of the machine's matrix products,
 and how long the loader keeps the device waiting.
 
-Utilisation is 3 x the FLOPs of the forward pass (the backward pass is two more) over time and `gemm_tflops`. Operations
-that are computed again for gradient checkpointing are not counted.
+Utilisation is a step's FLOPs over time and `gemm_tflops`: those of the loss, and twice as many again for the backward
+pass of what is differentiated, which the dynamics' own longer steps, its teacher, are not. Operations that are computed
+again for gradient checkpointing are not counted, nor is the optimizer.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from ..latents import LatentClips
 from . import counts
 from .measure import Show, silent
 
-FRAMES = {"tokenizer": 8, "dynamics": 16}  # of a clip
+FRAMES = {"tokenizer": 8, "dynamics": 32}  # of a clip
 ROWS = 512  # frames of the random dataset
 SECONDS = 8.0  # how long steps are measured, at least 3 and at most 200
 COUNTED = 4  # clips of the batch whose operations are counted: with fewer the dynamics skips a part of its loss
@@ -38,13 +39,13 @@ def training(
     first_s, tflops reached, utilisation of `gemm_tflops`, and the share of time that the loop waited for a batch."""
     found, optim = {}, config.OptimConfig(name="muon")
     for stage, batch in clips.items():
-        flops = forward_flops(package, cfg, stage) * batch
+        flops = step_flops(package, cfg, stage) * batch
         part, loss = stage_of(package, cfg, stage)
         trainer = package.engine.Trainer(part, loss, optim, precision=precision, compile=compiled)
         with contextlib.closing(feed(cfg, stage, batch)) as batches:
             found[stage] = timed(package.engine, trainer, batches, lambda turns, stage=stage: show(stage, turns))
         rate = found[stage]["steps_per_s"]
-        tflops = 3 * flops * rate / 1e12
+        tflops = flops * rate / 1e12
         found[stage] |= {"samples_per_s": rate * batch, "clips": batch, "frames": FRAMES[stage]}
         found[stage] |= {"tflops": tflops, "utilisation": tflops / gemm_tflops}
     return found
@@ -91,11 +92,18 @@ def stage_of(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> tu
     return package.engine.place(getattr(model, stage)), getattr(losses, f"{stage}_loss")
 
 
-def forward_flops(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> float:
-    """FLOPs of the forward pass of a stage for one clip, counted from the graph."""
+def step_flops(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> float:
+    """FLOPs of a training step for one clip of a stage, forward and backward, counted from the graph."""
     part, loss = stage_of(package, cfg, stage)
     with contextlib.closing(feed(cfg, stage, COUNTED)) as batches:
         batch = package.engine.array(batches.batch(0))
     key = package.random.key(0, like=next(iter(batch.values())))
-    ops = counts.operations(package, lambda batch, key: loss(part, batch, key)[0], batch, key)
-    return counts.summary(ops)["flops"] / COUNTED
+
+    def flops(fn, *args) -> int:
+        return counts.summary(counts.operations(package, fn, *args))["flops"]
+
+    once = learnt = flops(lambda batch, key: loss(part, batch, key)[0], batch, key)
+    if stage == "dynamics":
+        z, actions = package.ops.float32(batch["z"]), batch["actions"]
+        learnt = flops(lambda z, a: part(z, a, a * 0, a * 0, z), z, actions)
+    return (once + 2 * learnt) / COUNTED

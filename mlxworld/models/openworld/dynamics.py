@@ -75,7 +75,7 @@ class LatentDynamics(Module):
     def predict(
         self, z, action, level, stride, angles, masks, rings=None, slots: Any = None, key=None, checkpointing=False
     ):
-        """z (B, T, K, D); action (B, T), level and stride (B or 1, T) -> the clean z (B, T, K, D), and each layer's ring.
+        """z (B, T, K, D); action (B, T), level and stride (B or 1, T) -> the clean z (B, T, K, D), each layer's ring.
 
         angles: see `blocks.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
         cache; then `slots` (T,), of local and of global rings, are where the T frames go.
