@@ -168,4 +168,5 @@ def recorded(step, noise, action):
         graph.replay()
         return z
 
+    run.keeps = step  # whose weights and state the graph reads
     return run

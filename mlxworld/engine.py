@@ -134,7 +134,7 @@ class Loop:
     def __call__(self, name: str, *inputs):
         """Outputs of a function of the state, which goes on."""
         outputs, self._state = self._functions[name](self._state, *inputs)
-        mx.async_eval(self._state)
+        mx.async_eval(outputs, self._state)
         return outputs
 
 

@@ -13,7 +13,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 # fmt: off
 __all__ = [
-    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint",
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "parameters", "assign",
+    "checkpoint",
 ]
 # fmt: on
 
@@ -24,6 +25,12 @@ class Module(_nn.Module):
 
     def forward(self, *args, **kwargs) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward")
+
+
+def residual(x, layer, y):
+    if type(layer) is Linear and "bias" not in layer:
+        return mx.addmm(x, y, layer.weight.T)
+    return x + layer(y)
 
 
 def parameters(module):

@@ -141,12 +141,13 @@ def attention(q, k, v, mask=None):
 
 
 def ring_write(ring, new, slots):
+    here = mx.arange(ring.shape[2])[:, None] == slots  # (W, T)
     for t in range(len(slots)):
-        frame, slot = new[:, :, t : t + 1], slots[t : t + 1]
+        frame = new[:, :, t : t + 1]
         if mx.default_device() == mx.cpu:
-            ring = mx.slice_update(ring, frame, slot, [2])
+            ring = mx.slice_update(ring, frame, slots[t : t + 1], [2])
         else:  # all frames in one kernel; a slice update takes three each
-            ring = mx.where((mx.arange(ring.shape[2]) == slot)[:, None, None], frame, ring)
+            ring = mx.where(here[:, t, None, None], frame, ring)
     return ring
 
 

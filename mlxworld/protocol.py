@@ -63,6 +63,9 @@ class Nn(Protocol):
     def RMSNorm(self, dims: int, eps: float = 1e-5) -> Model:
         """x / sqrt(mean(x ** 2) + eps) over the last axis, times weight."""
 
+    def residual(self, x: Array, layer: Model, y: Array) -> Array:
+        """x + layer(y), in one kernel where the backend has one for a Linear layer."""
+
     def parameters(self, module: Model) -> dict[str, Array]:
         """The parameters by dotted name, frozen ones too, constants not."""
 

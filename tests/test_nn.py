@@ -106,7 +106,16 @@ def test_a_layer_is_numpys_and_its_gradients_agree(name, args, named, answer, x)
 
 
 def test_every_layer_has_a_case():
-    assert {case[0] for case in CASES} | {"Module", "parameters", "assign", "checkpoint"} == set(mlx_nn.__all__)
+    apart = {"Module", "residual", "parameters", "assign", "checkpoint"}
+    assert {case[0] for case in CASES} | apart == set(mlx_nn.__all__)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_residual_is_the_sum(backend, bias):
+    layer, given = backend.nn.Linear(6, 3, bias=bias), RNG.normal(0, 1, (2, 7, 3)).astype(np.float32)
+    x, y = backend.engine.array((given, X))
+    found, wanted = backend.nn.residual(x, layer, y), x + layer(y)
+    assert np.abs(backend.engine.numpy(found) - backend.engine.numpy(wanted)).max() < 1e-6
 
 
 def tree(backend):

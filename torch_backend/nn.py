@@ -11,7 +11,8 @@ from torch.nn import Embedding, Linear
 
 # fmt: off
 __all__ = [
-    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "parameters", "assign", "checkpoint",
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "parameters", "assign",
+    "checkpoint",
 ]
 # fmt: on
 
@@ -75,6 +76,10 @@ class Conv2d(_Conv):
 
     def forward(self, x):
         return self._apply_conv(F.conv2d, x)
+
+
+def residual(x, layer, y):
+    return x + layer(y)
 
 
 def parameters(module):

@@ -43,9 +43,7 @@ def mask(seen, like):
 
 
 def dropout(x, p, key):
-    """Inverted dropout; without a key, or with p = 0, x itself."""
-    if key is None or p == 0:
-        return x
+    """Inverted dropout."""
     return x * ops.cast(random.bernoulli(key, 1 - p, x.shape), like=x) / (1 - p)
 
 
@@ -85,8 +83,8 @@ class Attention(Module):
         self.gain = ops.ones((2 * dim,))  # of normalised queries and keys
         self.out = Linear(dim, dim, bias=False)
 
-    def forward(self, x, angles=None, mask=None, ring=None, slots=None, source=None):
-        """x (B, T, K, C) -> (B, T, K, C), and the ring with its frames.
+    def forward(self, x, angles=None, mask=None, ring=None, slots=None, source=None, onto=None):
+        """x (B, T, K, C) -> (B, T, K, C), added to `onto` where that is given, and the ring with its frames.
 
         mask broadcasts to (B, H, T*K, keys), see `mask`; one of n chunks, (n, T*K / n, keys), also says that each sees
         itself and the first half of the one before (of the first there is none: mask it). With a ring (two of
@@ -97,8 +95,9 @@ class Attention(Module):
         H = self.heads
         gain = self.gain.reshape(2 * H, C // H)
         if source is None:
-            qk, v = ops.split(_heads(self.qkv(x), 3 * H), [2 * H, H], axis=3)
-            qk = ops.rms_norm(qk) * gain
+            x = _heads(self.qkv(x), 3 * H)
+            qk = ops.rms_norm(x)[:, :, :, : 2 * H] * gain  # of the values too: less work than to cut them out first
+            v = x[:, :, :, 2 * H :]
             if angles is not None:
                 qk = rotate(qk, angles)
             q, k = ops.split(qk, [H, H], axis=3)
@@ -108,7 +107,7 @@ class Attention(Module):
         q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H, T, K, E)
         if ring is not None:
             ring = ring_write(ring[0], k, slots), ring_write(ring[1], v, slots)
-            k, v = (ring_read(a, like=x) for a in ring)
+            k, v = (ring_read(a, like=q) for a in ring)
         if mask is not None and mask.ndim == 3 and len(mask) > 1:
             n = len(mask)
             q, k, v = q.reshape(B, H * n, -1, C // H), _with_before(k, n), _with_before(v, n)
@@ -116,7 +115,8 @@ class Attention(Module):
         else:
             q, k, v = (a.flatten(2, 3) for a in (q, k, v))
         y = ops.attention(q, k, v, mask).reshape(B, H, T * K, C // H)
-        return self.out(y.swapaxes(1, 2).reshape(B, T, K, C)), ring
+        y = y.swapaxes(1, 2).reshape(B, T, K, C)
+        return self.out(y) if onto is None else nn.residual(onto, self.out, y), ring
 
 
 def _heads(x, n):
@@ -138,14 +138,14 @@ class SwiGLU(Module):
 
     def __init__(self, dim):
         super().__init__()
-        hidden = 64 * math.ceil(dim * 8 / 3 / 64)
-        self.up = Linear(dim, 2 * hidden, bias=False)
-        self.down = Linear(hidden, dim, bias=False)
+        self.hidden = 64 * math.ceil(dim * 8 / 3 / 64)
+        self.up = Linear(dim, 2 * self.hidden, bias=False)
+        self.down = Linear(self.hidden, dim, bias=False)
 
-    def forward(self, x):
-        x = self.up(x)
-        gate, x = ops.split(x, [x.shape[-1] // 2] * 2)
-        return self.down(ops.silu(gate) * x)
+    def forward(self, x, onto):
+        """onto + the layer's output, all (..., C)."""
+        gate, x = ops.split(self.up(x), [self.hidden] * 2)
+        return nn.residual(onto, self.down, ops.silu(gate) * x)
 
 
 class Block(Module):
@@ -161,9 +161,10 @@ class Block(Module):
 
     def forward(self, x, angles=None, mask=None, ring=None, slots=None, key=None):
         """x (B, T, K, C) -> the same shape, and the layer's ring (see Attention)."""
-        y, ring = self.attn(self.norm1(x), angles, mask, ring, slots)
-        x = x + dropout(y, self.dropout, key)
-        return x + self.mlp(self.norm2(x)), ring
+        dropped = key is not None and self.dropout > 0
+        y, ring = self.attn(self.norm1(x), angles, mask, ring, slots, onto=None if dropped else x)
+        x = x + dropout(y, self.dropout, key) if dropped else y
+        return self.mlp(self.norm2(x), onto=x), ring
 
 
 def apply(block, x, angles=None, mask=None, checkpointing=False, key=None):

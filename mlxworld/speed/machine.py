@@ -83,7 +83,7 @@ def launch(engine: ModuleType, repeats: int = 3) -> float:
 
     def chain(x):
         for _ in range(LAUNCHES):
-            x = x @ tiny
+            x = x @ x
         return x
 
     chain = engine.fixed(chain)

@@ -27,7 +27,7 @@ def after(i, n):
     return ops.where(i + 1 < n, i + 1, i * 0)
 
 
-LAST, PRESENT, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # frames of a pass
+PRESENT, LAST, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # frames of a pass
 
 
 def back(i, a, n):
@@ -61,8 +61,8 @@ class LatentDynamics(Module):
         self.head = Linear(cfg.dim, latent)
         self._rotary = ops.array(blocks.rotary_table(cfg.period, cfg.dim // cfg.heads))  # (2, period, E)
         self._sizes = ops.array([cfg.window + 1, cfg.memory + 1, cfg.period])  # where each hand of the clock turns
-        self._ages = ops.array([1, 0])  # of the two frames of a pass: the last, the present
-        self._query = ops.array([[1] * tokens, [0] * tokens])  # the same, of their tokens
+        self._ages = ops.array([0, 1])  # of the two frames of a pass: the present, the last
+        self._query = ops.array([[0] * tokens, [1] * tokens])  # the same, of their tokens
         self._key = ops.array([slot for slot in range(max(cfg.window, cfg.memory) + 1) for _ in range(tokens)])
 
     def is_global(self, layer):
@@ -81,7 +81,8 @@ class LatentDynamics(Module):
         cache; then `slots` (T,), of local and of global rings, are where the T frames go.
         """
         frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
-        x = self.embed(ops.cast(z, like=self.tokens)) + self.tokens + frame[:, :, None]
+        x = self.embed(ops.cast(z, like=self.tokens))
+        x = x + ops.cast(self.tokens + frame[:, :, None], like=x)  # low precision all along, under autocast too
         keys = [None] * len(self.blocks) if key is None else random.split(key, len(self.blocks))
         kept = []
         for i, block in enumerate(self.blocks):
@@ -174,11 +175,11 @@ class LatentDynamics(Module):
         return (angles[0], angles[1]), masks, slots
 
     def _attend(self, places, rings, z, action, level, stride):
-        """One pass over the T last frames of these places, which are written to the rings: see `predict`."""
+        """One pass over the T first frames of these places, which are written to the rings: see `predict`."""
         (angles, masks, slots), (T, K) = places, z.shape[1:3]
         if len(slots[0]) > T:
-            angles, slots = [x[-T:] for x in angles], [x[-T:] for x in slots]
-            masks = [x[:, :, -T * K :] for x in masks]
+            angles, slots = [x[:T] for x in angles], [x[:T] for x in slots]
+            masks = [x[:, :, : T * K] for x in masks]
         return self.predict(z, action, level, stride, angles, masks, rings, slots)
 
     def _next(self, cache, rings, z, noise, action):
@@ -190,7 +191,7 @@ class LatentDynamics(Module):
 
     def observe(self, cache, z, noise, action):
         """Takes a frame that happened into the cache: z, noise (B, 1, K, D), action (B, 1) -> cache."""
-        new, ages = self._next(cache, cache["rings"], z, noise, action), self._ages[None, :1]
+        new, ages = self._next(cache, cache["rings"], z, noise, action), self._ages[None, LAST]
         frame, which = (cache["last"], LAST) if self.cfg.context == "clean" else (new["last"], PRESENT)
         level, places = ages * self.cfg.levels, self._places(cache, which)
         _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], level, ages * 0)
@@ -207,10 +208,10 @@ class LatentDynamics(Module):
         for i in range(steps):
             seen, finished = (z, action), self._ages[None, PRESENT]
             if i == 0 and both:
-                seen = [ops.concat(pair, axis=1) for pair in zip((last["z"], last["action"]), seen, strict=True)]
+                seen = [ops.concat(pair, axis=1) for pair in zip(seen, (last["z"], last["action"]), strict=True)]
                 finished = self._ages[None]  # 1 for the last frame
             level = finished * c.levels + (1 - finished) * (i * stride)
             clean, rings = self._attend(places, rings, *seen, level, (1 - finished) * stride)
-            z = z + (clean[:, -1:] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
+            z = z + (clean[:, :1] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
         return z, self._next(cache, rings, z, noise, action)
