@@ -88,7 +88,7 @@ def test_bytes_pass_through_pytorchs_compiler_whole():
     x = {"embed_action": torch.ones(1, 2, dtype=torch.int32), "blocks": torch.randn(1, 1, 5, 64)}
 
     def fn(index, x):
-        return model.dynamics.embed_action(index), model.dynamics.blocks[0].mlp(x)
+        return model.dynamics.embed_action(index), model.dynamics.blocks[0].mlp(x, x)
 
     with torch.no_grad():
         for a, b in zip(
