@@ -175,3 +175,15 @@ def test_gradients_are_the_slopes(backend):
 def test_stopped_gradients_stay_stopped(backend):
     (gradient,) = gradients(backend, lambda x: backend.ops.stop_gradient(x) * 2, [X])
     assert not gradient.any()
+
+
+def test_a_ring_is_written_on_a_gpu_as_on_the_cpu(monkeypatch):
+    """On a GPU MLX chooses each slot instead of copying into it: another expression, the same ring."""
+    from mlxworld import ops
+
+    mx = ops.mx
+    ring, new, slots = (mx.array(x) for x in (RING, FRAMES, np.array([3, 0], np.int32)))
+    copied = ops.ring_write(ring, new, slots)
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    chosen = ops.ring_write(ring, new, slots)
+    assert np.array_equal(copied, chosen) and not np.array_equal(copied, ring)

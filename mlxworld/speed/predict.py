@@ -17,7 +17,7 @@ import numpy as np
 from .chips import Chip
 
 MEASURED = Path(__file__).parent / "measured.json"
-PARTS = {"step": "rollout", "dynamics": "dynamics", "decoder": "decoder", "encoder": "encoder"}  # counted: timed
+PARTS = {"step": "rollout", "dynamics": "dynamics", "decoder": "decoder"}  # counted: timed; what a rollout does
 USUAL = (0.55, 0.7, 5e-6)  # a Fit before anything is known; it decides what the samples leave open
 LIMITS = ((0.01, 1.5), (0.01, 1.5), (2e-7, 2e-4))
 METAL = (2e-6, 8e-6)  # seconds an operation costs on a Mac: assumed, until one is measured
