@@ -6,13 +6,12 @@ float16 cannot hold: a phase that runs on for ever, and the power of a silent sp
 """
 
 import contextlib
-import functools
 import gc
 import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 # It warns of every newer torch and of not being on a Mac; torchao, which it imports, of kernels for other machines.
@@ -100,17 +99,24 @@ def _holds_in_float16(part: str) -> Callable[[Any], bool]:
     """Which operations of a part may compute in float16. Not the oscillators of `audio`, all that follows its loudness
     and pitch; nor the spectrum of `encode`, all that its logarithm is taken of."""
 
-    @functools.cache
-    def after(op) -> bool:
-        return op is not None and (op.op_type in ("exp", "tanh") or any(after(x.op) for x in _inputs(op)))
-
-    @functools.cache
-    def before(op) -> bool:
-        return op.op_type == "log" or any(before(user) for x in op.outputs for user in x.child_ops)
-
     if part == "audio":
-        return lambda op: not after(op)
-    return lambda op: not before(op) if part == "encode" else True
+        return lambda op: not _leads_to(op, ("exp", "tanh"), lambda op: (x.op for x in _inputs(op)))
+    if part == "encode":
+        return lambda op: not _leads_to(op, ("log",), lambda op: (user for x in op.outputs for user in x.child_ops))
+    return lambda op: True
+
+
+def _leads_to(op, kinds: tuple[str, ...], steps: Callable[[Any], Iterable[Any]]) -> bool:
+    """Whether op is one of these kinds, or reaches one by `steps`."""
+    seen, todo = {op}, [op]
+    while todo:  # no recursion: a graph is deeper than Python's stack
+        op = todo.pop()
+        if op.op_type in kinds:
+            return True
+        new = {x for x in steps(op) if x is not None} - seen
+        seen |= new
+        todo += new
+    return False
 
 
 def _inputs(op) -> Iterator[Any]:

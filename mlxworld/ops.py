@@ -141,13 +141,14 @@ def attention(q, k, v, mask=None):
 
 
 def ring_write(ring, new, slots):
-    here = mx.arange(ring.shape[2])[:, None] == slots  # (W, T)
-    for t in range(len(slots)):
-        frame = new[:, :, t : t + 1]
-        if mx.default_device() == mx.cpu:
+    frames = [(t, new[:, :, t : t + 1]) for t in range(len(slots))]
+    if mx.default_device() == mx.cpu:
+        for t, frame in frames:
             ring = mx.slice_update(ring, frame, slots[t : t + 1], [2])
-        else:  # all frames in one kernel; a slice update takes three each
-            ring = mx.where(here[:, t, None, None], frame, ring)
+        return ring
+    here = mx.arange(ring.shape[2])[:, None] == slots  # (W, T)
+    for t, frame in frames:  # all in one kernel; a slice update takes three each
+        ring = mx.where(here[:, t, None, None], frame, ring)
     return ring
 
 

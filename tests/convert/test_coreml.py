@@ -76,8 +76,6 @@ def test_snapshot_and_fork_give_the_same_future_bit_for_bit(world):
     assert not np.array_equal(world.step(2).video, first[0].video)
 
 
-@pytest.mark.platform
-@pytest.mark.skipif(sys.platform == "darwin", reason="there it plays")
 def test_it_has_no_model_to_measure(world):
     with pytest.raises(MlxworldError, match="runs on Core ML"):
         _ = world.model

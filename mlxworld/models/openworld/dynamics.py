@@ -1,7 +1,7 @@
 """LatentDynamics: the next frame of a latent world. Causal over frames, free inside a frame.
 
 A rollout is a pure function: `step(cache, noise, action) -> latent, cache`. The cache is arrays only, of fixed shapes:
-per layer a ring of frames of keys and values, the slot counters, how much past each world has, and the last frame.
+per layer a ring of frames of keys and values, a clock, how much past each world has, and the last frame.
 Every pass writes its frames to their slots and attends to the ring itself, so a noisy pass is overwritten by the next,
 and nothing is concatenated. What stays of a frame are the keys of a context pass over the finished latent; it runs
 together with the first denoising pass of the frame after it, as two frames of one pass: a frame takes no pass more than
@@ -63,7 +63,8 @@ class LatentDynamics(Module):
         self._sizes = ops.array([cfg.window + 1, cfg.memory + 1, cfg.period])  # where each hand of the clock turns
         self._ages = ops.array([0, 1])  # of the two frames of a pass: the present, the last
         self._query = ops.array([[0] * tokens, [1] * tokens])  # the same, of their tokens
-        self._key = ops.array([slot for slot in range(max(cfg.window, cfg.memory) + 1) for _ in range(tokens)])
+        longest = max(cfg.window, cfg.memory) + 1
+        self._key = ops.array([slot for slot in range(longest) for _ in range(tokens)])  # of a ring's tokens
 
     def is_global(self, layer):
         return (layer + 1) % self.cfg.every == 0
@@ -110,23 +111,25 @@ class LatentDynamics(Module):
             z, action, angles = _weave(past, z, w), _weave(action, action, w), _weave(angles, angles, w)
             level, stride = _weave(level * 0 + self.cfg.levels, level, w), _weave(stride * 0, stride, w)
             time, new = _weave(t, t, w), _weave(t * 0, t * 0 + 1, w)
-        masks = [self._seen(time, new, window) for window in (self.cfg.window, self.cfg.memory)]
+        masks = [self._seen((time, new), (time, new), window) for window in (self.cfg.window, self.cfg.memory)]
         if w < T:
             time, new = time.reshape(-1, 2 * w), new.reshape(-1, 2 * w)
-            before = ops.concat([time[:, :w] - w, time], axis=1), ops.concat([new[:, :w], new], axis=1)
-            masks[0] = self._seen(time, new, self.cfg.window, *before)
+            keys = ops.concat([time[:, :w] - w, time], axis=1), ops.concat([new[:, :w], new], axis=1)
+            masks[0] = self._seen((time, new), keys, self.cfg.window)
         z = self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0]
         return z.reshape(-1, T // w, 2, w, *z.shape[2:])[:, :, 1].reshape(-1, T, *z.shape[2:]) if twice else z
 
-    def _seen(self, time, new, window, key_time=None, key_new=None):
-        """Mask (n, Q*K, keys*K) of queries (n, Q) by time and whether they are new, a frame as it is in z, or past, and
-        of keys likewise (by default the queries): past ones are seen, and of new ones what the query itself is."""
-        key_time, key_new = (time if key_time is None else key_time), (new if key_new is None else key_new)
-        (n, Q), keys, K = time.shape, key_time.shape[1], self.size[0]
-        age, itself = time[:, :, None] - key_time[:, None], (new[:, :, None] + key_new[:, None]) == 2
-        past = (age >= new[:, :, None]) & (age < window) & (key_new[:, None] == 0) & (key_time[:, None] >= 0)
-        seen = blocks.mask(past | (itself & (age == 0)), like=self.tokens)[:, :, None, :, None]
-        return ops.broadcast_to(seen, (n, Q, K, keys, K)).reshape(n, Q * K, keys * K)
+    def _seen(self, queries, keys, window):
+        """Mask (n, Q*K, N*K). queries: times (n, Q) of frames, and 1 for those as they are in z, 0 for those of the
+        past; keys (n, N) likewise. The past is seen, and of the frames in z only the query itself."""
+        time, new = (x[:, :, None] for x in queries)
+        key_time, key_new = (x[:, None] for x in keys)
+        age, n, K = time - key_time, len(queries[0]), self.size[0]
+        past = (age >= new) & (age < window) & (key_new == 0) & (key_time >= 0)
+        itself = (age == 0) & (new + key_new == 2)
+        seen = blocks.mask(past | itself, like=self.tokens)[:, :, None, :, None]
+        shape = n, age.shape[1], K, age.shape[2], K
+        return ops.broadcast_to(seen, shape).reshape(n, shape[1] * K, shape[3] * K)
 
     def noisy(self, z, noise, level):
         """z mixed with noise, per frame: level (B, T) of `levels`, where `levels` itself is a context frame."""
