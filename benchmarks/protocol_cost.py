@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from mlxworld import config, on
+from mlxworld import on
 from mlxworld.cli import entry
+from mlxworld.configs.openworld import preset
 from mlxworld.errors import MlxworldError
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}  # of a latent's greatest difference, after 40 frames
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def compare(package: Any, cfg: CostConfig, mode: str) -> Cost:
     """Both in one mode. Raises MlxworldError unless they agree."""
-    engine, world = package.engine, config.preset(cfg.preset)
+    engine, world = package.engine, preset(cfg.preset)
     module = importlib.import_module(f"{package.__name__}.models.openworld.model")
     model = module.TransformerWorldModel(world).init(package.random.key(0))
     rng, arrays = np.random.default_rng(0), engine.numpy(package.nn.parameters(model.dynamics))

@@ -15,9 +15,9 @@ from typing import Any
 
 import tyro
 
-from mlxworld import checkpoint
 from mlxworld.cli import entry
 from mlxworld.errors import MlxworldError
+from mlxworld.files import atomic
 
 ROOT = Path(__file__).parents[1]
 MARKERS = "<!-- speed -->", "<!-- /speed -->"
@@ -59,8 +59,8 @@ class ReportConfig:
 def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(ReportConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     results = read(cfg.results)
-    checkpoint.write_text(cfg.readme, between(cfg.readme.read_text(), table(results), str(cfg.readme)))
-    checkpoint.write_text(cfg.plot, plot(results))
+    atomic.write_text(cfg.readme, between(cfg.readme.read_text(), table(results), str(cfg.readme)))
+    atomic.write_text(cfg.plot, plot(results))
     print(f"{len(results)} results in {cfg.readme} and {cfg.plot}")
 
 

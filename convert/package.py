@@ -11,7 +11,7 @@ from typing import Any
 
 from coremltools.libmodelpackage import ModelPackage
 
-from mlxworld.coreml import AUTHOR, STARTS, WORLD
+from mlxworld.play.coreml import AUTHOR, STARTS, WORLD
 
 from .mil import ct, tamed
 from .parts import Part

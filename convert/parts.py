@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from mlxworld import checkpoint, config
-from mlxworld.world import model_config, read_config
+from mlxworld.configs.openworld import OpenWorldConfig
+from mlxworld.files import checkpoint
+from mlxworld.play.world import model_config, read_config
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -66,7 +67,7 @@ class Source(NamedTuple):
 
     folder: Path
     about: dict[str, Any]
-    cfg: config.OpenWorldConfig
+    cfg: OpenWorldConfig
     model: Any
     starts: dict[str, np.ndarray]
 
@@ -88,7 +89,7 @@ def parts(source: Source, group: str = "all") -> list[Part]:
     return [_MAKERS[name](source.model) for name in GROUPS[group]]
 
 
-def frames(cfg: config.OpenWorldConfig) -> int:
+def frames(cfg: OpenWorldConfig) -> int:
     """N, the frames of a clip that `encode` takes: those that a latent depends on, and a few more."""
     return cfg.reach + 8
 

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import tyro
 
-from convert.output import whole
 from mlxworld.cli import entry
 from mlxworld.errors import MlxworldError
+from mlxworld.files.output import whole
 
 NEEDS = {"torch": (2, 11), "coreai-torch": (0, 4, 3), "coreai-core": (1, 0, 0)}
 PRECISIONS = {"fp32": "float32", "fp16": "float16"}

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from convert.output import whole
 from mlxworld.cli import entry
 from mlxworld.errors import MlxworldError
+from mlxworld.files.output import whole
 
 NEEDS = {"coremltools": ((9, 0), (10,)), "torch": ((2, 11), (3,))}  # from, and below
 

@@ -24,12 +24,13 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from convert import names
-from convert.output import whole
-from mlxworld import checkpoint, config, on, quantized
+from mlxworld import on
 from mlxworld.cli import entry
+from mlxworld.configs.openworld import OpenWorldConfig
 from mlxworld.errors import MlxworldError
-from mlxworld.world import model_config, preferred_backend, read_config
+from mlxworld.files import atomic, checkpoint, names, quantized
+from mlxworld.files.output import whole
+from mlxworld.play.world import model_config, preferred_backend, read_config
 
 TORCH_FILES = (".pt", ".pth", ".bin")
 PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}
@@ -88,7 +89,7 @@ def read(name: str) -> Source:
     return Source(folder, about, weights, shapes)
 
 
-def model_shapes(cfg: config.OpenWorldConfig) -> dict[str, tuple[int, ...]]:
+def model_shapes(cfg: OpenWorldConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of a model, by name."""
     package = on(preferred_backend())
     module = importlib.import_module(f"{package.__name__}.models.openworld.model")
@@ -103,10 +104,10 @@ def write_world(folder: Path, source: Source, kind: str | None) -> None:
     weights = quantise(source, kind) if kind else _plain(source)
     metadata = {"format": "1", "family": model_config(source.folder, about).family}
     checkpoint.save(folder / "model.safetensors", weights, metadata)
-    checkpoint.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
+    atomic.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
     shutil.copyfile(source.folder / "starts.safetensors", folder / "starts.safetensors")
     readme = source.folder / "README.md"
-    checkpoint.write_text(folder / "README.md", readme.read_text() if readme.is_file() else card(about, weights))
+    atomic.write_text(folder / "README.md", readme.read_text() if readme.is_file() else card(about, weights))
 
 
 def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
@@ -161,7 +162,7 @@ def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) 
     arrays = names.to_theirs(names.to_theirs(weights, names.TORCH, str(path)), table, str(path))
     blob = io.BytesIO()
     torch.save({n: torch.tensor(np.ascontiguousarray(x)) for n, x in arrays.items()}, blob)
-    checkpoint.write(path, blob.getvalue())
+    atomic.write(path, blob.getvalue())
 
 
 def card(about: dict[str, Any], weights: dict[str, np.ndarray]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .errors import MlxworldError
 
 if TYPE_CHECKING:
-    from .world import Clip, Frame, World, worlds
+    from .play.world import Clip, Frame, World, worlds
 
 __version__ = "0.1.0"
 __all__ = ["BACKENDS", "Clip", "Frame", "MlxworldError", "World", "installed", "on", "worlds"]

@@ -18,17 +18,18 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import config
 from .cli import entry
+from .configs.load import from_dict
+from .configs.openworld import OpenWorldConfig, preset
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
-from .player import Options
+from .play.player import Options
+from .play.world import World, read_config
 from .speed import counts, machine, measure
 from .speed.forecast import forecast, table
 from .speed.parts import parts
 from .speed.training import training
-from .world import World, read_config
 
 CLIPS, CONTEXT, HORIZON = 24, 16, 16  # held-out clips, frames of each that are seen, then dreamt
 
@@ -76,13 +77,13 @@ def check(cfg: BenchConfig) -> None:
         )
 
 
-def model_config(cfg: BenchConfig) -> config.OpenWorldConfig:
+def model_config(cfg: BenchConfig) -> OpenWorldConfig:
     """What the world or preset is made of, with the options that change it."""
     if cfg.preset is not None:
-        return cfg.options.fitted(config.preset(cfg.preset))
+        return cfg.options.fitted(preset(cfg.preset))
     assert cfg.world is not None
     folder, about = read_config(cfg.world)
-    return cfg.options.fitted(config.from_dict(config.OpenWorldConfig, about["model"], str(folder / "config.json")))
+    return cfg.options.fitted(from_dict(OpenWorldConfig, about["model"], str(folder / "config.json")))
 
 
 def bench(cfg: BenchConfig) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def open_world(cfg: BenchConfig) -> World:
     if cfg.world is not None:
         return World.load(cfg.world, cfg.backend, **asdict(cfg.options))
     assert cfg.preset is not None
-    return World.untrained(config.preset(cfg.preset), cfg.backend, name=cfg.preset, **asdict(cfg.options))
+    return World.untrained(preset(cfg.preset), cfg.backend, name=cfg.preset, **asdict(cfg.options))
 
 
 def numbers(words: tuple[str, ...]) -> list[int]:

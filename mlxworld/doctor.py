@@ -128,7 +128,7 @@ def blas(name: str, device: str) -> str:
         return "the device's own"
     if name == "torch":
         return "PyTorch's"
-    from . import blas
+    from .backend import blas
 
     return "PyTorch's" if blas.loaded else "Accelerate" if sys.platform == "darwin" else REFERENCE
 

@@ -5,7 +5,8 @@ device, and `compile=True` compiles it as it is. Knows nothing of models, data o
 """
 
 # isort: off
-from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
+from .configs.optim import OptimConfig
+from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
 
 # isort: on
@@ -17,11 +18,12 @@ import numpy as np
 from mlx.nn import quantize as quantize_layers
 from mlx.utils import tree_flatten, tree_map
 
-from . import checkpoint, nn, quantized, random
+from . import nn, random
+from .backend.count import count  # noqa: F401
+from .backend.optim import Optimizer
+from .backend.quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
 from .batches import cut
-from .config import OptimConfig
-from .optim import Optimizer
-from .quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
+from .files import checkpoint, quantized
 
 if os.environ.get("MLXWORLD_DEVICE") == "cpu":
     mx.set_default_device(mx.cpu)

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from .errors import MlxworldError
-from .world import Frame, World
+from .play.world import Frame, World
 
 
 class WorldEnv(gymnasium.Env):

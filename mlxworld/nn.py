@@ -1,7 +1,7 @@
 """Layers on MLX: its own, and a Module whose body is `forward`. Documented in `mlxworld/protocol.py`."""
 
 # isort: off
-from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
+from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
 import mlx.nn as _nn
 

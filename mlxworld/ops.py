@@ -5,7 +5,7 @@ cumsum, indexing, arithmetic, `@`) are used directly.
 """
 
 # isort: off
-from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
+from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
 import mlx.nn as _nn
 

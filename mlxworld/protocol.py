@@ -347,6 +347,13 @@ class Engine(Protocol):
     def memory(self) -> dict[str, int]:
         """Bytes that arrays hold now ("active") and held at most ("peak")."""
 
+    def count(self, fn: Callable[..., Tree], /, *args: Tree) -> list[tuple[str, str, int, dict, dict]]:
+        """The operations of fn(*args), in order: (name, kind, FLOPs, {array: bytes} read, {array: bytes} written).
+
+        kind: "product" (has FLOPs), "pointwise" and "reduction" (compilers fuse these with their neighbours), "softmax"
+        or "other". Views are left out.
+        """
+
     def save(self, path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
         """Writes safetensors whole or not at all: MlxworldError for a full disk, which leaves the old file."""
 

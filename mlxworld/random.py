@@ -1,7 +1,7 @@
 """Counter-based random numbers on MLX, documented in `mlxworld/protocol.py`. `torch_backend/random.py`: same bits."""
 
 # isort: off
-from . import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
+from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
 
 # isort: on

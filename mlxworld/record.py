@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .cli import entry
-from .data.crew import Crew, Game
-from .data.format import DatasetInfo, episodes, read_info, read_names, write_info
-from .data.policies import make_policy
-from .data.sources import open_source
+from .data.envs.crew import Crew, Game
+from .data.envs.policies import make_policy
+from .data.envs.sources import open_source
+from .data.episodes.format import DatasetInfo, episodes, read_info, read_names, write_info
 from .errors import MlxworldError
 
 SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game

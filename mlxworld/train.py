@@ -19,13 +19,16 @@ from typing import Any
 
 import tyro
 
-from . import checkpoint, config, on
+from . import on
 from .cli import entry
-from .data import Cache, open_cache
+from .configs.openworld import OpenWorldConfig, preset
+from .configs.optim import OptimConfig
+from .data import FrameStore, open_frames
 from .errors import MlxworldError
-from .monitor import Monitor
-from .stages import CONTEXT, STAGES, Run
-from .world import preferred_backend
+from .files import atomic
+from .play.world import preferred_backend
+from .training.monitor import Monitor
+from .training.stages import CONTEXT, STAGES, Run
 
 SOURCES = ("pong", "doom", "bounce")  # datasets that are recorded if they are not there
 # What may differ when a run is resumed: where things are, what is shown, how fast it goes. Rates, so that a training
@@ -60,26 +63,26 @@ class TrainConfig:
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3)
     forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4)  # off: it made Pong worse
-    optim: config.OptimConfig = field(default_factory=lambda: config.OptimConfig(name="muon"))
-    model: config.OpenWorldConfig = field(default_factory=lambda: config.preset("nano"))
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(name="muon"))
+    model: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 
 
 @dataclass(frozen=True)
-class _Optim(config.OptimConfig):
+class _Optim(OptimConfig):
     """As flags, without what each stage sets for itself."""
 
-    lr: tyro.conf.Suppress[float] = config.OptimConfig.lr
+    lr: tyro.conf.Suppress[float] = OptimConfig.lr
 
 
 @dataclass(frozen=True)
-class _Model(config.OpenWorldConfig):
+class _Model(OpenWorldConfig):
     """As flags, without what the dataset decides and without what only one value has."""
 
-    family: tyro.conf.Suppress[str] = config.OpenWorldConfig.family
-    fps: tyro.conf.Suppress[int] = config.OpenWorldConfig.fps
-    sample_rate: tyro.conf.Suppress[int] = config.OpenWorldConfig.sample_rate
-    samples: tyro.conf.Suppress[int] = config.OpenWorldConfig.samples
-    actions: tyro.conf.Suppress[tuple[str, ...]] = config.OpenWorldConfig.actions
+    family: tyro.conf.Suppress[str] = OpenWorldConfig.family
+    fps: tyro.conf.Suppress[int] = OpenWorldConfig.fps
+    sample_rate: tyro.conf.Suppress[int] = OpenWorldConfig.sample_rate
+    samples: tyro.conf.Suppress[int] = OpenWorldConfig.samples
+    actions: tyro.conf.Suppress[tuple[str, ...]] = OpenWorldConfig.actions
 
 
 def parse(argv: list[str]) -> TrainConfig:
@@ -90,7 +93,7 @@ def parse(argv: list[str]) -> TrainConfig:
             name = argv[i + 1]
         elif word.startswith("--preset="):
             name = word.removeprefix("--preset=")
-    model = _Model(**vars(config.preset(name)))
+    model = _Model(**vars(preset(name)))
     default = TrainConfig(data=tyro.MISSING, out=tyro.MISSING, preset=name, optim=_Optim(name="muon"), model=model)
     return tyro.cli(TrainConfig, args=argv, default=default, description=__doc__, prog="mlxworld train")
 
@@ -107,7 +110,7 @@ def train(cfg: TrainConfig) -> None:
     new = claim(cfg)
     try:
         folder = dataset(cfg)
-        cache = open_cache(folder, size=cfg.model.size)
+        cache = open_frames(folder, size=cfg.model.size)
         check_clips(cfg, folder, cache)
     except MlxworldError:
         if new:  # nothing has begun: the next try is not a second run
@@ -137,7 +140,7 @@ def claim(cfg: TrainConfig) -> bool:
             raise MlxworldError(f"{cfg.out} was begun with other settings, resume with the same: {found}")
     elif path.exists() or (cfg.out / "checkpoint.safetensors").exists():
         raise MlxworldError(f"{cfg.out} already holds a run: add --resume to go on, or choose another --out")
-    checkpoint.write_text(path, json.dumps(settings, indent=1) + "\n")
+    atomic.write_text(path, json.dumps(settings, indent=1) + "\n")
     return not cfg.resume
 
 
@@ -184,7 +187,7 @@ def check(cfg: TrainConfig) -> None:
             raise MlxworldError(f"--{name}.batch must be a multiple of --{name}.accumulate")
 
 
-def check_clips(cfg: TrainConfig, folder: Path, cache: Cache) -> None:
+def check_clips(cfg: TrainConfig, folder: Path, cache: FrameStore) -> None:
     """Raises MlxworldError unless an episode is as long as the longest clip, and longer than a start clip."""
     stages = [(name, getattr(cfg, name)) for name in STAGES]
     wanted = {f"--{name}.frames {max(stage.frames)}": max(stage.frames) for name, stage in stages if stage.steps}

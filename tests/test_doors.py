@@ -16,8 +16,10 @@ import mlxworld
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 FRAMEWORKS = {"mlx", "torch"}
-LEAVES = {f"mlxworld.{leaf}" for leaf in ("config", "errors", "checkpoint", "batches", "quantized")}  # numpy
-PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine", "optim", "quantize", "count")}
+LEAVES = {"mlxworld.configs", "mlxworld.errors", "mlxworld.batches"}  # numpy
+LEAVES |= {f"mlxworld.files.{leaf}" for leaf in ("atomic", "checkpoint", "quantized")}
+PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine")}
+PROTOCOL |= {f"mlxworld.backend.{file}" for file in ("optim", "quantize", "count")}
 FILES = sorted(
     p.relative_to(ROOT).as_posix()
     for d in ("mlxworld", "torch_backend", "apps", "convert")
@@ -46,10 +48,12 @@ def may_import(path: str, name: str) -> bool:
     """Whether a file of the house may import `name`: doors 1, 2, 3, 4 and 6."""
     top, file = name.split(".")[0], path.removesuffix(".py").replace("/", ".")
     if path.startswith("mlxworld/models/"):  # door 1
-        inside = within(name, "mlxworld.models", "mlxworld.config", *(f"mlxworld.{m}" for m in ("nn", "ops", "random")))
+        inside = within(
+            name, "mlxworld.models", "mlxworld.configs", *(f"mlxworld.{m}" for m in ("nn", "ops", "random"))
+        )
         return top in STANDARD - {"importlib"} or inside
     if file in PROTOCOL:  # door 2, MLX
-        return top in STANDARD | {"numpy", "mlx"} or within(name, "mlxworld.blas", *PROTOCOL, *LEAVES)
+        return top in STANDARD | {"numpy", "mlx"} or within(name, "mlxworld.backend.blas", *PROTOCOL, *LEAVES)
     if path.startswith("torch_backend/"):  # door 2, PyTorch
         return top in STANDARD | {"numpy", "torch", "torchao", "torch_backend"} or within(name, *LEAVES)
     if path.startswith("apps/"):  # door 6
@@ -61,7 +65,7 @@ def may_import(path: str, name: str) -> bool:
         )
     if path.startswith("convert/"):  # door 4
         return True
-    if f"mlxworld.{Path(path).stem}" in LEAVES and path.count("/") == 1:
+    if within(file, *LEAVES):
         return top in STANDARD | {"numpy", "safetensors"} or within(name, *LEAVES)
     # Doors 3 and 4: all else in mlxworld takes a backend as a value. mlx.data is a loader, not the framework.
     return within(name, "mlx.data") or not within(name, *FRAMEWORKS, "torch_backend", "mlxworld.models", *PROTOCOL)
@@ -88,9 +92,9 @@ PLANTED = [
     ("mlxworld/data/x.py", "def f():\n    import torch.utils.data"),
     ("mlxworld/evaluate/x.py", "from ..ops import stack"),
     ("mlxworld/train.py", "import torch_backend"),
-    ("mlxworld/world.py", "from .models.openworld import model"),
-    ("mlxworld/checkpoint.py", "from .world import World"),
-    ("apps/play/x.py", "from mlxworld.world import World"),
+    ("mlxworld/play/world.py", "from ..models.openworld import model"),
+    ("mlxworld/files/checkpoint.py", "from ..play.world import World"),
+    ("apps/play/x.py", "from mlxworld.play.world import World"),
     ("apps/play/x.py", "import torch"),
 ]
 

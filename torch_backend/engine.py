@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlxworld import checkpoint, quantized
 from mlxworld.batches import cut
-from mlxworld.config import OptimConfig
+from mlxworld.configs.optim import OptimConfig
+from mlxworld.files import checkpoint, quantized
 
 from . import graphs, nn, packed, random
+from .count import count  # noqa: F401
 from .optim import Optimizer
 from .quantize import quantize  # noqa: F401  (the engine's own; in a file beside it)
 

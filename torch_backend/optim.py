@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from mlxworld.config import OptimConfig
+from mlxworld.configs.optim import OptimConfig
 
 _SLOTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 

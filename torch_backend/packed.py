@@ -7,7 +7,7 @@ everything into bfloat16 gains nothing on top, unless it is compiled. Knows noth
 import torch
 from torch import nn
 
-from mlxworld import quantized
+from mlxworld.files import quantized
 
 ROWS = 32  # about as many as a frame has tokens: what the layout is chosen for
 

@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import nn
 
-from mlxworld import quantized
 from mlxworld.errors import MlxworldError
+from mlxworld.files import quantized
 
 _NARROW = (
     torch.cpu.get_capabilities().get("avx512_vnni") is False

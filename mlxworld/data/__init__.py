@@ -1,14 +1,24 @@
 """Real input: episodes on disk, the worlds they come from, and the batches that training sees. numpy and PyAV only."""
 
-from .cache import Cache, open_cache
-from .format import DatasetInfo, Episode, dataset_info, episodes, read_episode, read_info, write_episode, write_info
-from .loader import Clips, clip_starts
-from .media import ClipWriter, read_clip, write_clip
-from .policies import Policy, make_policy
-from .sources import Source, Step, open_source
+from .envs.policies import Policy, make_policy
+from .envs.source import Source, Step
+from .envs.sources import open_source
+from .episodes.format import (
+    DatasetInfo,
+    Episode,
+    dataset_info,
+    episodes,
+    read_episode,
+    read_info,
+    write_episode,
+    write_info,
+)
+from .episodes.frames import FrameStore, open_frames
+from .episodes.loader import Clips, clip_starts
+from .episodes.media import ClipWriter, read_clip, write_clip
 
 __all__ = [
-    "Cache",
+    "FrameStore",
     "ClipWriter",
     "Clips",
     "DatasetInfo",
@@ -20,7 +30,7 @@ __all__ = [
     "dataset_info",
     "episodes",
     "make_policy",
-    "open_cache",
+    "open_frames",
     "open_source",
     "read_clip",
     "read_episode",

@@ -10,8 +10,8 @@ import numpy as np
 import tyro
 
 from ..cli import entry
-from ..dream import dream
-from ..world import World
+from ..play.dream import dream
+from ..play.world import World
 from . import held_out
 from .figures import save_png, strip
 from .pong_report import pong_report

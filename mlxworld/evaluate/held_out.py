@@ -4,21 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
-from mlxworld.data import Cache, open_cache
+from mlxworld.data import FrameStore, open_frames
 from mlxworld.errors import MlxworldError
-from mlxworld.world import Clip, World
+from mlxworld.play.world import Clip, World
 
 
-def cache_for(world: World, data: Path) -> Cache:
+def cache_for(world: World, data: Path) -> FrameStore:
     """The frames of a dataset as the world sees them. Raises MlxworldError for a dataset of another game."""
-    cache = open_cache(data, size=world.size[0], fps=world.fps)
+    cache = open_frames(data, size=world.size[0], fps=world.fps)
     cache.require_actions(world.actions)
     if cache.info.samples != world.samples:
         raise MlxworldError(f"{data} has {cache.info.samples} samples a frame, {world.name} has {world.samples}")
     return cache
 
 
-def rows(cache: Cache, clips: int, frames: int) -> np.ndarray:
+def rows(cache: FrameStore, clips: int, frames: int) -> np.ndarray:
     """Rows (clips, frames) of a cache, spread evenly over its episodes; no two clips overlap."""
     begins = [i for first, last in cache.spans() for i in range(first, last - frames + 1, frames)]
     if len(begins) < 2:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import installed, on
-from ..config import OpenWorldConfig
+from ..configs.openworld import OpenWorldConfig
 from . import counts, predict
 from .chips import CHIPS, SOURCES
 from .parts import parts

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..world import World
+from ..play.world import World
 from .parts import Part
 
 Show = Callable[[str, Iterable[int]], Iterable[int]]  # names a loop and shows how far it is

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import config
-from ..data import Cache, Clips, DatasetInfo
-from ..latents import LatentClips
+from ..configs.openworld import OpenWorldConfig
+from ..configs.optim import OptimConfig
+from ..data import Clips, DatasetInfo, FrameStore
+from ..training.latents import LatentClips
 from . import counts
 from .measure import Show, silent
 
@@ -28,7 +29,7 @@ COUNTED = 4  # clips of the batch whose operations are counted: with fewer the d
 
 def training(
     package: ModuleType,
-    cfg: config.OpenWorldConfig,
+    cfg: OpenWorldConfig,
     clips: dict[str, int],
     precision: str,
     compiled: bool,
@@ -37,7 +38,7 @@ def training(
 ) -> dict[str, dict[str, float]]:
     """For each stage of `clips` ({"tokenizer": clips a step, "dynamics": ...}): steps and samples (clips) a second,
     first_s, tflops reached, utilisation of `gemm_tflops`, and the share of time that the loop waited for a batch."""
-    found, optim = {}, config.OptimConfig(name="muon")
+    found, optim = {}, OptimConfig(name="muon")
     for stage, batch in clips.items():
         flops = step_flops(package, cfg, stage) * batch
         part, loss = stage_of(package, cfg, stage)
@@ -70,21 +71,21 @@ def timed(engine: Any, trainer: Any, batches: Clips, show: Any) -> dict[str, flo
     return {"first_s": first, "steps_per_s": steps / taken, "loader_wait": (batches.waited - waited) / taken}
 
 
-def feed(cfg: config.OpenWorldConfig, stage: str, batch: int) -> Clips:
+def feed(cfg: OpenWorldConfig, stage: str, batch: int) -> Clips:
     """Batches of a stage from random frames, through the loader that training uses."""
     rng = np.random.default_rng(0)
     info = DatasetInfo(cfg.fps, cfg.samples, (cfg.size, cfg.size), cfg.actions)
     video = rng.integers(0, 256, (ROWS, cfg.size, cfg.size, 3), np.uint8)
     audio = rng.integers(-(2**12), 2**12, (ROWS, cfg.samples), np.int16)
     actions = rng.integers(0, len(cfg.actions), ROWS).astype(np.int32)
-    cache = Cache(info, video, audio, actions, np.array([0, ROWS]), ("random",), (), ())
+    cache = FrameStore(info, video, audio, actions, np.array([0, ROWS]), ("random",), (), ())
     if stage == "tokenizer":
         return Clips(cache, batch, FRAMES[stage], seed=0)
     latents = rng.standard_normal((ROWS, cfg.latent.tokens, cfg.latent.dim)).astype(np.float16)
     return LatentClips(latents, cache, batch, FRAMES[stage], seed=0)
 
 
-def stage_of(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> tuple[Any, Any]:
+def stage_of(package: ModuleType, cfg: OpenWorldConfig, stage: str) -> tuple[Any, Any]:
     """A fresh part of the model, on the device, and the loss that trains it."""
     models = f"{package.__name__}.models.openworld"
     model = importlib.import_module(f"{models}.model").TransformerWorldModel(cfg).init(package.random.key(0))
@@ -92,7 +93,7 @@ def stage_of(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> tu
     return package.engine.place(getattr(model, stage)), getattr(losses, f"{stage}_loss")
 
 
-def step_flops(package: ModuleType, cfg: config.OpenWorldConfig, stage: str) -> float:
+def step_flops(package: ModuleType, cfg: OpenWorldConfig, stage: str) -> float:
     """FLOPs of a training step for one clip of a stage, forward and backward, counted from the graph."""
     part, loss = stage_of(package, cfg, stage)
     with contextlib.closing(feed(cfg, stage, COUNTED)) as batches:

@@ -7,7 +7,7 @@ import pytest
 from apps.play import wire
 from apps.play.game import Choice, Game
 from mlxworld import World
-from tests.worlds import small_world
+from tests.play.small_world import small_world
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mlxworld.coreml
+import mlxworld.play.coreml
 from convert import to_coreml
 from convert.mil_evaluator import Evaluated
 from mlxworld import World
-from tests.worlds import small_world
+from tests.play.small_world import small_world
 
 function = functools.cache(Evaluated)  # reading one takes longer than running it
 
@@ -29,7 +29,7 @@ def made(folder: Path) -> Path:
 def evaluated(patch: pytest.MonkeyPatch, wrong: Path | None = None, only: str = "") -> None:
     """Lets Core ML worlds play through the evaluator; with the function `only` from the package `wrong`, if given."""
     patch.setattr(
-        mlxworld.coreml, "open_function", lambda path, name: function(str(wrong if name == only else path), name)
+        mlxworld.play.coreml, "open_function", lambda path, name: function(str(wrong if name == only else path), name)
     )
 
 

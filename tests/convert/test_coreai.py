@@ -13,7 +13,7 @@ import torch
 
 from convert import check_coreai, parts, to_coreai
 from mlxworld import MlxworldError
-from tests.worlds import small_world
+from tests.play.small_world import small_world
 from torch_backend import ops
 
 MAC = sys.platform == "darwin" and importlib.util.find_spec("coreai_torch") is None

@@ -18,7 +18,7 @@ from convert import mil, parts, rehearsal, verify_on_mac
 from convert.mil import ct
 from convert.mil_evaluator import OPS, Evaluated
 from mlxworld import Clip, MlxworldError, World, on
-from mlxworld.coreml import FUNCTIONS, WORLD, specification
+from mlxworld.play.coreml import FUNCTIONS, WORLD, specification
 from tests.convert.packages import decibels, evaluated, function, made, psnr
 from tests.models.small import changed, gap, lively, unit
 

@@ -9,10 +9,10 @@ from convert import mil, to_coreml
 from convert.mil_evaluator import Evaluated
 from mlxworld import MlxworldError, World
 from mlxworld.cli import entry
-from mlxworld.coreml import CoreMLPlayer, read_package
-from mlxworld.player import Options
+from mlxworld.play.coreml import CoreMLPlayer, read_package
+from mlxworld.play.player import Options
 from tests.convert.packages import evaluated
-from tests.worlds import SMALL, small_world
+from tests.play.small_world import SMALL, small_world
 
 
 @pytest.fixture(scope="module")

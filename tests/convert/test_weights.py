@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import mlxworld
-from convert import names, weights
-from mlxworld import MlxworldError, checkpoint, quantized
-from tests.worlds import SMALL, small_world
+from convert import weights
+from mlxworld import MlxworldError
+from mlxworld.files import checkpoint, names, quantized
+from tests.play.small_world import SMALL, small_world
 
 KINDS = {"mlx-q8": 8, "mlx-q4": 4, "mlx-mxfp8": 8}
 

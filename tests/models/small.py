@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mlxworld.config import AudioConfig, DecoderConfig, DynamicsConfig, LatentConfig, OpenWorldConfig, VisionConfig
+from mlxworld.configs.openworld import (
+    AudioConfig,
+    DecoderConfig,
+    DynamicsConfig,
+    LatentConfig,
+    OpenWorldConfig,
+    VisionConfig,
+)
 
 SMALL = OpenWorldConfig(
     size=32,

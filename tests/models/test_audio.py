@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlxworld.config import preset
+from mlxworld.configs.openworld import preset
 from tests.models.small import SMALL, B, changed, clip, gap, lively, module
 
 LOOP = 8

@@ -10,8 +10,8 @@ import torch
 
 import mlxworld
 from mlxworld import MlxworldError, World
-from tests.models.played import ACTIONS, load, play, same, write
 from tests.models.small import module
+from tests.play.played import ACTIONS, load, play, same, write
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from mlxworld.config import OptimConfig
+from mlxworld.configs.optim import OptimConfig
 from tests.models.small import SMALL, changed, clip, fresh, gap, gradients, latents, lively, module
 
 FRAMES = 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mlxworld
-from mlxworld.config import OptimConfig
+from mlxworld.configs.optim import OptimConfig
 from tests.models.small import SMALL, changed, clip, encode, fresh, latents, lively, module
 
 PAIR = [mlxworld.on(name) for name in ("mlx", "torch")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlxworld import dream
+from mlxworld.play import dream
 from tests.models.small import SMALL, B, T, changed, clip, encode, gap, latents, lively, module, unit
 
 CFGS = {

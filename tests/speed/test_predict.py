@@ -12,13 +12,14 @@ import time
 import numpy as np
 import pytest
 
-from mlxworld import bench, config, on
+from mlxworld import bench, on
+from mlxworld.configs.openworld import OpenWorldConfig, preset
 from mlxworld.speed import counts, forecast, machine, measure, predict
 from mlxworld.speed.chips import CHIPS, SOURCES, Chip
 from mlxworld.speed.parts import parts
 from mlxworld.speed.predict import Fit, Rates, Sample
 from tests.models.small import lively
-from tests.worlds import small_world
+from tests.play.small_world import small_world
 
 WITHIN = 1.4  # of what was measured
 
@@ -54,7 +55,7 @@ def test_each_measured_step_of_one_world_is_foretold_by_the_other_rows(rows):
         assert 1 / WITHIN < ratio < WITHIN, row["world"]
 
 
-def timed(backend, cfg: config.OpenWorldConfig, rates: Rates, *names: str) -> list[Sample]:
+def timed(backend, cfg: OpenWorldConfig, rates: Rates, *names: str) -> list[Sample]:
     """Parts of a model, measured now."""
     models = importlib.import_module(f"{backend.__name__}.models.openworld.model")
     model = backend.engine.place(models.TransformerWorldModel(cfg))
@@ -72,7 +73,7 @@ def test_this_machine_is_foretold_from_other_models(backend, monkeypatch):
     Processor time is what is measured: the clock of a busy machine tells of others. Three tries.
     """
     monkeypatch.setattr(time, "perf_counter", time.process_time)
-    nano, ratios = config.preset("nano"), []
+    nano, ratios = preset("nano"), []
     smaller, larger = (
         dataclasses.replace(
             nano,
@@ -93,7 +94,7 @@ def test_this_machine_is_foretold_from_other_models(backend, monkeypatch):
 
 
 def test_every_chip_has_a_band_and_sources():
-    rows = forecast.forecast(config.preset("nano-64"))
+    rows = forecast.forecast(preset("nano-64"))
     macs = {r["chip"].removeprefix("Apple "): r for r in rows if r["chip"].startswith("Apple")}
     assert set(macs) == {chip.name for chip in CHIPS}
     for r in rows:
@@ -105,12 +106,12 @@ def test_every_chip_has_a_band_and_sources():
 
 def test_a_forecast_of_quantised_weights(monkeypatch):
     plain, packed = (
-        forecast.step(on("mlx"), config.preset("play-64"), "float16", True, weights) for weights in (None, "int8")
+        forecast.step(on("mlx"), preset("play-64"), "float16", True, weights) for weights in (None, "int8")
     )
     assert (packed[:, 1] * packed[:, 2]).sum() < 0.75 * (plain[:, 1] * plain[:, 2]).sum()
     asked = []
     monkeypatch.setattr(forecast, "step", lambda *args: asked.append(args[-1]) or packed)
-    rows = forecast.forecast(config.preset("nano-64"), "int8")
+    rows = forecast.forecast(preset("nano-64"), "int8")
     assert set(asked) == {"int8"} and len(rows) == len(CHIPS), "no machine was measured with such weights"
 
 
@@ -151,7 +152,8 @@ def test_the_command_prints_bands(as_json, capsys, monkeypatch, tmp_path):
 DOT = """
 import re, sys
 import mlx.core as mx
-from mlxworld import count, on
+from mlxworld import on
+from mlxworld.backend import count
 from mlxworld.speed.parts import parts
 from tests.models.small import lively
 package = on("mlx")
@@ -166,7 +168,7 @@ def test_fused_kernels_are_about_those_of_mlx_compile(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "MLX_DISABLE_COMPILE"}
     subprocess.run([sys.executable, "-c", DOT, str(tmp_path / "dot")], check=True, env=environment, timeout=100)
     labels = re.findall(r'label ="([^"]+)"', (tmp_path / "dot").read_text())
-    from mlxworld import count
+    from mlxworld.backend import count
 
     names = [n for n in labels if n not in count.REORDERS | count.VIEWS | count.RESHAPES]
     package = on("mlx")

@@ -1,0 +1,150 @@
+"""A physics world of our own: balls and blocks that fall, bounce and sound; actions push one of them.
+
+Every collision is heard when it happens: its impulse sets the loudness, the body its pitch. The simulator's exact
+state is saved beside each frame, so that physics can be learnt and judged. Units: pixels of 128, kilograms-like
+masses (area / 100), seconds; y points down.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .source import Step, require, seeds
+
+SIZE = 128
+GRAVITY, ELASTICITY, FRICTION = 120.0, 0.95, 0.2
+PUSH = 600.0  # acceleration of the pushed ball
+SUBSTEPS = 8  # of physics, a frame
+BACK, PALETTE = (24, 26, 40), ((240, 200, 60), (90, 170, 240), (230, 90, 100), (120, 210, 130), (190, 130, 230))
+QUIET, LOUD = 20.0, 1500.0  # impulses that are just heard, and that are as loud as can be
+
+
+class Bounce:
+    """Three balls (the yellow one is pushed) and two blocks in a closed room.
+
+    State per frame, N = 5 bodies: position (N, 2), velocity (N, 2), angle (N,), spin (N,), mass (N,), inertia (N,),
+    kinetic (N,) and potential (N,) energy, and energy, their sum.
+    """
+
+    name, fps, samples = "bounce", 30, 1024
+    licence = "CC0-1.0"
+    actions: tuple[str, ...] = ("noop", "left", "right", "up", "down")
+    _PUSHES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+
+    def __init__(self):
+        self._pymunk: Any = require("pymunk", "physics")
+
+    def reset(self, seed: int) -> Step:
+        """A new room: sizes, places and speeds are drawn."""
+        pymunk, rng = self._pymunk, seeds(seed)
+        self._space = pymunk.Space()
+        self._space.gravity = (0, GRAVITY)
+        self._time, self._sub, self._voices = 0, 0, np.zeros((0, 4))
+        corners = [(0, 0), (SIZE, 0), (SIZE, SIZE), (0, SIZE)]
+        for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
+            thick = 20  # the walls' inner side is the border of the picture
+            outward = np.array([(start[1] + end[1]) / SIZE - 1, (start[0] + end[0]) / SIZE - 1])[::-1] * thick
+            wall = pymunk.Segment(self._space.static_body, tuple(start + outward), tuple(end + outward), thick)
+            wall.elasticity, wall.friction = ELASTICITY, FRICTION
+            self._space.add(wall)
+        self._bodies, self._shapes = [], []
+        places = rng.permutation([(x, y) for x in (22, 64, 106) for y in (24, 62)])
+        for i in range(5):
+            self._add(i, places[i] + rng.uniform(-4, 4, 2), rng)
+        self._space.on_collision(post_solve=self._hit)
+        return self._see(np.zeros(self.samples, np.float32))
+
+    def _add(self, i: int, place: np.ndarray, rng: np.random.Generator) -> None:
+        pymunk = self._pymunk
+        half = rng.uniform(7, 12, 2)
+        if i < 3:
+            mass = np.pi * half[0] ** 2 / 100
+            body = pymunk.Body(mass, pymunk.moment_for_circle(mass, 0, half[0]))
+            shape = pymunk.Circle(body, half[0])
+        else:
+            mass = 4 * half[0] * half[1] / 100
+            body = pymunk.Body(mass, pymunk.moment_for_box(mass, tuple(2 * half)))
+            shape = pymunk.Poly.create_box(body, tuple(2 * half))
+            body.angle = rng.uniform(0, np.pi)
+        body.position, body.velocity = tuple(place), tuple(rng.normal(0, 60, 2))
+        shape.elasticity, shape.friction = ELASTICITY, FRICTION
+        body.half, body.pitch = half, 330 * 2 ** (rng.integers(0, 5) / 6 + i * 0.45)
+        self._space.add(body, shape)
+        self._bodies.append(body)
+        self._shapes.append(shape)
+
+    def step(self, action: int) -> Step:
+        """One thirtieth of a second, the yellow ball pushed in the action's direction."""
+        push = np.array(self._PUSHES[action]) * PUSH * self._bodies[0].mass
+        for self._sub in range(SUBSTEPS):
+            self._bodies[0].apply_force_at_world_point(tuple(push), self._bodies[0].position)
+            self._space.step(1 / (self.fps * SUBSTEPS))
+        return self._see(self._sound())
+
+    def _hit(self, arbiter: Any, space: Any, data: Any) -> None:
+        """Called by the simulator for each contact: a first touch starts a sound of each moving body."""
+        impulse = arbiter.total_impulse.length
+        if not arbiter.is_first_contact or impulse < QUIET:
+            return
+        start = self._time + self._sub * self.samples // SUBSTEPS
+        loud = min(1.0, (impulse - QUIET) / (LOUD - QUIET)) ** 0.5
+        pitches = [shape.body.pitch for shape in arbiter.shapes if shape.body is not space.static_body]
+        voices = [(start, pitch, 0.5 * loud / len(pitches), 14 + pitch / 60) for pitch in pitches]
+        self._voices = np.concatenate([self._voices, voices])
+
+    def _sound(self) -> np.ndarray:
+        """The next frame of sound (S,): each voice a decaying tone, continuous over frames."""
+        rate = self.fps * self.samples
+        start, pitch, loud, decay = (column[:, None] for column in self._voices.T)
+        age = (self._time + np.arange(self.samples) - start) / rate
+        tone = np.exp(-decay * np.maximum(age, 0)) * np.sin(2 * np.pi * pitch * age)
+        sound = np.tanh((loud * tone * (age >= 0)).sum(0)).astype(np.float32)
+        self._time += self.samples
+        alive = loud * np.exp(-decay * (self._time - start) / rate) > 1e-4
+        self._voices = self._voices[alive[:, 0]]
+        return sound
+
+    def _see(self, sound: np.ndarray) -> Step:
+        position = np.array([body.position for body in self._bodies])
+        velocity = np.array([body.velocity for body in self._bodies])
+        angle, spin, mass, inertia = (
+            np.array([getattr(body, name) for body in self._bodies])
+            for name in ("angle", "angular_velocity", "mass", "moment")
+        )
+        kinetic = 0.5 * mass * (velocity**2).sum(1) + 0.5 * inertia * spin**2
+        potential = mass * GRAVITY * (SIZE - position[:, 1])
+        state = {
+            "position": position,
+            "velocity": velocity,
+            "angle": angle,
+            "spin": spin,
+            "mass": mass,
+            "inertia": inertia,
+            "kinetic": kinetic,
+            "potential": potential,
+            "energy": np.array(kinetic.sum() + potential.sum()),
+        }
+        return Step(self._draw(), sound, False, state)
+
+    def _draw(self) -> np.ndarray:
+        """The room (SIZE, SIZE, 3) uint8, edges smoothed by their distance to each pixel's middle."""
+        picture = np.empty((SIZE, SIZE, 3), np.float32)
+        picture[:] = BACK
+        for i, (body, colour) in enumerate(zip(self._bodies, PALETTE, strict=True)):
+            (x, y), reach = body.position, int(np.hypot(*body.half)) + 2
+            top, left = max(0, int(y) - reach), max(0, int(x) - reach)
+            part = picture[top : int(y) + reach + 1, left : int(x) + reach + 1]
+            dy = np.arange(top, top + part.shape[0])[:, None] + 0.5 - y
+            dx = np.arange(left, left + part.shape[1])[None] + 0.5 - x
+            cos, sin = np.cos(body.angle), np.sin(body.angle)
+            if i < 3:
+                inside = body.half[0] - np.hypot(dx, dy)
+            else:
+                across, along = np.abs(cos * dx + sin * dy), np.abs(cos * dy - sin * dx)
+                inside = np.minimum(body.half[0] - across, body.half[1] - along)
+            cover = np.clip(inside + 0.5, 0, 1)[..., None].astype(np.float32)
+            part += cover * (np.array(colour, np.float32) - part)
+        return (picture + 0.5).astype(np.uint8)
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,192 @@
+"""Processes that play: each has its own world, plays the game it is given, writes its episodes and says so.
+
+The crew knows nothing about datasets; it hands out games in order, gives their results back in order, and ends a
+process that dies or does not answer with one clear line.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import MlxworldError
+from ..episodes.format import write_beside
+from ..episodes.media import ClipWriter
+from .policies import Policy, make_policy
+from .source import Source, Step
+from .sources import open_source
+
+_REPORT = 0.25  # seconds between a player's reports
+
+
+@dataclass(frozen=True)
+class Game:
+    """What is the same for all games: the world, who plays, and how games become files in `folder`."""
+
+    world: str
+    policy: str
+    size: tuple[int, int]
+    episode: int  # longest episode, steps
+    longest: int  # longest game, steps
+    folder: Path
+
+
+@dataclass
+class _Player:
+    process: BaseProcess
+    pipe: Connection
+    game: Any = None  # the number of the game it plays, None while it waits
+    heard: float = field(default_factory=time.monotonic)
+
+
+class Crew:
+    """`workers` playing processes (0: one a core); used with `with`, which ends them."""
+
+    def __init__(self, plan: Game, workers: int, patience: float):
+        self._plan, self._patience = plan, patience
+        self._workers = workers or os.cpu_count() or 1
+        self._players: list[_Player] = []
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for player in self._players:
+            _end(player)
+
+    def play(self, first: int, need: int, seed: int, show: Callable[[int], None]) -> Iterator[tuple[int, list[int]]]:
+        """Play games `first`, `first` + 1, ... until they hold `need` steps: (game, steps of each of its episodes).
+
+        Game g is played from seed `seed` + g.
+
+        Which games are played depends only on how long they turn out to be: one is begun if those before it cannot
+        be enough. `show` is told the steps played so far. Raises MlxworldError if a player fails, dies or hangs.
+        """
+        results: dict[int, list[int]] = {}
+        running: dict[int, int] = {}  # game -> steps so far
+        begun = given = first
+        finished = 0
+        while given < begun or finished < need:
+            while finished + len(running) * self._plan.longest < need and (player := self._idle()):
+                player.game, player.heard = begun, time.monotonic()
+                running[begun] = 0
+                player.pipe.send((begun, seed + begun))
+                begun += 1
+            for player in self._answers():
+                kind, value = self._receive(player)
+                if kind == "failed":
+                    raise MlxworldError(value)
+                if kind == "steps":
+                    running[player.game] = value
+                else:
+                    running.pop(player.game)
+                    results[player.game] = value
+                    finished += sum(value)
+                    player.game = None
+            show(finished + sum(running.values()))
+            while given in results:
+                yield given, results[given]
+                given += 1
+
+    def _idle(self) -> _Player | None:
+        for player in self._players:
+            if player.game is None:
+                return player
+        if len(self._players) == self._workers:
+            return None
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._plan), daemon=True)
+        process.start()
+        theirs.close()
+        self._players.append(_Player(process, ours))
+        return self._players[-1]
+
+    def _answers(self) -> list[_Player]:
+        ready = wait([player.pipe for player in self._players], timeout=0.5)
+        now = time.monotonic()
+        answers = [player for player in self._players if player.pipe in ready]
+        for player in self._players:
+            if player.game is not None and player not in answers and now - player.heard > self._patience:
+                raise MlxworldError(f"{self._plan.world} has not answered for {self._patience:g} s and was ended")
+        for player in answers:
+            player.heard = now
+        return answers
+
+    def _receive(self, player: _Player) -> tuple[str, Any]:
+        try:
+            return player.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            player.process.join(5)
+            code = player.process.exitcode
+            raise MlxworldError(f"{self._plan.world} ended unexpectedly in its process (exit code {code})") from None
+
+
+def _end(player: _Player) -> None:
+    """End a player and what it has started (a game of Doom is a process of its own)."""
+    player.pipe.close()
+    player.process.join(1 if player.game is None else 0)
+    if player.process.is_alive() and player.process.pid:
+        with contextlib.suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(player.process.pid, signal.SIGKILL)
+        player.process.kill()
+    player.process.join()
+
+
+def _work(pipe: Connection, plan: Game) -> None:
+    """A player's life; it ends when nobody listens any more."""
+    os.setpgid(0, 0)  # Ctrl-C is for the crew's owner
+    try:
+        source = open_source(plan.world)
+        try:
+            while True:
+                game, seed = pipe.recv()
+                pipe.send(("done", _play_game(source, plan, game, seed, pipe)))
+        finally:
+            source.close()
+    except MlxworldError as error:
+        pipe.send(("failed", str(error)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connection) -> list[int]:
+    """Play one game and write its episodes as GAME-PART; returns their lengths."""
+    policy = make_policy(plan.policy, source, seed)
+    steps = itertools.islice(_steps(source, policy, seed), plan.longest)
+    lengths: list[int] = []
+    told = time.monotonic()
+    while (first := next(steps, None)) is not None:
+        path = plan.folder / f"{game:06d}-{len(lengths):02d}.mp4"
+        actions, states = [], []
+        with ClipWriter(path, source.fps, source.fps * source.samples, plan.size) as clip:
+            for step, action in itertools.chain([first], itertools.islice(steps, plan.episode - 1)):
+                clip.add(step.video, step.audio)
+                actions.append(source.actions[action if actions else 0])
+                states.append(step.state)
+                if time.monotonic() - told > _REPORT:
+                    told = time.monotonic()
+                    pipe.send(("steps", sum(lengths) + len(actions)))
+        write_beside(path, actions, {name: np.stack([state[name] for state in states]) for name in states[0]})
+        lengths.append(len(actions))
+    return lengths
+
+
+def _steps(source: Source, policy: Policy, seed: int) -> Iterator[tuple[Step, int]]:
+    """One game: (what is seen, the action that led there), from its beginning to its end."""
+    step, action = source.reset(seed), 0
+    yield step, action
+    while not step.done:
+        action = policy.act(step)
+        step = source.step(action)
+        yield step, action

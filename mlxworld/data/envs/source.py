@@ -1,0 +1,56 @@
+"""What every world that can be recorded is: the protocol `Source` and its `Step`."""
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ...errors import MlxworldError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a world shows after an action: video (H, W, 3) uint8, audio (S,) float32 in [-1, 1], exact state."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    done: bool = False
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A world that can be recorded. The same seed and the same actions give the same steps."""
+
+    name: str
+    licence: str
+    fps: int  # steps a second
+    samples: int  # of sound, a step
+    actions: tuple[str, ...]  # the first is what is done when nothing is done
+
+    def reset(self, seed: int) -> Step:
+        """Begin an episode; the step that led here is action 0."""
+        ...
+
+    def step(self, action: int) -> Step:
+        """Take the action with this index. After a step that is `done`, call `reset`."""
+        ...
+
+    def close(self) -> None:
+        """Give back processes and windows."""
+        ...
+
+
+def require(module: str, extra: str):
+    """Import an optional package, or raise MlxworldError naming the extra that brings it."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if importlib.util.find_spec(module) is None:
+        raise MlxworldError(f'{module} is not installed: pip install "mlxworld[{extra}]"')
+    return importlib.import_module(module)
+
+
+def seeds(seed: int) -> np.random.Generator:
+    """A world's own generator for one episode, apart from the policy's."""
+    return np.random.default_rng([seed, 0])

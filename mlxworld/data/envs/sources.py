@@ -1,0 +1,35 @@
+"""The worlds that can be recorded, by name."""
+
+from ...errors import MlxworldError
+from .source import Source
+
+SOURCES = "pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
+
+
+def open_source(name: str) -> Source:
+    """The world called `name`: pong, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
+
+    Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
+    """
+    kind, _, rest = name.partition(":")
+    if name == "pong":
+        from .atari import Atari
+
+        return Atari("Pong")
+    if kind == "atari" and rest:
+        from .atari import Atari
+
+        return Atari(rest)
+    if kind == "doom":
+        from .doom import Doom
+
+        return Doom(rest or "defend_the_center")
+    if name == "bounce":
+        from .bounce import Bounce
+
+        return Bounce()
+    if kind == "gym" and rest:
+        from .gymnasium_env import GymnasiumEnv
+
+        return GymnasiumEnv(rest)
+    raise MlxworldError(f"unknown world {name!r} to record: choose one of {SOURCES}")

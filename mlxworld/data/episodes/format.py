@@ -1,0 +1,212 @@
+"""A dataset on disk: a folder anyone can open.
+
+    dataset.json          what all episodes share: rates, size, action names, source, licence
+    NAME.mp4              picture and sound of one episode
+    NAME.actions.csv      one row per frame: step, action; the action is the one that led to the frame
+    NAME.state.npz        exact state of the world, one row per frame, where the source knows it
+
+A folder of somebody's own videos is a dataset too: without dataset.json the action names come from the csv files, and
+without those there is the one action "noop".
+"""
+
+import contextlib
+import csv
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import MlxworldError
+from ...files import atomic
+from .media import SUFFIXES, cut, read_frames, read_sound, to_float32, write_clip
+
+VERSION = 1
+NOOP = "noop"
+DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE = 30, 1024, (128, 128)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What all episodes of a dataset share (`dataset.json`). Sound has `fps * samples` samples a second."""
+
+    fps: int
+    samples: int
+    size: tuple[int, int]
+    actions: tuple[str, ...] = (NOOP,)
+    source: str = ""
+    licence: str = ""
+    recording: dict[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.fps * self.samples
+
+
+@dataclass(frozen=True)
+class Episode:
+    """video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1], actions (T,) int32, state {name: (T, ...)}."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    actions: np.ndarray
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def write_info(folder: str | os.PathLike, info: DatasetInfo) -> None:
+    """Write `dataset.json`, whole or not at all."""
+    folder = Path(folder)
+    entries = asdict(info) | {"sample_rate": info.sample_rate}
+    atomic.write(folder / "dataset.json", (json.dumps(entries, indent=2) + "\n").encode())
+
+
+def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
+    """Read `dataset.json`; None if the folder has none. Raises MlxworldError if it is missing, broken or newer."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MlxworldError(f"{folder}: no such folder")
+    path = folder / "dataset.json"
+    if not path.exists():
+        return None
+    try:
+        entries = json.loads(path.read_text())
+        if entries["version"] > VERSION:
+            raise MlxworldError(f"{path}: version {entries['version']} is newer than this mlxworld reads ({VERSION})")
+        known = {entry.name: entries[entry.name] for entry in fields(DatasetInfo) if entry.name in entries}
+        H, W = known["size"]
+        info = DatasetInfo(**known | {"size": (int(H), int(W)), "actions": tuple(known.get("actions", (NOOP,)))})
+        valid = min(info.fps, info.samples, *info.size) > 0 and info.actions and all(map(str.isprintable, info.actions))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MlxworldError(f"{path}: not a valid dataset.json ({type(error).__name__}: {error})") from error
+    if not valid:
+        raise MlxworldError(f"{path}: fps, samples and size must be above 0, and actions must be named")
+    return info
+
+
+def episodes(folder: str | os.PathLike) -> list[Path]:
+    """The video files of a dataset in order of name, folders within it included; hidden ones are not."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MlxworldError(f"{folder}: no such folder")
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def dataset_info(folder: str | os.PathLike, fps: int | None = None, size: tuple[int, int] | None = None) -> DatasetInfo:
+    """What a folder's clips are read as: its dataset.json, or else 30 steps a second of 1,024 samples at 128x128.
+
+    `fps` and `size` replace the folder's own; the sound keeps its number of samples per step where it can: at another
+    fps the sample rate stays and the samples change (it must divide).
+    """
+    info = read_info(folder)
+    if info is None:
+        actions = (NOOP, *sorted(_names_in(folder) - {NOOP}))
+        info = DatasetInfo(fps or DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE, actions, str(folder))
+    if fps is not None and fps != info.fps:
+        samples, rest = divmod(info.sample_rate, fps)
+        if fps < 1 or rest:
+            raise MlxworldError(f"{folder}: {info.sample_rate} samples a second cannot be cut into {fps} equal steps")
+        info = replace(info, fps=fps, samples=samples)
+    return info if size is None else replace(info, size=size)
+
+
+def _names_in(folder: str | os.PathLike) -> set[str]:
+    """Action names in all readable actions files of a folder; a broken one is named when its video is read."""
+    names: set[str] = set()
+    for video in episodes(folder):
+        with contextlib.suppress(MlxworldError):
+            names |= set(read_names(_beside(video, ".actions.csv")))
+    return names
+
+
+def write_episode(folder: str | os.PathLike, name: str, episode: Episode, info: DatasetInfo) -> None:
+    """Write one episode; the video comes last, so that an episode whose video exists is whole.
+
+    Raises MlxworldError if shapes and `info` disagree or the disk is full.
+    """
+    T, H, W, _ = episode.video.shape
+    expected = ((T, *info.size, 3), (T, info.samples), (T,))
+    if (episode.video.shape, episode.audio.shape, episode.actions.shape) != expected:
+        raise MlxworldError(f"{name}: an episode of {T} frames must have the shapes {expected} of its dataset")
+    folder = Path(folder)
+    write_beside(folder / f"{name}.mp4", [info.actions[action] for action in episode.actions], episode.state)
+    write_clip(folder / f"{name}.mp4", episode.video, episode.audio, info.fps, info.sample_rate)
+
+
+def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -> None:
+    """Write what lies beside a video file: its actions by name, and its state if there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = "step,action\n" + "".join(f"{step},{action}\n" for step, action in enumerate(actions))
+    atomic.write(_beside(path, ".actions.csv"), rows.encode())
+    if state:
+        part = path.with_name(f".{path.stem}.state.part.npz")
+        try:
+            np.savez_compressed(part, **state)  # pyright: ignore[reportArgumentType]
+            os.replace(part, _beside(path, ".state.npz"))
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MlxworldError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None = None) -> Episode:
+    """Read one episode by the name of its video, with or without suffix. Raises MlxworldError for a broken one."""
+    info = info or dataset_info(folder)
+    path = Path(folder) / name
+    path = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.mp4")
+    frames, shown = zip(*read_frames(path, info.size, info.fps), strict=True)
+    actions = read_actions(path, info.actions, np.array(shown))
+    audio = to_float32(cut(read_sound(path, info.sample_rate), len(frames), info.samples))
+    return Episode(np.stack(frames), audio, actions, read_state(path))
+
+
+def read_names(path: Path) -> list[str]:
+    """Action names of an actions file, row by row. Raises MlxworldError if it is no csv with a column "action"."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if "action" not in (rows.fieldnames or ()):
+                raise MlxworldError(f'{path}: has no column "action"')
+            return [(row["action"] or "").strip() for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise MlxworldError(f"{path}: not a readable csv file ({error})") from error
+
+
+def read_actions(video: Path, actions: tuple[str, ...], shown: np.ndarray) -> np.ndarray:
+    """Actions (T,) int32 of a video file of which step t shows the frame `shown[t]`; the csv has a row per frame.
+
+    Without an actions file they are all noop, unless the dataset has more actions: then the file is of no use.
+    """
+    path = _beside(video, ".actions.csv")
+    if not path.exists():
+        if len(actions) > 1:
+            raise MlxworldError(f"{video}: has no {path.name} beside it, and the dataset has actions")
+        return np.zeros(len(shown), np.int32)
+    names = read_names(path)
+    unknown = sorted(set(names) - set(actions))
+    if unknown:
+        raise MlxworldError(f"{path}: unknown action {unknown[0]!r}; the dataset has {', '.join(actions)}")
+    stride = max(1, *np.diff(shown)) if len(shown) > 1 else 1
+    if not 0 < len(names) - shown[-1] <= stride:
+        raise MlxworldError(f"{path}: {len(names)} rows, but its video has {shown[-1] + 1} frames")
+    return np.array([actions.index(name) for name in names], np.int32)[shown]
+
+
+def read_state(video: Path) -> dict[str, np.ndarray]:
+    """State {name: (T, ...)} beside a video file; empty if there is none."""
+    path = _beside(video, ".state.npz")
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path) as entries:
+            return dict(entries)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise MlxworldError(f"{path}: broken state file ({error})") from error
+
+
+def _beside(video: Path, suffix: str) -> Path:
+    return video.with_name(video.stem + suffix)

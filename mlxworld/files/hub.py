@@ -1,0 +1,50 @@
+"""Worlds on a model hub: `hf://owner/name` is a world's folder there, `hf://owner/name@revision` a fixed state of it.
+
+The files come through huggingface_hub, which keeps them in its cache and asks the hub no more than it must; with
+HF_HUB_OFFLINE=1 only the cache is read. Nothing but a world's own four files is fetched, and none of them is code.
+"""
+
+import importlib
+import re
+from pathlib import Path
+
+from ..errors import MlxworldError
+
+SCHEME = "hf://"
+FILES = ["config.json", "model.safetensors", "starts.safetensors", "README.md"]
+_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_ADDRESS = re.compile(rf"{SCHEME}(?P<repo>{_PART}/{_PART})(?:@(?P<revision>{_PART}(?:/{_PART})*))?")
+
+
+def folder(address: str) -> Path:
+    """The local folder of a world on a hub, fetched if need be.
+
+    Raises MlxworldError for an address of another form, when huggingface_hub is not installed, and when the world
+    cannot be had: unknown, private, offline, or no world at all.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if not found or ".." in address or "--" in found["repo"]:
+        raise MlxworldError(f"{address!r} is no address of a world: hf://owner/name, or hf://owner/name@revision")
+    try:
+        hub, errors = map(importlib.import_module, ("huggingface_hub", "huggingface_hub.errors"))
+    except ModuleNotFoundError:
+        raise MlxworldError(f'{address} needs huggingface_hub: pip install "mlxworld[hub]"') from None
+    try:
+        path = Path(hub.snapshot_download(found["repo"], revision=found["revision"], allow_patterns=FILES))
+    except (errors.EntryNotFoundError, errors.RevisionResolutionError, errors.HTTPError, OSError, ValueError) as error:
+        raise MlxworldError(f"{address} cannot be had: {_reason(errors, error)}") from error
+    if not (path / "config.json").is_file():
+        raise MlxworldError(f"{address} holds no world: it has no config.json")
+    return path
+
+
+def _reason(errors, error: Exception) -> str:
+    if isinstance(error, errors.GatedRepoError):
+        return "its owner must grant access, and you must be logged in (hf auth login)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "it has no such revision"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such repository, or it is private and you are not logged in (hf auth login)"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return "it is not in the cache, and the hub is out of reach or HF_HUB_OFFLINE is set"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

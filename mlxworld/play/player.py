@@ -1,0 +1,129 @@
+"""Player: the running half of a World. A model on a backend, the state of its rollout, and numpy at both ends.
+
+A World drives any object with these methods; `mlxworld/coreml.py` has one for Core ML. Knows nothing of start clips,
+names of actions, or what a frame is for.
+
+B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..configs.openworld import OpenWorldConfig
+from ..errors import MlxworldError
+
+PRECISIONS = ("float32", "float16", "bfloat16")
+Pending = Callable[[], tuple[np.ndarray, np.ndarray]]  # video (B, 1, H, W, 3) uint8, audio (B, 1, S): waits for them
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a world is run. None is what the world was made for, or the best for this device."""
+
+    batch: int = 1  # B worlds at once
+    precision: str | None = None  # of the arithmetic: float32, float16 or bfloat16
+    weights: str | None = None  # quantised to int8, int4 or (MLX) mxfp8; None: as they are in the file
+    steps: int | None = None  # denoising passes a frame: divides the model's noise levels
+    context: str | None = None  # keys of past frames: clean, or last, which makes less work (see DynamicsConfig)
+    cache: str | None = None  # how they are kept: float or int8
+    compile: bool | None = None  # the step; None: on a GPU. PyTorch does so in the background and swaps in at a reset
+
+    def __post_init__(self):
+        if self.precision not in (None, *PRECISIONS):
+            raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
+        if self.batch < 1:
+            raise MlxworldError(f"batch must be at least 1, got {self.batch}")
+
+    def fitted(self, cfg: OpenWorldConfig) -> OpenWorldConfig:
+        """The model's configuration with these options in it."""
+        levels = cfg.dynamics.levels
+        if self.steps is not None and (self.steps < 1 or levels % self.steps):
+            raise MlxworldError(f"steps must divide {levels}, got {self.steps}")
+        chosen = {name: getattr(self, name) for name in ("steps", "context", "cache")}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return replace(cfg, dynamics=replace(cfg.dynamics, **given))
+
+
+class Player:
+    """Begun by `begin`; then `observe` for frames that happened and `step` for the next one.
+
+    device, precision, package (the backend, as `mlxworld.on` gives it), and model may be read.
+    """
+
+    def __init__(self, package: ModuleType, cfg: OpenWorldConfig, weights: Mapping, source: str, options: Options):
+        """weights by parameter name; source: where they are from, for what is said of bad ones."""
+        engine = package.engine
+        engine.leave_a_core()
+        compiled = engine.device() != "cpu" if options.compile is None else options.compile
+        self.package, self.batch, self._engine = package, options.batch, engine
+        self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
+        self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
+        engine.load_parameters(self.model, weights, source)
+        engine.ready(self.model, self.precision, compiled or options.weights is not None)
+        if options.weights is not None:
+            engine.quantize(self.model, options.weights)
+        self._loop = engine.Loop({"step": self._step, "observe": self._observe}, compile="step" if compiled else None)
+
+    def begin(self, seed: int) -> None:
+        """No frames yet; the noise is that of the seed."""
+        with self._engine.inference():
+            key = self.package.random.key(seed, like=self._engine.array(np.zeros(1, np.float32)))
+            self._loop.begin({"model": self.model.empty(self.batch), "key": key})
+
+    def observe(self, z: np.ndarray, action: np.ndarray) -> Pending:
+        """A frame that happened: z (B, 1, K, D) float32, action (B, 1) int32, both may broadcast over B."""
+        z = np.broadcast_to(z, (self.batch, *z.shape[1:])).astype(np.float32)
+        return self._run("observe", z, np.broadcast_to(action, (self.batch, 1)).astype(np.int32))
+
+    def step(self, action: np.ndarray) -> Pending:
+        """The next frame, after action (B, 1) int32. Returns before the device is done: call the result to wait."""
+        return self._run("step", action)
+
+    def encode(self, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
+        """The latents z (T, K, D) float32 of video (T, H, W, 3) uint8 with audio (T, S)."""
+        engine = self._engine
+        with engine.inference():
+            seen = engine.array(video[None].astype(np.float32) / 255)
+            return engine.numpy(self.model.encode(seen, engine.array(audio[None])))[0]
+
+    def state(self) -> Any:
+        """The whole state now; it does not change while the player goes on."""
+        return self._loop.state()
+
+    def restore(self, state: Any) -> None:
+        """Goes back to a `state`, which can be used again: the same actions then give the same frames, bit for bit."""
+        self._loop.restore(state)
+
+    def fork(self) -> "Player":
+        """A second player of the same weights, in the same state."""
+        twin = object.__new__(type(self))
+        twin.__dict__ |= self.__dict__
+        twin._loop = self._loop.fork()
+        return twin
+
+    def settle(self) -> None:
+        """Waits for what is being compiled in the background."""
+        self._loop.settle()
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
+        return self._engine.memory()
+
+    def _run(self, name, *inputs) -> Pending:
+        with self._engine.inference():
+            return self._engine.fetch(self._loop(name, *self._engine.array(inputs)))
+
+    def _step(self, state, action):
+        key, now = self.package.random.split(state["key"])
+        video, audio, _, cache = self.model.step(state["model"], self.model.noise(now, self.batch), action)
+        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
+
+    def _observe(self, state, z, action):
+        key, now = self.package.random.split(state["key"])
+        video, audio, cache = self.model.observe(state["model"], z, self.model.noise(now, self.batch), action)
+        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}

@@ -1,0 +1,340 @@
+"""World: what a person or an agent plays with. A trained model, a cache, and an action in for a frame out.
+
+A world is a folder: `config.json` (what it is), `model.safetensors` (weights; either backend reads them) and
+`starts.safetensors` (clips in latent form to begin from). Knows nothing of browsers, datasets or training.
+"""
+
+import copy
+import importlib
+import json
+import operator
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import installed, on
+from ..configs.load import from_dict, to_dict
+from ..configs.openworld import OpenWorldConfig
+from ..errors import MlxworldError
+from ..files import atomic, checkpoint, hub
+from . import coreml
+from .player import Options, Player
+
+Action = int | str | np.integer
+AnyPlayer = Player | coreml.CoreMLPlayer
+SHIPPED = Path(__file__).parents[1] / "worlds"
+KEYS = {
+    **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
+    **{"fire": "Space", "attack": "Space", "use": "KeyE"},
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
+    (T,) int32, where actions[t] led to frame t."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    actions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: video (H, W, 3) uint8 and audio (S,) float32 in [-1, 1], both with a leading axis B in a batch of
+    worlds; index counts frames since the reset; model_ms is the time from the action to here, in milliseconds."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    index: int
+    model_ms: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state of a World at one moment: it does not change while the world goes on."""
+
+    state: Any
+    index: int
+
+
+def worlds() -> list[str]:
+    """Names of the worlds that come with the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def save_world(folder: Path, name: str, cfg: OpenWorldConfig, weights: Mapping, starts: Mapping, card: Mapping):
+    """Writes a world's folder. weights by parameter name; starts: z (N, T, K, D), actions (N, T); card: free facts."""
+    about = {"format": 1, "name": name, "card": dict(card), "model": to_dict(cfg)}
+    checkpoint.save(folder / "model.safetensors", weights, {"format": "1", "family": cfg.family})
+    checkpoint.save(folder / "starts.safetensors", starts, {"format": "1"})
+    atomic.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
+
+
+class World:
+    """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
+
+    name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
+    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath
+    config, package (the backend's) and model, may be read.
+    """
+
+    def __init__(self, player: AnyPlayer, cfg: OpenWorldConfig, starts: Mapping, name: str, backend: str):
+        """starts: z (N, T, K, D) and actions (N, T). `load` makes all of it."""
+        self._player, self._starts, self.starts = player, starts, len(starts["z"])
+        self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
+        self.device, self.precision = player.device, player.precision
+        self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
+        self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
+        self.size, self.steps = (cfg.size, cfg.size), cfg.dynamics.steps if cfg.dynamics.head == "flow" else 1
+        self._index: int | None = None
+
+    @classmethod
+    def load(cls, name: str | Path, backend: str | None = None, **options) -> "World":
+        """A shipped world by name, any world or run folder by path, one on a hub: hf://owner/name[@revision], or
+        a .mlpackage of `convert/to_coreml.py`.
+
+        backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU; for a package "coreml".
+        options: see `Options` (batch, precision, weights, steps, context, cache, compile). Raises MlxworldError for a
+        world that is unknown, broken or of another model.
+        """
+        packed = backend == "coreml" or (backend is None and coreml.is_package(name))
+        folder, about = coreml.read_package(name) if packed else read_config(name)
+        cfg = model_config(folder, about)
+        starts, _ = checkpoint.load(folder / "starts.safetensors")
+        if not _fits(cfg, starts):
+            raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
+        if packed:
+            return cls(coreml.CoreMLPlayer(name, cfg, Options(**options)), cfg, starts, about["name"], "coreml")
+        weights, _ = checkpoint.load(folder / "model.safetensors")
+        return cls._made(cfg, weights, starts, about["name"], str(folder / "model.safetensors"), backend, options)
+
+    @classmethod
+    def untrained(
+        cls, cfg: OpenWorldConfig, backend: str | None = None, *, name: str = "untrained", **options
+    ) -> "World":
+        """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
+        package = on(backend or preferred_backend())
+        model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
+        weights = package.engine.numpy(package.engine.parameters(model.init(package.random.key(0))))
+        z = np.random.default_rng(0).standard_normal((1, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
+        starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
+        return cls._made(cfg, weights, starts, name, name, backend, options)
+
+    @classmethod
+    def _made(cls, cfg, weights, starts, name, source, backend, options):
+        chosen = Options(**options)
+        cfg, backend = chosen.fitted(cfg), backend or preferred_backend()
+        return cls(Player(on(backend), cfg, weights, source, chosen), cfg, starts, name, backend)
+
+    @property
+    def package(self):
+        """The backend, as `mlxworld.on` gives it."""
+        return self._player.package
+
+    @property
+    def model(self):
+        """The model underneath. Raises MlxworldError for a Core ML world, which has none to look into."""
+        if self._player.model is None:
+            raise MlxworldError(
+                f"{self.name} runs on Core ML: it plays, but only its world's folder can be measured so"
+            )
+        return self._player.model
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
+        return self._player.memory()
+
+    def settle(self) -> None:
+        """Waits for what is being compiled in the background: from the next reset on the world runs at full speed."""
+        self._player.settle()
+
+    def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
+        """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
+
+        context: the number of a start clip, or frames of your own; None lets the seed choose a start clip.
+        """
+        seed = _whole(seed, "a seed is a whole number")
+        z, actions = self._context(seed, context)
+        begun, pending = time.perf_counter(), None
+        self._player.begin(seed % 2**63)
+        for t in range(z.shape[1]):
+            pending = self._player.observe(z[:, t : t + 1], actions[:, t : t + 1])
+        self._index = -1
+        assert pending is not None
+        return self._frame(pending, begun)
+
+    def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
+        """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
+        return self._frame(*self._begin(action))
+
+    def stream(self, actions: Iterable[Action | Sequence[Action] | np.ndarray]) -> Iterator[Frame]:
+        """The frames after these actions, one by one, as `step` gives them. Faster where actions are known ahead: the
+        device works on the next frame while the one before is on its way."""
+        before = None
+        for action in actions:
+            now = self._begin(action)
+            if before is not None:
+                yield self._frame(*before)
+            before = now
+        if before is not None:
+            yield self._frame(*before)
+
+    def snapshot(self) -> Snapshot:
+        """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
+        return Snapshot(self._player.state(), self._begun())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to the moment of the snapshot, which can be used again."""
+        self._player.restore(snapshot.state)
+        self._index = snapshot.index
+
+    def fork(self) -> "World":
+        """A second world that begins at the present moment of this one and shares its weights."""
+        self._begun()
+        twin = copy.copy(self)
+        twin._player = self._player.fork()
+        return twin
+
+    def encode(self, clip: Clip) -> np.ndarray:
+        """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
+        clip = self._checked(clip)
+        return self._player.encode(clip.video, clip.audio)
+
+    def _begin(self, action):
+        self._begun()
+        if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
+            chosen = list(action)
+        else:
+            chosen = [action]
+        if len(chosen) != self.batch:
+            raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
+        indices = np.array([[self._action(a)] for a in chosen], np.int32)
+        begun = time.perf_counter()
+        return self._player.step(indices), begun
+
+    def _frame(self, pending, begun):
+        video, audio = pending()
+        video, audio = video[:, 0], audio[:, 0].astype(np.float32)
+        if self.batch == 1:
+            video, audio = video[0], audio[0]
+        self._index = self._begun() + 1
+        return Frame(video, audio, self._index, 1e3 * (time.perf_counter() - begun))
+
+    def _begun(self):
+        if self._index is None:
+            raise MlxworldError("reset the world first: it has not begun")
+        return self._index
+
+    def _context(self, seed, context):
+        if isinstance(context, Clip):
+            keep = self.config.dynamics.memory
+            return self.encode(context)[None, -keep:], np.asarray(context.actions)[None, -keep:]
+        number = seed % self.starts
+        if context is not None:
+            number = _whole(context, "a context is a start clip's number or a Clip")
+        if not 0 <= number < self.starts:
+            raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
+        return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
+
+    def _action(self, action):
+        if isinstance(action, str):
+            if action not in self.actions:
+                raise MlxworldError(f"unknown action {action!r}: choose one of {', '.join(self.actions)}")
+            return self.actions.index(action)
+        index = _whole(action, "an action is a number or a name")
+        if not 0 <= index < len(self.actions):
+            raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
+        return index
+
+    def _checked(self, clip):
+        """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
+        video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
+        if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
+            audio = audio.mean(axis=2)
+        (H, W), S, n = self.size, self.samples, len(self.actions)
+        T = len(actions) if actions.ndim else 0
+        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T,)):
+            found = f"{video.shape}, {audio.shape} and {actions.shape}"
+            wanted = f"(T, {H}, {W}, 3), (T, {S}) and (T,), T >= 1"
+            raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
+        if video.dtype != np.uint8:
+            raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
+        if audio.dtype.kind != "f" or not np.isfinite(audio).all():
+            raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
+        if not _in_range(actions, n):
+            raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
+        return Clip(video, audio.astype(np.float32), actions)
+
+
+def _array(x) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError) as error:  # rows of several lengths
+        raise MlxworldError(f"a clip is three arrays: {error}") from error
+
+
+def _in_range(actions: np.ndarray, n: int) -> bool:
+    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < n)).all())
+
+
+def _fits(cfg: OpenWorldConfig, starts: Mapping[str, np.ndarray]) -> bool:
+    """Whether start clips are finite latents of this model, z (N, T, K, D), with actions (N, T) that it has."""
+    if {"z", "actions"} - set(starts):
+        return False
+    z, actions = starts["z"], starts["actions"]
+    if z.ndim != 4 or z.size == 0 or z.shape[2:] != (cfg.latent.tokens, cfg.latent.dim):
+        return False
+    return actions.shape == z.shape[:2] and bool(np.isfinite(z).all()) and _in_range(actions, len(cfg.actions))
+
+
+def _whole(x, what: str) -> int:
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise MlxworldError(f"{what}, not {type(x).__name__}") from None
+
+
+def preferred_backend() -> str:
+    """MLX where it has a GPU, else PyTorch, else whichever is installed. Raises MlxworldError when neither is."""
+    names = installed()
+    if not names:
+        raise MlxworldError('no backend is installed: pip install "mlxworld[torch]", or on a Mac pip install mlx')
+    if "mlx" in names and ("torch" not in names or on("mlx").engine.device() != "cpu"):
+        return "mlx"
+    return "torch"
+
+
+def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a world (a shipped name, a path, or hf://owner/name) and its config.json. Raises MlxworldError."""
+    folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
+    if str(name).startswith(hub.SCHEME):
+        folder = hub.folder(str(name))
+    path = folder / "config.json"
+    if not path.is_file():
+        if (folder / "train.json").is_file():
+            raise MlxworldError(f"{folder} is a run that has no world yet: train on, with --resume if it has stopped")
+        known = ", ".join(worlds()) or "none"
+        raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != 1 or not isinstance(about.get("model"), dict):
+        raise MlxworldError(f"{path} is not the config of a world (format 1)")
+    if not isinstance(about.get("name"), str):
+        raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')
+    return folder, about
+
+
+def model_config(folder: Path, about: Mapping[str, Any]) -> OpenWorldConfig:
+    """The configuration of the model that `read_config` found. Raises MlxworldError for one that is not known here."""
+    source = str(folder / "config.json")
+    cfg = from_dict(OpenWorldConfig, about["model"], source)
+    if cfg.family != "openworld":
+        raise MlxworldError(f"{source}: a world of another family ({cfg.family!r})")
+    return cfg

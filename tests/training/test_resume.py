@@ -1,0 +1,74 @@
+"""Killed with SIGKILL at any moment, a training resumes to the same weights, bit for bit, on both backends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlxworld.files import checkpoint
+from tests.training import tiny
+
+# Runs a training in a process of its own, which kills itself at the beginning of the n-th call of a function.
+KILLED = """
+import importlib, os, signal, sys
+module, name, n = sys.argv[1].split(":")
+where = importlib.import_module(module)
+*path, last = name.split(".")
+for part in path:
+    where = getattr(where, part)
+original, calls = getattr(where, last), [0]
+def counted(*args, **kwargs):
+    calls[0] += 1
+    if calls[0] == int(n):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+setattr(where, last, counted)
+from mlxworld.cli import entry
+from mlxworld.train import main
+entry(lambda: main(sys.argv[2:]))
+"""
+# Where the processes of one training die, one after the other. A checkpoint is made every two steps; the stages have 6,
+# 6 and 4 of them. What depends on the backend is a trainer's state: for PyTorch, slow to start, every other death.
+DEATHS = [
+    "mlxworld.train:open_frames:1",  # before anything has begun
+    "mlxworld.training.stages:Run._report:2",  # tokenizer, after 4 steps of which 2 are saved
+    "pathlib:Path.replace:8",  # tokenizer, a checkpoint that is written but not yet named
+    "mlxworld.training.latents:encode:3",  # between the stages, in the midst of the latents
+    "mlxworld.training.stages:Run._report:2",  # dynamics, before its curriculum changes
+    "mlxworld.training.stages:checkpoint.save:3",  # dynamics, a world that is newer than its checkpoint
+    "mlxworld.training.stages:Run._dreamt:1",  # between dynamics and forcing
+    "mlxworld.training.stages:Run._dreamt:4",  # forcing
+    "mlxworld.training.stages:Run.save:1",  # forcing, all steps done
+]
+
+
+def start(death: str, *argv: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", KILLED, death, *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def arrays(out: Path) -> dict[str, np.ndarray]:
+    """All that a training leaves: its last state, the world's weights and its start clips, the latents."""
+    found = {"latents": np.load(out / "latents.npy")}
+    for name in ("checkpoint", "model", "starts"):
+        found |= {f"{name}/{key}": x for key, x in checkpoint.load(out / f"{name}.safetensors")[0].items()}
+    found.pop("checkpoint/seconds")
+    return found
+
+
+@pytest.mark.parametrize("name", ["mlx", "torch"])
+def test_killed_at_any_moment_it_resumes_to_the_same_weights(name, tmp_path):
+    argv = ["--data", str(tiny.dots(tmp_path / "dots")), "--backend", name, *tiny.argv(**{"log-steps": 2})]
+    whole = start("os:getcwd:-1", *argv, "--out", str(tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    argv += ["--out", str(tmp_path / "killed"), "--save-minutes", "0"]
+    for i, death in enumerate(DEATHS if name == "mlx" else DEATHS[1::2]):
+        died = start(death, *argv, *(["--resume"] if i else []))
+        assert died.returncode == -9, f"{death}: {died.stderr[-2000:]}"
+    last = start("os:getcwd:-1", *argv, "--resume")
+    assert last.returncode == 0, last.stderr[-2000:]
+    expected, found = arrays(tmp_path / "whole"), arrays(tmp_path / "killed")
+    assert expected.keys() == found.keys()
+    assert [n for n, x in expected.items() if x.tobytes() != found[n].tobytes()] == []
