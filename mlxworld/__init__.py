@@ -53,5 +53,5 @@ def _found(framework: str) -> bool:
 
 def __getattr__(name: str):
     if name in ("Clip", "Frame", "World", "worlds"):
-        return getattr(importlib.import_module(".world", __name__), name)
+        return getattr(importlib.import_module(".play.world", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
