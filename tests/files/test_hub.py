@@ -127,7 +127,7 @@ def test_without_huggingface_hub(monkeypatch):
 
 def test_the_environment_says_where_the_cache_is(cache):
     """As a person would: variables of the environment, the command line, no network."""
-    code = "from mlxworld import hub; print(hub.folder('hf://someone/small.world'))"
+    code = "from mlxworld.files import hub; print(hub.folder('hf://someone/small.world'))"
     env = {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
     assert done.stdout.strip().endswith(SECOND), done.stderr
