@@ -10,7 +10,6 @@ IN is a world (a shipped name, a folder, hf://owner/name) or a torch file, which
 is quantised every bit comes back. A torch file holds no configuration: --like names the world that its weights are for.
 """
 
-import importlib
 import io
 import json
 import pickle
@@ -24,9 +23,9 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from mlxworld import on
+from mlxworld import families, on
 from mlxworld.cli import entry
-from mlxworld.configs.openworld import OpenWorldConfig
+from mlxworld.configs.world import WorldConfig
 from mlxworld.errors import MlxworldError
 from mlxworld.files import atomic, checkpoint, names, quantized
 from mlxworld.files.output import whole
@@ -89,11 +88,12 @@ def read(name: str) -> Source:
     return Source(folder, about, weights, shapes)
 
 
-def model_shapes(cfg: OpenWorldConfig) -> dict[str, tuple[int, ...]]:
+def model_shapes(cfg: WorldConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of a model, by name."""
     package = on(preferred_backend())
-    module = importlib.import_module(f"{package.__name__}.models.openworld.model")
-    return {n: tuple(p.shape) for n, p in package.nn.parameters(module.TransformerWorldModel(cfg)).items()}
+    model = families.model(package, cfg.family)(cfg)
+    arrays = package.nn.parameters(model) | package.nn.buffers(model)
+    return {name: tuple(x.shape) for name, x in arrays.items()}
 
 
 def write_world(folder: Path, source: Source, kind: str | None) -> None:

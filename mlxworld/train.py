@@ -36,7 +36,9 @@ def parse(argv: list[str]) -> TrainConfig:
     name = name or recipe.Settings.preset
     config = _without_flags(families.preset(family, name), recipe.from_data)
     optim = _without_flags(OptimConfig(name="muon"), ("lr",))  # each stage has its own
-    default = recipe.Settings(data=tyro.MISSING, out=tyro.MISSING, model=family, preset=name, optim=optim, config=config)
+    default = recipe.Settings(
+        data=tyro.MISSING, out=tyro.MISSING, model=family, preset=name, optim=optim, config=config
+    )
     about = f"{__doc__}\n\n{sys.modules[recipe.__module__].__doc__}"
     return tyro.cli(recipe.Settings, args=argv, default=default, description=about, prog="mlxworld train")
 
@@ -68,6 +70,7 @@ def train(cfg: TrainConfig) -> None:
     begun = time.monotonic()
     cfg.check()
     package = on(cfg.backend or preferred_backend())
+    cfg = cfg.resolved(on_gpu=package.engine.device() != "cpu")
     require_run(cfg)
     recipe = families.recipe(cfg.model)(cfg)
     with writer(cfg.out, "is being trained"):

@@ -51,4 +51,3 @@ def dream(
             pictures.append(engine.numpy(picture))
             sounds.append(engine.numpy(sound).astype(np.float32))
     return np.concatenate(pictures, axis=1), np.concatenate(sounds, axis=1)
-

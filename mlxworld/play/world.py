@@ -91,7 +91,9 @@ class World:
     config, package (the backend's) and model, may be read.
     """
 
-    def __init__(self, player: AnyPlayer, cfg: WorldConfig, starts: Mapping, name: str, backend: str, source: Path | None = None):
+    def __init__(
+        self, player: AnyPlayer, cfg: WorldConfig, starts: Mapping, name: str, backend: str, source: Path | None = None
+    ):
         """starts: z (N, T, K, D) and actions (N, T); source: the file of the weights. `load` makes all of it."""
         self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
@@ -387,7 +389,11 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
         about = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
-    if not isinstance(about, dict) or about.get("format") not in layouts.FORMATS or not isinstance(about.get("model"), dict):
+    if (
+        not isinstance(about, dict)
+        or about.get("format") not in layouts.FORMATS
+        or not isinstance(about.get("model"), dict)
+    ):
         raise MlxworldError(f"{path} is not the config of a world (format 1 or 2)")
     if not isinstance(about.get("name"), str):
         raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')

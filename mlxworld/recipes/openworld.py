@@ -56,7 +56,9 @@ class Recipe(WorldRecipe):
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
         return (
-            stage(0, "tokenizer", "tokenizer", tokenizer_loss, sample=lambda path: self.sample(run, path, context=None)),
+            stage(
+                0, "tokenizer", "tokenizer", tokenizer_loss, sample=lambda path: self.sample(run, path, context=None)
+            ),
             stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),
             stage(2, "forcing", "dynamics", dynamics_loss, **dreams, extend=self._dreamt, continues=True),
         )

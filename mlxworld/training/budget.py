@@ -80,13 +80,18 @@ class Budget:
         steps = pace.steps(done, seconds)
         if steps < done + len(stage.batches):
             each = max(pace.seconds)
-            raise MlxworldError(f"--minutes is too short: a step of {stage.name} takes {each:.1f} s, {max(0, seconds):.0f} s are left for it")
+            raise MlxworldError(
+                f"--minutes is too short: a step of {stage.name} takes {each:.1f} s, {max(0, seconds):.0f} s are left for it"
+            )
         return steps
 
     def correct(self, step: int, steps: int) -> int:
         """The steps of the present stage, seen from step `step` of the `steps` that were planned."""
         assert self._pace is not None
-        passed, planned = self._clock() - self._begun, self._pace.between(self._first, steps) - self._pace.between(step, steps)
+        passed, planned = (
+            self._clock() - self._begun,
+            self._pace.between(self._first, steps) - self._pace.between(step, steps),
+        )
         left = self._end - self._clock()
         if left <= 0:
             return step

@@ -29,9 +29,15 @@ class Recipe:
 
     def require(self, identity: dict[str, Any]) -> None:
         """Raises MlxworldError unless the data is what a run with this `identity` began with."""
-        wrong = [f"{key} {self.identity.get(key)}, not {value}" for key, value in identity.items() if value != self.identity.get(key)]
+        wrong = [
+            f"{key} {self.identity.get(key)}, not {value}"
+            for key, value in identity.items()
+            if value != self.identity.get(key)
+        ]
         if wrong:
-            raise MlxworldError(f"{self.cfg.data} is not the dataset that {self.cfg.out} began with: {', '.join(wrong)}")
+            raise MlxworldError(
+                f"{self.cfg.data} is not the dataset that {self.cfg.out} began with: {', '.join(wrong)}"
+            )
 
     def begin(self, run: "Run") -> None:
         """Sets what a fresh model takes from the data: a mean frame, pretrained weights."""

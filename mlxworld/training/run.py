@@ -33,9 +33,6 @@ class Run:
     def __init__(self, package: ModuleType, cfg: TrainConfig, recipe: Recipe, monitor: Monitor):
         self.package, self.engine, self.cfg, self.recipe, self.monitor = package, package.engine, cfg, recipe, monitor
         self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
-        on_gpu = self.engine.device() != "cpu"
-        self.precision = cfg.precision or ("bfloat16" if on_gpu else "float32")
-        self.compile = on_gpu if cfg.compile is None else cfg.compile
         self.config = recipe.config
         self.model = families.model(package, cfg.model)(self.config).init(package.random.key(cfg.seed))
         recipe.begin(self)
@@ -63,6 +60,11 @@ class Run:
         self._sample(len(self.stages) - 1, "final")
         self.save(len(self.stages), 0)
 
+    def trainer(self, stage: Stage) -> Any:
+        """A fresh trainer of what a stage trains."""
+        options = {"precision": self.cfg.precision, "accumulate": stage.accumulate, "compile": self.cfg.compile}
+        return self.engine.Trainer(self.model, stage.turns, **options)
+
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """While it lasts, the model has the averages of what is being trained: what is shown, measured and shipped."""
@@ -83,8 +85,7 @@ class Run:
         self._trainer = None
         if stage.prepare:
             stage.prepare()
-        options = {"precision": self.precision, "accumulate": stage.accumulate, "compile": self.compile}
-        self._trainer = self.engine.Trainer(self.model, stage.turns, **options)
+        self._trainer = self.trainer(stage)
         if state:
             self._trainer.load_state(state, str(self.checkpoint))
 
@@ -109,9 +110,14 @@ class Run:
         self.monitor.stage(stage.name, self._steps[stage.name], step, before)
         pending, reported, waited = [], time.monotonic(), 0.0
         while step < self._steps[stage.name]:
-            part = next(i for i, (_, end) in enumerate(phases(len(stage.batches), self._steps[stage.name])) if step < end)
+            part = next(
+                i for i, (_, end) in enumerate(phases(len(stage.batches), self._steps[stage.name])) if step < end
+            )
             with contextlib.closing(stage.batches[part](step)) as batches:
-                while step < self._steps[stage.name] and step < phases(len(stage.batches), self._steps[stage.name])[part][1]:
+                while (
+                    step < self._steps[stage.name]
+                    and step < phases(len(stage.batches), self._steps[stage.name])[part][1]
+                ):
                     asked = time.monotonic()
                     batch = next(batches)
                     waited += time.monotonic() - asked
@@ -161,7 +167,7 @@ class Run:
         rows = [self.engine.numpy(metrics) for metrics in pending]
         for metrics in rows:
             self._bad = 0 if metrics["finite"] else self._bad + 1
-            if self._bad >= PATIENCE.get(self.precision, 1):
+            if self._bad >= PATIENCE.get(self.cfg.precision, 1):
                 saved = self.checkpoint.exists()
                 state = f"the last good checkpoint is {self.checkpoint}" if saved else "no checkpoint was saved yet"
                 advice = f"go on with --resume and a lower --{name}.lr" if saved else f"try a lower --{name}.lr"
@@ -199,7 +205,7 @@ class Run:
         """What a model's card says of its training; hours are those that it took."""
         steps = {s.name: self._steps[s.name] if i < index else step * (i == index) for i, s in enumerate(self.stages)}
         backend = next(name for name, (package, _) in BACKENDS.items() if package == self.package.__name__)
-        where = {"backend": backend, "device": self.engine.device(), "precision": self.precision}
+        where = {"backend": backend, "device": self.engine.device(), "precision": self.cfg.precision}
         about = {"preset": self.cfg.preset, "steps": steps, "hours": round(seconds / 3600, 3)}
         return dict(self.recipe.card) | about | where
 

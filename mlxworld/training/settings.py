@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..configs.optim import OptimConfig
 from ..errors import MlxworldError
@@ -52,10 +52,18 @@ class TrainConfig:
             if isinstance(value := getattr(self, f.name), StageConfig):
                 yield f.name, value
 
+    def resolved(self, on_gpu: bool) -> Self:
+        """With what was left to the machine."""
+        precision = self.precision or ("bfloat16" if on_gpu else "float32")
+        return dataclasses.replace(self, precision=precision, compile=on_gpu if self.compile is None else self.compile)
+
     def check(self) -> None:
         """Raises MlxworldError for settings that cannot be."""
         rules = [
-            (self.precision in (None, *PRECISIONS), f"unknown precision {self.precision!r}: choose float32, bfloat16 or float16"),
+            (
+                self.precision in (None, *PRECISIONS),
+                f"unknown precision {self.precision!r}: choose float32, bfloat16 or float16",
+            ),
             (0 <= self.seed < 2**28, f"--seed lies between 0 and {2**28 - 1}"),
             (self.log_steps >= 1 and self.record_steps >= 2, "--log-steps must be >= 1, --record-steps >= 2"),
             (min(self.sample_minutes, self.save_minutes) >= 0, "--sample-minutes and --save-minutes must be >= 0"),
@@ -69,7 +77,10 @@ class TrainConfig:
                 (stage.steps >= 0 and stage.lr >= 0, f"--{name}: steps and lr must be >= 0"),
                 (sizes, f"--{name}: batch and accumulate must be >= 1 and frames >= 2"),
                 (stage.share > 0, f"--{name}.share must be above 0"),
-                (sizes and stage.batch % stage.accumulate == 0, f"--{name}.batch must be a multiple of --{name}.accumulate"),
+                (
+                    sizes and stage.batch % stage.accumulate == 0,
+                    f"--{name}.batch must be a multiple of --{name}.accumulate",
+                ),
                 (planned, f"--minutes plans the steps: leave out --{name}.steps (0 leaves the stage out)"),
             ]
         for holds, line in rules:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data import FrameStore, open_frames
+from ..configs.world import WorldConfig
+from ..data import DatasetInfo, FrameStore, open_frames
 from ..errors import MlxworldError
 from .latents import start_clips
 from .recipe import Recipe
@@ -37,8 +38,18 @@ class WorldRecipe(Recipe):
         self.mean_frame = mean_frame(self.frames)
         self.identity = identity(self.frames, self.mean_frame)
         hours = round(len(self.frames.actions) / info.fps / 3600, 3)
-        data = {"source": info.source, "frames": len(self.frames.actions), "episodes": len(self.frames.names), "hours": hours}
+        data = {
+            "source": info.source,
+            "frames": len(self.frames.actions),
+            "episodes": len(self.frames.names),
+            "hours": hours,
+        }
         self.card = {"data": data, "licence": info.licence}
+
+    @classmethod
+    def rehearsed(cls, cfg: TrainConfig) -> "WorldRecipe":
+        """The recipe over random frames of the model's shapes: for measuring how fast it trains."""
+        return cls(cfg, random_frames(cfg.config))
 
     def require(self, identity: dict[str, Any]) -> None:
         self.frames.require_actions(identity.get("actions", ()))
@@ -52,6 +63,16 @@ class WorldRecipe(Recipe):
         return {"starts.safetensors": start_clips(run.package, run.model, self.frames, CONTEXT)}
 
 
+def random_frames(config: WorldConfig, rows: int = 512) -> FrameStore:
+    """An episode of noise."""
+    rng, c = np.random.default_rng(0), config
+    info = DatasetInfo(c.fps, c.samples, (c.size, c.size), c.actions, "random")
+    video = rng.integers(0, 256, (rows, c.size, c.size, 3), np.uint8)
+    audio = rng.integers(-(2**12), 2**12, (rows, c.samples), np.int16)
+    actions = rng.integers(0, len(c.actions), rows).astype(np.int32)
+    return FrameStore(info, video, audio, actions, np.array([0, rows]), ("random",), (), ())
+
+
 def open_dataset(cfg: TrainConfig) -> FrameStore:
     """The decoded dataset of --data; a named world is recorded first if its folder is not there."""
     folder = Path(cfg.data)
@@ -60,7 +81,9 @@ def open_dataset(cfg: TrainConfig) -> FrameStore:
             raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
         folder = Path("data") / cfg.data
     if folder.resolve() == cfg.out.resolve() or folder.resolve() in cfg.out.resolve().parents:
-        raise MlxworldError(f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams")
+        raise MlxworldError(
+            f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams"
+        )
     if not folder.is_dir():
         _record(cfg, folder)
     return open_frames(folder, size=cfg.config.size)
