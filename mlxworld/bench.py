@@ -167,7 +167,8 @@ def show(name: str, turns: Iterable[int]) -> Iterable[int]:
 
 def report(figures: dict[str, Any]) -> str:
     """The figures as lines to read."""
-    about = f"{figures['world']} on {figures['backend']} ({figures['device']}, {figures['precision']}, {figures['steps']} passes"
+    about = f"{figures['world']} on {figures['backend']} "
+    about += f"({figures['device']}, {figures['precision']}, {figures['steps']} passes"
     lines = [about + (f", {figures['batch']} worlds)" if figures["batch"] > 1 else ")")]
     for name in ("rollout", "dynamics", "decoder", "encoder"):
         if t := figures.get(name):

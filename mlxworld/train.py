@@ -27,7 +27,7 @@ from .training.settings import MAY_CHANGE, TrainConfig, flags
 
 
 def parse(argv: list[str]) -> TrainConfig:
-    """Flags to the settings of a family's recipe; the preset, wherever it stands among them, gives the model's defaults.
+    """Flags to the settings of a family's recipe. The preset, wherever it stands, gives the model's defaults.
 
     Raises MlxworldError for a family or a preset that there is not.
     """

@@ -1,4 +1,4 @@
-"""A budget of time: how many steps a stage may take, from steps that were timed, so that a training ends when it should.
+"""A budget of time: how many steps a stage may take, from steps that were timed, so that a training ends in time.
 
 The plan is corrected while a stage runs, by how its steps compare with those that were timed; the learning rate is a
 function of the share of steps that is done, so it ends fully decayed whatever the number of steps becomes.
@@ -61,7 +61,7 @@ class Budget:
     """Shares `minutes` among stages. `spent` are seconds that earlier starts of this run took; clock tells seconds."""
 
     def __init__(self, minutes: float, spent: float = 0.0, clock: Callable[[], float] = time.monotonic):
-        self._clock = clock
+        self.minutes, self._clock = minutes, clock
         self._deadline = clock() + 60 * minutes - spent
         self.reserve = 0.02 * 60 * minutes  # seconds for what comes after the last step: a sample, the last checkpoint
         self._pace: Pace | None = None
@@ -80,9 +80,8 @@ class Budget:
         steps = pace.steps(done, seconds)
         if steps < done + len(stage.batches):
             each = max(pace.seconds)
-            raise MlxworldError(
-                f"--minutes is too short: a step of {stage.name} takes {each:.1f} s, {max(0, seconds):.0f} s are left for it"
-            )
+            need = f"a step of {stage.name} takes {each:.1f} s, {max(0.0, seconds):.0f} s are left for them"
+            raise MlxworldError(f"--minutes {self.minutes:g} are too few: {need}")
         return steps
 
     def correct(self, step: int, steps: int) -> int:

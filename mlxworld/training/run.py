@@ -4,6 +4,7 @@ Every step is a function of (settings, step) and every file is whole: killed at 
 checkpoint to the same weights, bit for bit on the CPU.
 """
 
+import bisect
 import contextlib
 import json
 import time
@@ -22,7 +23,7 @@ from .monitor import Monitor
 from .recipe import Recipe
 from .schedule import cosine, warmup
 from .settings import TrainConfig
-from .stage import Stage, phases
+from .stage import Batch, Stage, phases
 
 PATIENCE = {"float16": 20}  # steps in a row that may be not finite, while the scale of the loss is sought; else none
 
@@ -41,6 +42,8 @@ class Run:
         self._steps = {stage.name: stage.steps for stage in self.stages}  # planned, or done
         self._done: dict[str, np.ndarray] = {}  # what earlier stages trained: their averages, by the model's names
         self._trainer: Any = None
+        self._budget: Budget | None = None
+        self._log = cfg.log_steps
         self._seconds, self._bad = 0.0, 0  # trained before this start; steps in a row that were not finite
         self._begun = self._sampled = self._saved = time.monotonic()
 
@@ -91,50 +94,57 @@ class Run:
 
     def _plan(self, index: int, done: int) -> None:
         """Steps of the stage, where there is a budget of time, from what its steps take here."""
-        if self._budget is None:
+        stage, budget = self.stages[index], self._budget
+        if budget is None or done == self._steps[stage.name] != stage.steps:
             return
-        stage = self.stages[index]
         pace = measure(self.engine, self._trainer, stage, self._seed(index))
         later = sum(s.share for s in self.stages[index + 1 :] if s.steps)
-        steps = self._steps[stage.name] = self._budget.begin(stage, later, pace, done)
+        steps = self._steps[stage.name] = budget.begin(stage, later, pace, done)
+        self._log = max(1, min(self.cfg.log_steps, steps // 50))
         each = ", ".join(f"{1e3 * seconds:.0f}" for seconds in pace.seconds)
+        minutes = f"{pace.between(done, steps) / 60:.1f} of {self.cfg.minutes:g} min"
         self.monitor.say(
-            f"{stage.name}: {steps:,} steps of {each} ms, {pace.between(done, steps) / 60:.1f} min"
-            f" (compiled and timed in {pace.measuring:.0f} s); {self._budget.left() / 60:.1f} of {self.cfg.minutes:g} min left"
+            f"{stage.name}: {steps:,} steps of {each} ms, {minutes}; compiled and timed in {pace.measuring:.0f} s, "
+            f"{budget.left() / 60:.1f} min left"
         )
 
     def _train(self, index: int, step: int) -> None:
-        """The steps of a stage after the first `step`. The device is waited for at log steps only."""
-        stage, seed, log = self.stages[index], self._seed(index), self.cfg.log_steps
-        before = sum(self._steps[s.name] for s in self.stages[:index])
+        """The steps of a stage after the first `step`."""
+        stage, before = self.stages[index], sum(self._steps[s.name] for s in self.stages[:index])
         self.monitor.stage(stage.name, self._steps[stage.name], step, before)
-        pending, reported, waited = [], time.monotonic(), 0.0
         while step < self._steps[stage.name]:
-            part = next(
-                i for i, (_, end) in enumerate(phases(len(stage.batches), self._steps[stage.name])) if step < end
-            )
+            part = self._part(index, step)
             with contextlib.closing(stage.batches[part](step)) as batches:
-                while (
-                    step < self._steps[stage.name]
-                    and step < phases(len(stage.batches), self._steps[stage.name])[part][1]
-                ):
-                    asked = time.monotonic()
-                    batch = next(batches)
-                    waited += time.monotonic() - asked
-                    batch = stage.extend(batch, step) if stage.extend else batch
-                    rate = cosine(step, self._steps[stage.name], warmup(self._steps[stage.name]))
-                    pending.append(self._trainer.step(batch, seed * 2**32 + step, rate))
-                    step += 1
-                    if step % log == 0 or step == self._steps[stage.name]:
-                        share = waited / (time.monotonic() - reported)  # without a batch: the loader is too slow
-                        lr = stage.turns[0].optim.lr * rate
-                        self._report(stage.name, step, pending, {"lr": lr, "part": part, "wait": share})
-                        pending, reported, waited = [], time.monotonic(), 0.0
-                        self._correct(index, step)
-                        self._keep(index, step)
+                step = self._train_part(index, part, step, batches)
 
-    def _correct(self, index: int, step: int) -> None:
-        name = self.stages[index].name
+    def _train_part(self, index: int, part: int, step: int, batches: Iterator[Batch]) -> int:
+        """The steps of one part of a stage's curriculum from `step` on. The device is waited for at log steps only."""
+        stage, name, seed = self.stages[index], self.stages[index].name, self._seed(index)
+        pending, waited, reported = [], 0.0, time.monotonic()
+        while (ours := step < self._steps[name] and self._part(index, step) == part) or pending:
+            if not ours or len(pending) == self._log or (pending and step % self._log == 0):
+                share = waited / (time.monotonic() - reported)  # without a batch: the loader is too slow
+                self._report(name, step, pending, {"lr": stage.turns[0].optim.lr * rate, "part": part, "wait": share})
+                pending, waited, reported = [], 0.0, time.monotonic()
+                self._correct(name, step)
+                self._keep(index, step)
+                continue
+            asked = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked
+            batch = stage.extend(batch, step) if stage.extend else batch
+            rate = cosine(step, self._steps[name], warmup(self._steps[name]))
+            pending.append(self._trainer.step(batch, seed * 2**32 + step, rate))
+            step += 1
+        return step
+
+    def _part(self, index: int, step: int) -> int:
+        """The part of a stage's curriculum that a step belongs to."""
+        stage = self.stages[index]
+        return bisect.bisect_right([end for _, end in phases(len(stage.batches), self._steps[stage.name])], step)
+
+    def _correct(self, name: str, step: int) -> None:
+        """The stage's steps, where there is a budget of time, from what its steps have taken so far."""
         if self._budget is not None and step < self._steps[name]:
             steps = self._budget.correct(step, self._steps[name])
             if steps != self._steps[name]:

@@ -1,5 +1,6 @@
 """A stage of a training: what is trained, on what, and what a person sees of it. `Run` carries stages out."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,4 +31,4 @@ class Stage:
 def phases(parts: int, steps: int) -> list[tuple[int, int]]:
     """The curriculum of a stage: (first step, last + 1) of each of its equal parts."""
     edges = [-(-i * steps // parts) for i in range(parts + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
