@@ -87,10 +87,8 @@ class Budget:
     def correct(self, step: int, steps: int) -> int:
         """The steps of the present stage, seen from step `step` of the `steps` that were planned."""
         assert self._pace is not None
-        passed, planned = (
-            self._clock() - self._begun,
-            self._pace.between(self._first, steps) - self._pace.between(step, steps),
-        )
+        passed = self._clock() - self._begun
+        planned = self._pace.between(self._first, steps) - self._pace.between(step, steps)
         left = self._end - self._clock()
         if left <= 0:
             return step

@@ -121,14 +121,7 @@ class Run:
         """The steps of one part of a stage's curriculum from `step` on. The device is waited for at log steps only."""
         stage, name, seed = self.stages[index], self.stages[index].name, self._seed(index)
         pending, waited, reported = [], 0.0, time.monotonic()
-        while (ours := step < self._steps[name] and self._part(index, step) == part) or pending:
-            if not ours or len(pending) == self._log or (pending and step % self._log == 0):
-                share = waited / (time.monotonic() - reported)  # without a batch: the loader is too slow
-                self._report(name, step, pending, {"lr": stage.turns[0].optim.lr * rate, "part": part, "wait": share})
-                pending, waited, reported = [], 0.0, time.monotonic()
-                self._correct(name, step)
-                self._keep(index, step)
-                continue
+        while self._part(index, step) == part:
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
@@ -136,10 +129,16 @@ class Run:
             rate = cosine(step, self._steps[name], warmup(self._steps[name]))
             pending.append(self._trainer.step(batch, seed * 2**32 + step, rate))
             step += 1
+            if step % self._log == 0 or self._part(index, step) != part:
+                share = waited / (time.monotonic() - reported)  # without a batch: the loader is too slow
+                self._report(name, step, pending, {"lr": stage.turns[0].optim.lr * rate, "part": part, "wait": share})
+                pending, waited, reported = [], 0.0, time.monotonic()
+                self._correct(name, step)
+                self._keep(index, step)
         return step
 
     def _part(self, index: int, step: int) -> int:
-        """The part of a stage's curriculum that a step belongs to."""
+        """The part of a stage's curriculum that a step belongs to; their number, when the stage is done."""
         stage = self.stages[index]
         return bisect.bisect_right([end for _, end in phases(len(stage.batches), self._steps[stage.name])], step)
 
