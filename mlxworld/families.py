@@ -12,27 +12,23 @@ from typing import Any
 
 from .errors import MlxworldError
 
-
-def rooms(room: str) -> list[str]:
-    """Folders that `mlxworld.ROOM` also looks into: those of a person's own families."""
-    own = os.environ.get("MLXWORLD_FAMILIES")
-    return [str(Path(folder) / room) for folder in own.split(os.pathsep)] if own else []
+ROOMS = ("mlxworld.configs", "mlxworld.models", "mlxworld.recipes", "torch_backend.models")
 
 
 def names() -> list[str]:
     """The families that there are."""
-    package = importlib.import_module("mlxworld.recipes")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    _look_into_own_rooms()
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("mlxworld.recipes").__path__))
 
 
 def config(family: str) -> Any:
     """The family's configuration class. Raises MlxworldError, listing the families, for one that there is not."""
-    return _module("configs", family).Config
+    return _module("mlxworld.configs", family).Config
 
 
 def preset(family: str, name: str) -> Any:
     """One of the family's configurations. Raises MlxworldError for a name that is not among its PRESETS."""
-    presets = _module("configs", family).PRESETS
+    presets = _module("mlxworld.configs", family).PRESETS
     if name not in presets:
         raise MlxworldError(f"unknown preset {name!r} of {family}: choose one of {', '.join(presets)}")
     return presets[name]
@@ -40,20 +36,24 @@ def preset(family: str, name: str) -> Any:
 
 def recipe(family: str) -> Any:
     """How the family is trained: its class `Recipe`."""
-    return _module("recipes", family).Recipe
+    return _module("mlxworld.recipes", family).Recipe
 
 
 def model(package: ModuleType, family: str) -> Any:
     """The family's model class on a backend."""
-    _check(family)
-    return importlib.import_module(f"{package.__name__}.models.{family}").Model
+    return _module(f"{package.__name__}.models", family).Model
 
 
 def _module(room: str, family: str) -> ModuleType:
-    _check(family)
-    return importlib.import_module(f"mlxworld.{room}.{family}")
-
-
-def _check(family: str) -> None:
     if family not in names():
         raise MlxworldError(f"unknown model family {family!r}: choose one of {', '.join(names())}")
+    return importlib.import_module(f"{room}.{family}")
+
+
+def _look_into_own_rooms() -> None:
+    """Packages of families are also looked for in the rooms that MLXWORLD_FAMILIES names."""
+    for folder in filter(None, os.environ.get("MLXWORLD_FAMILIES", "").split(os.pathsep)):
+        for room in ROOMS:
+            path, places = str(Path(folder) / room.rpartition(".")[2]), importlib.import_module(room).__path__
+            if path not in places:
+                places.append(path)

@@ -95,7 +95,7 @@ class Run:
     def _plan(self, index: int, done: int) -> None:
         """Steps of the stage, where there is a budget of time, from what its steps take here."""
         stage, budget = self.stages[index], self._budget
-        if budget is None or done == self._steps[stage.name] != stage.steps:
+        if budget is None or (done and done == self._steps[stage.name]):
             return
         pace = measure(self.engine, self._trainer, stage, self._seed(index))
         later = sum(s.share for s in self.stages[index + 1 :] if s.steps)
