@@ -16,6 +16,7 @@ from mlxworld import train
 from mlxworld.configs.openworld import OpenWorldConfig
 from mlxworld.configs.optim import OptimConfig
 from mlxworld.recipes.openworld import Recipe, Settings
+from mlxworld.training.turn import Turn
 from tests.training import tiny
 
 NO_FLAGS = {"optim.lr", *(f"config.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions"))}
@@ -115,12 +116,12 @@ def behaviour(cfg: OpenWorldConfig) -> list:
     latents = {"z": z, "actions": rng.integers(0, 3, (4, 12)).astype(np.int32)}
     shapes = {n: tuple(x.shape) for n, x in torch.engine.parameters(model).items()}
     with torch.engine.inference():
-        seen = losses.tokenizer_loss(config.tokenizer, torch.engine.array(clips), key)[0]
-        foreseen = losses.dynamics_loss(config.dynamics, torch.engine.array(latents), key)[0]
-        dreamt, cache = [], config.empty(1)
+        seen = losses.tokenizer_loss(model.tokenizer, torch.engine.array(clips), key)[0]
+        foreseen = losses.dynamics_loss(model.dynamics, torch.engine.array(latents), key)[0]
+        dreamt, cache = [], model.empty(1)
         for t in range(2):
             noise = torch.engine.array(z[:1, t : t + 1])
-            _, sound, latent, cache = config.step(cache, noise, torch.engine.array(latents["actions"][:1, t : t + 1]))
+            _, sound, latent, cache = model.step(cache, noise, torch.engine.array(latents["actions"][:1, t : t + 1]))
             dreamt += [sound, latent]
     return [shapes, float(seen), float(foreseen), [torch.engine.numpy(x).tobytes() for x in dreamt]]
 
@@ -142,7 +143,7 @@ def test_checkpointing_reaches_both_parts_and_changes_nothing_else(monkeypatch, 
     cfg = dataclasses.replace(parsed().config, checkpointing=True)
     assert behaviour(cfg) == usual
     torch, cfg, model = built(cfg)
-    assert config.tokenizer.vision.checkpointing
+    assert model.tokenizer.vision.checkpointing
     passed = []
     losses = importlib.import_module("torch_backend.models.openworld.losses")
     monkeypatch.setattr(losses, "dynamics_loss", lambda *args: passed.append(args[-1]))
@@ -162,7 +163,8 @@ def trained(optim: OptimConfig) -> list[bytes]:
     """Weights and averages after three steps on one batch."""
     torch, cfg, model = built(parsed().config)
     losses = importlib.import_module("torch_backend.models.openworld.losses")
-    trainer = torch.engine.Trainer(config.dynamics, losses.dynamics_loss, optim)
+    turn = Turn("dynamics", lambda m, *args: losses.dynamics_loss(m.dynamics, *args), optim, ("dynamics.",))
+    trainer = torch.engine.Trainer(model, (turn,))
     z = np.random.default_rng(0).normal(size=(4, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
     for step in range(3):
         trainer.step({"z": z, "actions": np.zeros((4, 4), np.int32)}, step)
