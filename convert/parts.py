@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlxworld.configs.openworld import OpenWorldConfig
 from mlxworld.files import checkpoint
-from mlxworld.play.world import model_config, read_config
+from mlxworld.play.world import model_config, read_config, read_weights
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -77,7 +77,7 @@ def load(world: str | Path) -> Source:
     folder, about = read_config(world)
     cfg = model_config(folder, about)
     cfg = replace(cfg, dynamics=replace(cfg.dynamics, cache="float"))  # states are floats everywhere outside
-    weights, _ = checkpoint.load(folder / "model.safetensors")
+    weights = read_weights(folder, about)
     starts, _ = checkpoint.load(folder / "starts.safetensors")
     model = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel(cfg)
     engine.load_parameters(model, weights, str(folder / "model.safetensors"))

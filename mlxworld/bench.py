@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .cli import entry
-from .configs.load import from_dict
 from .configs.openworld import OpenWorldConfig, preset
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
 from .play.player import Options
 from .play.world import World, read_config
+from .play.world import model_config as config_of_world
 from .speed import counts, machine, measure
 from .speed.forecast import forecast, table
 from .speed.parts import parts
@@ -83,7 +83,7 @@ def model_config(cfg: BenchConfig) -> OpenWorldConfig:
         return cfg.options.fitted(preset(cfg.preset))
     assert cfg.world is not None
     folder, about = read_config(cfg.world)
-    return cfg.options.fitted(from_dict(OpenWorldConfig, about["model"], str(folder / "config.json")))
+    return cfg.options.fitted(config_of_world(folder, about))
 
 
 def bench(cfg: BenchConfig) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from .. import installed, on
 from ..configs.load import from_dict, to_dict
 from ..configs.openworld import OpenWorldConfig
 from ..errors import MlxworldError
-from ..files import atomic, checkpoint, hub
+from ..files import atomic, checkpoint, hub, layouts
+from ..files.reading import read_json, shown
 from . import coreml
 from .player import Options, Player
 
@@ -69,9 +70,9 @@ def worlds() -> list[str]:
 
 def save_world(folder: Path, name: str, cfg: OpenWorldConfig, weights: Mapping, starts: Mapping, card: Mapping):
     """Writes a world's folder. weights by parameter name; starts: z (N, T, K, D), actions (N, T); card: free facts."""
-    about = {"format": 1, "name": name, "card": dict(card), "model": to_dict(cfg)}
-    checkpoint.save(folder / "model.safetensors", weights, {"format": "1", "family": cfg.family})
-    checkpoint.save(folder / "starts.safetensors", starts, {"format": "1"})
+    about = {"format": layouts.FORMAT, "name": name, "card": dict(card), "model": to_dict(cfg)}
+    checkpoint.save(folder / "model.safetensors", weights, {"format": str(layouts.FORMAT), "family": cfg.family})
+    checkpoint.save(folder / "starts.safetensors", starts, {"format": str(layouts.FORMAT)})
     atomic.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
 
 
@@ -104,13 +105,14 @@ class World:
         """
         packed = backend == "coreml" or (backend is None and coreml.is_package(name))
         folder, about = coreml.read_package(name) if packed else read_config(name)
+        _check_about(about, str(name))
         cfg = model_config(folder, about)
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
         if packed:
             return cls(coreml.CoreMLPlayer(name, cfg, Options(**options)), cfg, starts, about["name"], "coreml")
-        weights, _ = checkpoint.load(folder / "model.safetensors")
+        weights = read_weights(folder, about)
         return cls._made(cfg, weights, starts, about["name"], str(folder / "model.safetensors"), backend, options)
 
     @classmethod
@@ -320,21 +322,43 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
             raise MlxworldError(f"{folder} is a run that has no world yet: train on, with --resume if it has stopped")
         known = ", ".join(worlds()) or "none"
         raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != 1 or not isinstance(about.get("model"), dict):
-        raise MlxworldError(f"{path} is not the config of a world (format 1)")
-    if not isinstance(about.get("name"), str):
-        raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')
+    about = read_json(path)
+    _check_about(about, str(path))
     return folder, about
 
 
+def _check_about(about: Any, source: str) -> None:
+    """Raises MlxworldError unless this is the config.json of a world, of a format that is read."""
+    number = about.get("format") if isinstance(about, dict) else None
+    if type(number) is not int or not 1 <= number <= layouts.FORMAT or not isinstance(about.get("model"), dict):
+        which = f"format {number}" if type(number) is int else "no format"
+        raise MlxworldError(f"{source} is not the config of a world of format 1 to {layouts.FORMAT}: it has {which}")
+    if not isinstance(about.get("name"), str):
+        raise MlxworldError(f'{source} has no name: add one, as in {{"name": "pong", ...}}')
+    if not about["name"].isprintable():
+        raise MlxworldError(f"{source}: the name {shown(about['name'])} cannot be printed")
+
+
 def model_config(folder: Path, about: Mapping[str, Any]) -> OpenWorldConfig:
-    """The configuration of the model that `read_config` found. Raises MlxworldError for one that is not known here."""
+    """The configuration of the model in what `read_config` gave, of any format that is read. Raises MlxworldError for
+    one that is not known here."""
     source = str(folder / "config.json")
-    cfg = from_dict(OpenWorldConfig, about["model"], source)
-    if cfg.family != "openworld":
-        raise MlxworldError(f"{source}: a world of another family ({cfg.family!r})")
+    settings = layouts.upgrade_config(about["format"], _family(about), about["model"], source)
+    cfg = from_dict(OpenWorldConfig, settings, source)
+    if cfg.family != OpenWorldConfig.family:
+        raise MlxworldError(f"{source}: a world of another family ({shown(cfg.family)})")
+    for name in cfg.actions:
+        if not name.isprintable():
+            raise MlxworldError(f"{source}: the action {shown(name)} cannot be printed")
     return cfg
+
+
+def read_weights(folder: Path, about: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    """The weights of a world by the names of today's layers, each read when it is asked for. about: its config.json.
+    Raises MlxworldError."""
+    path = folder / "model.safetensors"
+    return layouts.upgrade_weights(about["format"], _family(about), checkpoint.open(path), str(path))
+
+
+def _family(about: Mapping[str, Any]) -> str:
+    return str(about["model"].get("family", OpenWorldConfig.family))
