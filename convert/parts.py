@@ -24,9 +24,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlxworld import families, on
 from mlxworld.configs.world import WorldConfig
-from mlxworld.files import checkpoint, layouts
+from mlxworld.files import checkpoint
 from mlxworld.play.player import bounds
-from mlxworld.play.world import model_config, read_config
+from mlxworld.play.world import model_config, read_config, read_weights
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -78,13 +78,12 @@ def load(world: str | Path) -> Source:
     """A world by name or path. Raises MlxworldError, in one line, for one that is unknown, broken or of no export."""
     folder, about = read_config(world)
     cfg = model_config(folder, about).played(kv_cache="float")  # states are floats everywhere outside
-    path = folder / "model.safetensors"
-    weights = layouts.weights(about["format"], cfg.family, checkpoint.open(path))
+    weights = read_weights(folder, about)
     starts, _ = checkpoint.load(folder / "starts.safetensors")
     package = on("torch")
     with package.nn.limit(*bounds(weights)):
         model = families.model(package, cfg.family)(cfg)
-    engine.load_parameters(model, weights, str(path))
+    engine.load_parameters(model, weights, str(folder / "model.safetensors"))
     return Source(folder, about, cfg, model.eval().requires_grad_(False), starts)
 
 

@@ -25,11 +25,14 @@ import tyro
 
 from mlxworld import families, on
 from mlxworld.cli import entry
+from mlxworld.configs.load import to_dict
 from mlxworld.configs.world import WorldConfig
 from mlxworld.errors import MlxworldError
-from mlxworld.files import atomic, checkpoint, names, quantized
+from mlxworld.files import atomic, checkpoint, hub, layouts, names, quantized
+from mlxworld.files.layouts import plain_torch
 from mlxworld.files.output import whole
-from mlxworld.play.world import model_config, preferred_backend, read_config
+from mlxworld.files.reading import read_json
+from mlxworld.play.world import model_config, preferred_backend, read_config, read_weights
 
 TORCH_FILES = (".pt", ".pth", ".bin")
 PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}
@@ -70,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         weights = read_torch(Path(cfg.source), table)
         checkpoint.check(source.shapes, weights, cfg.source)
         source = Source(source.folder, source.about, weights, source.shapes)
-    with whole(cfg.out, cfg.force, mark="config.json") as part:
+    with whole(cfg.out, cfg.force, mark="config.json", files=hub.FILES) as part:
         if to == "torch":
             write_torch(part, _plain(source), table)
         else:
@@ -82,7 +85,7 @@ def read(name: str) -> Source:
     """A world's weights, checked against its model. Raises MlxworldError."""
     folder, about = read_config(name)
     path = folder / "model.safetensors"
-    weights, _ = checkpoint.load(path)
+    weights = dict(read_weights(folder, about))
     shapes = model_shapes(model_config(folder, about))
     checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
     return Source(folder, about, weights, shapes)
@@ -98,11 +101,13 @@ def model_shapes(cfg: WorldConfig) -> dict[str, tuple[int, ...]]:
 
 def write_world(folder: Path, source: Source, kind: str | None) -> None:
     """A world's folder: configuration, weights (quantised as `kind`, or None), start clips, card."""
+    cfg = model_config(source.folder, source.about)
     about = {name: value for name, value in source.about.items() if name != "quantization"}
+    about |= {"format": layouts.FORMAT, "model": to_dict(cfg)}
     if kind:
         about["quantization"] = quantized.KINDS[kind]
     weights = quantise(source, kind) if kind else _plain(source)
-    metadata = {"format": "1", "family": model_config(source.folder, about).family}
+    metadata = {"format": str(layouts.FORMAT), "family": cfg.family}
     checkpoint.save(folder / "model.safetensors", weights, metadata)
     atomic.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
     shutil.copyfile(source.folder / "starts.safetensors", folder / "starts.safetensors")
@@ -139,7 +144,7 @@ def read_torch(path: Path, table: names.Table) -> dict[str, np.ndarray]:
 
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickles that are then refused
-            held: Any = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise MlxworldError(f"cannot read {path}: {error.strerror}") from error
     except pickle.UnpicklingError as error:
@@ -147,11 +152,15 @@ def read_torch(path: Path, table: names.Table) -> dict[str, np.ndarray]:
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise MlxworldError(f"{path} is damaged, cut short or no torch file") from error
     for wrapper in ("state_dict", "model"):
-        held = held[wrapper] if isinstance(held, dict) and isinstance(held.get(wrapper), dict) else held
-    if not isinstance(held, dict) or not all(isinstance(x, torch.Tensor) for x in held.values()):
+        state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
+    if not isinstance(state, dict) or not all(isinstance(x, torch.Tensor) for x in state.values()):
         raise MlxworldError(f"{path} is no state_dict: a dict of tensors by name")
-    arrays = {_unwrapped(n): (x.float() if x.dtype == torch.bfloat16 else x).numpy() for n, x in held.items()}
-    return names.to_ours(names.to_ours(arrays, table, str(path)), names.TORCH, str(path))
+    arrays = {_unwrapped(n): (x.float() if x.dtype == torch.bfloat16 else x).numpy() for n, x in state.items()}
+    ours = names.to_ours(arrays, table, str(path), partial=True)
+    weights = dict(names.to_ours(ours, plain_torch.TABLE, str(path), partial=True))
+    for name, x in weights.items():
+        checkpoint.require_finite(name, x, str(path))
+    return weights
 
 
 def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) -> None:
@@ -159,7 +168,8 @@ def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) 
     on("torch")
     import torch
 
-    arrays = names.to_theirs(names.to_theirs(weights, names.TORCH, str(path)), table, str(path))
+    plain = names.to_theirs(weights, plain_torch.TABLE, str(path), partial=True)
+    arrays = names.to_theirs(plain, table, str(path), partial=True)
     blob = io.BytesIO()
     torch.save({n: torch.tensor(np.ascontiguousarray(x)) for n, x in arrays.items()}, blob)
     atomic.write(path, blob.getvalue())
@@ -198,11 +208,7 @@ def _unwrapped(name: str) -> str:
 def _table(path: Path | None) -> names.Table:
     if path is None:
         return {}
-    try:
-        table = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
-    return names.check(table, str(path))
+    return names.check(read_json(path), str(path))
 
 
 if __name__ == "__main__":

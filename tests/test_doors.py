@@ -16,8 +16,9 @@ import mlxworld
 ROOT = Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 FRAMEWORKS = {"mlx", "torch"}
-LEAVES = {"mlxworld.configs", "mlxworld.errors", "mlxworld.batches"}  # numpy
-LEAVES |= {f"mlxworld.files.{leaf}" for leaf in ("atomic", "checkpoint", "quantized")}
+LEAVES = {"mlxworld.configs", "mlxworld.errors", "mlxworld.batches", "mlxworld.families"}  # numpy
+FILES_LEAVES = ("atomic", "checkpoint", "quantized", "reading", "shards", "tensor_file", "weights")
+LEAVES |= {f"mlxworld.files.{leaf}" for leaf in FILES_LEAVES}
 PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine")}
 PROTOCOL |= {f"mlxworld.backend.{file}" for file in ("optim", "quantize", "count")}
 FILES = sorted(
@@ -50,7 +51,7 @@ def may_import(path: str, name: str) -> bool:
     if path.startswith("mlxworld/models/"):  # door 1
         inside = within(
             name, "mlxworld.models", "mlxworld.configs", *(f"mlxworld.{m}" for m in ("nn", "ops", "random"))
-        )
+        ) or (path == "mlxworld/models/__init__.py" and within(name, "mlxworld.families"))
         return top in STANDARD - {"importlib"} or inside
     if file in PROTOCOL:  # door 2, MLX
         return top in STANDARD | {"numpy", "mlx"} or within(name, "mlxworld.backend.blas", *PROTOCOL, *LEAVES)
@@ -66,7 +67,7 @@ def may_import(path: str, name: str) -> bool:
     if path.startswith("convert/"):  # door 4
         return True
     if within(file, *LEAVES):
-        return top in STANDARD | {"numpy", "safetensors"} or within(name, *LEAVES)
+        return top in STANDARD | {"numpy", "safetensors", "ml_dtypes"} or within(name, *LEAVES)
     # Doors 3 and 4: all else in mlxworld takes a backend as a value. mlx.data is a loader, not the framework.
     return within(name, "mlx.data") or not within(name, *FRAMEWORKS, "torch_backend", "mlxworld.models", *PROTOCOL)
 

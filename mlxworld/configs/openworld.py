@@ -168,6 +168,9 @@ class OpenWorldConfig:
         )
 
 
+Config = OpenWorldConfig
+
+
 def _sizes(config: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
     """Every whole number in a configuration, with its dotted name."""
     for f in dataclasses.fields(config):

@@ -1,6 +1,8 @@
 """Files that are whole or not there: written beside their place, moved when they have reached the disk."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import MlxworldError
@@ -13,25 +15,33 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write(path: str | os.PathLike, blob: bytes) -> None:
     """Puts `blob` at `path` in one move, after it has reached the disk. MlxworldError when it cannot be written."""
+    with writing(path) as part:
+        part.write_bytes(blob)
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[Path]:
+    """A name beside `path` to write a file to; when the block ends well the file moves to `path` in one move, after it
+    has reached the disk, else it is gone. MlxworldError when it cannot be written."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
-                file.write(blob)
-                file.flush()
+            yield part
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
-        kept = "; the file that was there is unharmed" if path.exists() else ""
-        raise MlxworldError(f"cannot write {path}: {error.strerror}{kept}") from error
+        unharmed = "; the file that was there is unharmed" if path.exists() else ""
+        raise MlxworldError(f"cannot write {path}: {error.strerror or error}{unharmed}") from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in a folder have reached the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

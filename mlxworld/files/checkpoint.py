@@ -1,70 +1,108 @@
-"""Arrays in safetensors files: written whole or not at all, read with one clear line about what is wrong."""
+"""Arrays in safetensors files, one file or a set of shards: written whole or not at all, read array by array.
 
-import json
+`open` reads headers alone and then each array when it is asked for; `load` reads a small file at once. A set of
+shards is `model-00001-of-0000N.safetensors`, ..., and `model.safetensors.index.json`, which says which shard holds an
+array, as on model hubs. A path is always that of the single file, `model.safetensors`, or of its folder: the set is
+read where there is an index beside it.
+"""
+
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from ..errors import MlxworldError
-from . import atomic
+from . import shards
+from .reading import read_json, shown, shown_name
+from .tensor_file import TensorFile
+from .weights import Weights, shapes_of
 
-TYPES = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1"},
-    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?"},
-}
+NAME = "model.safetensors"
+INDEX_BYTES = 64 << 20
 
 
-def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes `arrays` by name, and `metadata`, to `path`; its folder is made if need be.
+def open(path: str | os.PathLike) -> Weights:  # noqa: A001
+    """The arrays of a file, or of a set of shards, by name; bfloat16 and float8 are types of the package ml_dtypes.
 
-    What stands at `path` is replaced in one move, after the new file has reached the disk: a crash, a full disk or a
-    kill leaves the old file. Raises MlxworldError when the file cannot be written. One writer a path.
+    path: a folder that holds model.safetensors or its index, the file itself, or the index. Only headers are read now.
+    What was open stays readable while a new set takes its place. Raises MlxworldError, here or where an array is read,
+    for a file that is absent, cut short, damaged or of another kind (a pickle is never opened), and for a set whose
+    index and shards do not agree.
     """
-    arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
-    atomic.write(path, safetensors.numpy.save(arrays, dict(metadata or {})))
+    path = Path(path)
+    path = path / NAME if path.is_dir() else path.with_name(path.name.removesuffix(shards.INDEX))
+    index = shards.index_of(path)
+    for _ in range(3):  # a set that is replaced meanwhile is opened anew
+        if not os.path.lexists(index):
+            file = TensorFile(path)
+            return Weights(file.entries, file.metadata)
+        state = _state(index)
+        try:
+            return shards.open_set(index, read_json(index, INDEX_BYTES))
+        except MlxworldError:
+            if _state(index) == state:
+                raise
+    raise MlxworldError(f"{index} changes while it is read")
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced or removed."""
+    if not path.exists():
+        return None
+    about = path.stat()
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file by name, bfloat16 as float32, and its metadata.
+    """All arrays by name, and the metadata, of what is small; bfloat16 and float8 as float32, which hold every value.
 
-    Raises MlxworldError for a file that is absent, cut short, damaged or of another kind (a pickle is never opened).
+    Raises MlxworldError as `open` does.
     """
-    try:
-        blob = Path(path).read_bytes()
-    except OSError as error:
-        raise MlxworldError(f"cannot read {path}: {error.strerror}") from error
-    if (blob[:1] == b"\x80" and blob[8:9] != b"{") or blob[:4] == b"PK\x03\x04":  # a header may be 0x..80 bytes long
-        raise MlxworldError(f"{path} is a pickle, which can run any code: only safetensors files are read")
-    try:
-        entries = safetensors.deserialize(blob)
-        header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
-        return {name: _array(entry) for name, entry in entries}, header.get("__metadata__", {})
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        reason = str(error).removeprefix("Error while deserializing: ")
-        raise MlxworldError(f"{path} is damaged, cut short or no safetensors file ({reason})") from error
+    weights = open(path)
+    return {name: plain(x) for name, x in weights.items()}, weights.metadata
+
+
+def save(
+    path: str | os.PathLike,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    shard_bytes: int | None = None,
+) -> None:
+    """Writes `arrays` by name, and `metadata`, to `path`; its folder is made if need be.
+
+    shard_bytes: the most that one file's arrays take together (a larger array has a file of its own); what needs more
+    than one file becomes a set of shards beside `path`. What stood there, a file or a set, is replaced in one move,
+    after all that is new has reached the disk: a crash, a full disk or a kill leaves the old one, and no reader sees a
+    mixture. Raises MlxworldError when it cannot be written. One writer a path.
+    """
+    shards.write(Path(path), arrays, dict(metadata or {}), shard_bytes)
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    """The array, as float32 where numpy itself does not know its type: bfloat16 and float8."""
+    return x.astype(np.float32) if x.dtype.type.__module__.startswith("ml_dtypes") else x
+
+
+def require_finite(name: str, x: np.ndarray, source: str) -> None:
+    """Raises MlxworldError, naming the array and its file, where an array of any float type holds NaN or infinity."""
+    is_float = x.dtype.kind in "fc" or x.dtype.type.__module__.startswith("ml_dtypes")
+    if is_float and not np.isfinite(x).all():
+        raise MlxworldError(f"{source}: {shown(name)} holds NaN or infinity")
 
 
 def check(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray], source: str) -> None:
-    """Raises MlxworldError, naming the first three differences, unless `arrays` has the expected names and shapes."""
-    missing = [f"{n} is missing" for n in expected if n not in arrays]
-    foreign = [f"{n} is unknown" for n in arrays if n not in expected]
-    shapes = [
-        f"{n} is {tuple(arrays[n].shape)}, not {tuple(shape)}"
+    """Raises MlxworldError, naming the first three differences, unless `arrays` has the expected names and shapes. No
+    array of an open file is read."""
+    shapes = shapes_of(arrays)
+    missing = [f"{shown_name(n)} is missing" for n in expected if n not in shapes]
+    unknown = [f"{shown_name(n)} is unknown" for n in shapes if n not in expected]
+    differing = [
+        f"{shown_name(n)} is {shown(shapes[n])}, not {tuple(shape)}"
         for n, shape in expected.items()
-        if n in arrays and tuple(arrays[n].shape) != tuple(shape)
+        if n in shapes and shapes[n] != tuple(shape)
     ]
-    wrong = shapes + missing + foreign
+    wrong = differing + missing + unknown
     if wrong:
         rest = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise MlxworldError(f"{source} does not fit this model: {', '.join(wrong[:3])}{rest}")
-
-
-def _array(entry: dict) -> np.ndarray:
-    data, shape = entry["data"], entry["shape"]
-    if entry["dtype"] == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
-    return np.frombuffer(data, TYPES[entry["dtype"]]).reshape(shape)

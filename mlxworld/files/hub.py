@@ -1,7 +1,7 @@
 """Worlds on a model hub: `hf://owner/name` is a world's folder there, `hf://owner/name@revision` a fixed state of it.
 
 The files come through huggingface_hub, which keeps them in its cache and asks the hub no more than it must; with
-HF_HUB_OFFLINE=1 only the cache is read. Nothing but a world's own four files is fetched, and none of them is code.
+HF_HUB_OFFLINE=1 only the cache is read. Nothing but a world's own files is fetched, and none of them is code.
 """
 
 import importlib
@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 
 from ..errors import MlxworldError
+from .reading import shown
 
 SCHEME = "hf://"
-FILES = ["config.json", "model.safetensors", "starts.safetensors", "README.md"]
+FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "starts.safetensors", "README.md"]
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}(?P<repo>{_PART}/{_PART})(?:@(?P<revision>{_PART}(?:/{_PART})*))?")
 
@@ -22,15 +23,15 @@ def folder(address: str) -> Path:
     Raises MlxworldError for an address of another form, when huggingface_hub is not installed, and when the world
     cannot be had: unknown, private, offline, or no world at all.
     """
-    found = _ADDRESS.fullmatch(address)
-    if not found or ".." in address or "--" in found["repo"]:
-        raise MlxworldError(f"{address!r} is no address of a world: hf://owner/name, or hf://owner/name@revision")
+    match = _ADDRESS.fullmatch(address)
+    if not match or ".." in address or "--" in match["repo"]:
+        raise MlxworldError(f"{shown(address)} is no address of a world: hf://owner/name, or hf://owner/name@revision")
     try:
         hub, errors = map(importlib.import_module, ("huggingface_hub", "huggingface_hub.errors"))
     except ModuleNotFoundError:
         raise MlxworldError(f'{address} needs huggingface_hub: pip install "mlxworld[hub]"') from None
     try:
-        path = Path(hub.snapshot_download(found["repo"], revision=found["revision"], allow_patterns=FILES))
+        path = Path(hub.snapshot_download(match["repo"], revision=match["revision"], allow_patterns=FILES))
     except (errors.EntryNotFoundError, errors.RevisionResolutionError, errors.HTTPError, OSError, ValueError) as error:
         raise MlxworldError(f"{address} cannot be had: {_reason(errors, error)}") from error
     if not (path / "config.json").is_file():
@@ -47,4 +48,5 @@ def _reason(errors, error: Exception) -> str:
         return "there is no such repository, or it is private and you are not logged in (hf auth login)"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         return "it is not in the cache, and the hub is out of reach or HF_HUB_OFFLINE is set"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line if line.isprintable() and len(line) <= 200 else shown(line, 200)

@@ -10,8 +10,7 @@ from typing import Any
 
 from ..configs.load import to_dict
 from . import atomic, checkpoint
-
-FORMAT = 2
+from .layouts import FORMAT
 
 
 def save(

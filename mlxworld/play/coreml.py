@@ -8,7 +8,6 @@ backend's, so a seed is the same world as on MLX and PyTorch, but for float16.
 K latent tokens of width D, T frames, H, W pixels, S samples of a frame, N frames that `encode` takes.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ import numpy as np
 from .. import installed, on
 from ..configs.world import WorldConfig
 from ..errors import MlxworldError
+from ..files.reading import parse_json
 from .encode import windows
 from .player import Options, Pending
 
@@ -44,7 +44,7 @@ def read_package(path: str | Path) -> tuple[Path, dict[str, Any]]:
     metadata = specification(path).description.metadata.userDefined
     if WORLD not in metadata:
         raise MlxworldError(f"{path} is no world's package: {how}")
-    return Path(path) / "Data" / AUTHOR, json.loads(metadata[WORLD])
+    return Path(path) / "Data" / AUTHOR, parse_json(metadata[WORLD], f"{path}: the world's config.json")
 
 
 def specification(path: str | Path) -> Any:

@@ -24,6 +24,7 @@ from ..configs.load import from_dict, to_dict
 from ..configs.world import WorldConfig, require_world
 from ..errors import MlxworldError
 from ..files import checkpoint, hub, layouts
+from ..files.reading import read_json, shown
 from . import coreml
 from .player import Options, Player
 
@@ -117,14 +118,14 @@ class World:
         chosen = Options.read(options)
         packed = backend == "coreml" or (backend is None and coreml.is_package(name))
         folder, about = coreml.read_package(name) if packed else read_config(name)
+        _check_about(about, str(name))
         cfg = model_config(folder, about)
         starts, _ = checkpoint.load(folder / "starts.safetensors")
         if not _fits(cfg, starts):
             raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
         if packed:
             return cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
-        path = folder / "model.safetensors"
-        weights = layouts.weights(about["format"], cfg.family, checkpoint.open(path))
+        path, weights = folder / "model.safetensors", read_weights(folder, about)
         return cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
 
     @classmethod
@@ -385,26 +386,41 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
             raise MlxworldError(f"{folder} is a run that has no world yet: train on, with --resume if it has stopped")
         known = ", ".join(worlds()) or "none"
         raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise MlxworldError(f"{path} is no readable JSON file: {error}") from error
-    if (
-        not isinstance(about, dict)
-        or about.get("format") not in layouts.FORMATS
-        or not isinstance(about.get("model"), dict)
-    ):
-        raise MlxworldError(f"{path} is not the config of a world (format 1 or 2)")
-    if not isinstance(about.get("name"), str):
-        raise MlxworldError(f'{path} has no name: add one, as in {{"name": "pong", ...}}')
+    about = read_json(path)
+    _check_about(about, str(path))
     return folder, about
 
 
+def _check_about(about: Any, source: str) -> None:
+    """Raises MlxworldError unless this is the config.json of a world, of a format that is read."""
+    number = about.get("format") if isinstance(about, dict) else None
+    if type(number) is not int or not 1 <= number <= layouts.FORMAT or not isinstance(about.get("model"), dict):
+        which = f"format {number}" if type(number) is int else "no format"
+        raise MlxworldError(f"{source} is not the config of a world of format 1 to {layouts.FORMAT}: it has {which}")
+    if not isinstance(about.get("name"), str):
+        raise MlxworldError(f'{source} has no name: add one, as in {{"name": "pong", ...}}')
+    if not about["name"].isprintable():
+        raise MlxworldError(f"{source}: the name {shown(about['name'])} cannot be printed")
+
+
 def model_config(folder: Path, about: Mapping[str, Any]) -> WorldConfig:
-    """The configuration of the model that `read_config` gave. Raises MlxworldError for one that is no world."""
-    source = str(folder / "config.json")
-    family = about["model"].get("family")
-    if not isinstance(family, str):
-        raise MlxworldError(f"{source}: the model has no family")
-    values = layouts.config(about["format"], family, about["model"])
-    return require_world(from_dict(families.config(family), values, source), source)
+    """The configuration of the model in what `read_config` gave, of any format that is read. Raises MlxworldError for
+    one that is no world."""
+    source, family = str(folder / "config.json"), _family(about)
+    settings = layouts.upgrade_config(about["format"], family, about["model"], source)
+    cfg = require_world(from_dict(families.config(family), settings, source), source)
+    for name in cfg.actions:
+        if not name.isprintable():
+            raise MlxworldError(f"{source}: the action {shown(name)} cannot be printed")
+    return cfg
+
+
+def read_weights(folder: Path, about: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    """The weights of a world by the names of today's layers, each read when it is asked for. about: its config.json.
+    Raises MlxworldError."""
+    path = folder / "model.safetensors"
+    return layouts.upgrade_weights(about["format"], _family(about), checkpoint.open(path), str(path))
+
+
+def _family(about: Mapping[str, Any]) -> str:
+    return str(about["model"].get("family", ""))

@@ -1,0 +1,9 @@
+"""Plain torch.nn layers: our modules' own names, Conv1d and Conv2d weights (out, in, *kernel) as torch.nn keeps them.
+
+The table lists only what differs: see `names.to_ours`, partial.
+"""
+
+from ..names import Kernel, Table
+
+_KERNELS = ("hearing.conv{}", "audio.conv", "video.stages.{}.conv", "video.head")
+TABLE: Table = {f"tokenizer.{layer}.weight": Kernel(f"tokenizer.{layer}.weight") for layer in _KERNELS}

@@ -1,0 +1,66 @@
+"""Arrays by name that are read when they are asked for; shapes and types are known before. Knows no file format."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An array that is not read yet: `read()` gives it, of this shape and type, a new one each time."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def then(self, turn: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> "Entry":
+        """This array turned into another one of `shape` after it is read."""
+        return replace(self, shape=shape, read=lambda: turn(self.read()))
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays by name, in order: `weights[name]` reads one, and does so each time; nothing is kept.
+
+    shapes and dtypes, by name, and metadata are known without reading. bfloat16 is ml_dtypes.bfloat16.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry], metadata: Mapping[str, str] | None = None):
+        self.entries, self.metadata = dict(entries), dict(metadata or {})
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Weights":
+        """Arrays that are in memory already, or Weights as they are."""
+        if isinstance(arrays, Weights):
+            return arrays
+        return cls({n: Entry(tuple(x.shape), x.dtype, lambda x=x: x) for n, x in arrays.items()})
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype]:
+        return {name: entry.dtype for name, entry in self.entries.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.entries[name].read()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by name; of Weights, without reading one."""
+    return arrays.shapes if isinstance(arrays, Weights) else {n: tuple(x.shape) for n, x in arrays.items()}
