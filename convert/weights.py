@@ -85,18 +85,21 @@ def read(name: str) -> Source:
     """A world's weights, checked against its model. Raises MlxworldError."""
     folder, about = read_config(name)
     path = folder / "model.safetensors"
-    weights = dict(read_weights(folder, about))
-    shapes = model_shapes(model_config(folder, about))
+    weights, model = dict(read_weights(folder, about)), fresh_model(model_config(folder, about))
+    shapes = {name: tuple(x.shape) for name, x in model_arrays(model).items()}
     checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
     return Source(folder, about, weights, shapes)
 
 
-def model_shapes(cfg: WorldConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters of a model, by name."""
-    package = on(preferred_backend())
-    model = families.model(package, cfg.family)(cfg)
-    arrays = package.nn.parameters(model) | package.nn.buffers(model)
-    return {name: tuple(x.shape) for name, x in arrays.items()}
+def fresh_model(cfg: WorldConfig) -> Any:
+    """A model of this configuration, on the backend that is installed."""
+    return families.model(on(preferred_backend()), cfg.family)(cfg)
+
+
+def model_arrays(model: Any) -> dict[str, Any]:
+    """All that is saved of a model: parameters and buffers by name."""
+    nn = on(preferred_backend()).nn
+    return nn.parameters(model) | nn.buffers(model)
 
 
 def write_world(folder: Path, source: Source, kind: str | None) -> None:
@@ -124,10 +127,11 @@ def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
     on("mlx")
     import mlx.core as mx
 
-    made = {}
+    model = fresh_model(model_config(source.folder, source.about))
+    layers, made = on(preferred_backend()).engine.packing(model, kind), {}
     for name, x in _plain(source).items():
         layer, _, last = name.rpartition(".")
-        if last != "weight" or not quantized.how(layer, x.shape, kind):
+        if last != "weight" or layer not in layers:
             made[name] = x
             continue
         parts = ("weight", "scales", "biases")
