@@ -46,8 +46,8 @@ def small() -> Any:
 def build(backend: ModuleType, cfg: Any) -> Any:
     """The whole model with golden weights."""
     net = importlib.import_module(f"{backend.__name__}.models.openworld.model").TransformerWorldModel(cfg)
-    shapes = {name: tuple(x.shape) for name, x in backend.engine.parameters(net).items()}
-    weights = {today: drawn(name, shapes[today]) for name, today in named(backend, net).items()}
+    fresh = backend.engine.numpy(backend.engine.parameters(net))
+    weights = {today: drawn(name, fresh[today]) for name, today in named(backend, net).items()}
     backend.engine.load_parameters(net, weights, "the goldens")
     return net
 
@@ -63,19 +63,19 @@ def part(net: Any, name: str) -> Any:
     return getattr(net, name)
 
 
-def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Weights from a golden name. No part is near zero, and the stream of every transformer stays near 0.1, so small
-    that the epsilon of a norm shows in the fourth digit."""
-    draw = np.random.default_rng(zlib.crc32(name.encode())).random(shape, np.float32)
+def drawn(name: str, fresh: np.ndarray) -> np.ndarray:
+    """Weights from a golden name, and from what the model begins with where that matters. No part is near zero, and
+    the stream of every transformer stays near 0.1, so small that the epsilon of a norm shows in the fourth digit."""
+    draw = np.random.default_rng(zlib.crc32(name.encode())).random(fresh.shape, np.float32)
     draw = (draw - np.float32(0.5)) * np.float32(12**0.5)  # mean 0, variance 1
     layer, kind = name.split(".")[-2:] if "." in name else ("", name)
-    if kind == "log_variance":
-        return 0.5 * draw - 2
-    if kind in ("gate", "still"):
-        return 0.1 * draw + 0.5
-    if (kind == "weight" and len(shape) == 1) or kind == "gain":
-        return 0.1 * draw + 1
+    if kind in ("gate", "log_variance"):
+        return fresh + 0.1 * draw
+    if kind == "still":
+        return 0.5 + 0.1 * draw
+    if (kind == "weight" and fresh.ndim == 1) or kind == "gain":
+        return 1 + 0.1 * draw
     if kind == "weight" and not layer.startswith("embed_"):
         quiet = 0.1 if layer in ("embed", "bring", "qkv", "q", "kv", "down") else 1
-        return draw * np.float32(quiet / np.prod(shape[1:]) ** 0.5)
+        return draw * np.float32(quiet / np.prod(fresh.shape[1:]) ** 0.5)
     return 0.1 * draw
