@@ -70,9 +70,9 @@ class Nn(Protocol):
         """x + layer(y), in one kernel where the backend has one for a Linear layer."""
 
     def role(self, module: Model, kind: str, /, *names: str) -> Model:
-        """The module itself, its own parameters (those of `names`, or all) marked as "embedding" (first layers, learned
-        tokens), "head" (last layers) or "residual" (what is added to the residual stream). Initialisation, optimizers
-        and quantisation go by it, never by names."""
+        """The module itself, its own parameters (those of `names`, or all) marked as "input" (a first layer),
+        "embedding" (a table, a learned token), "head" (a last layer) or "residual" (what is added to the residual
+        stream). Initialisation, optimizers and quantisation go by it, never by names."""
 
     def roles(self, module: Model) -> dict[str, str]:
         """The role of each parameter that has one, by dotted name."""

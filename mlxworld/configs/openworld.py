@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import MlxworldError
+from .world import WorldConfig
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class VisionConfig:
     depth: int = 3  # blocks over the patches of one frame
     taps: tuple[int, ...] = (1, 3)  # depths whose features go on to fusion: one fusion level each; the last is depth
     encoding: str = "learned"  # of space: learned, or fixed (sines)
-    memory: int = 4  # frames that a patch sees of its own past, the present one included
+    temporal_window: int = 4  # frames that a patch sees of its own past, the present one included
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,13 @@ class DynamicsConfig:
     dim: int = 256
     heads: int = 4
     depth: int = 6
-    window: int = 8  # frames that a local layer sees, the present one included
-    memory: int = 32  # frames that a global layer sees
-    every: int = 3  # each `every`-th layer is global
-    period: int = 1024  # frames until the rotary angles repeat: a multiple of window and memory, at most 2048
-    levels: int = 8  # noise levels of training: 0 is noise, `levels` is a context frame
-    steps: int = 2  # denoising passes of a rollout: divides levels
-    context: str = (
-        "clean"  # keys of past frames: clean, from a pass over the finished frame; last, of the last denoising
-    )
-    cache: str = "float"  # how keys and values are kept: float, in the precision of play; int8, with a scale a token
+    local_window: int = 8  # frames that a local layer sees, the present one included
+    global_window: int = 32  # frames that a global layer sees
+    global_every: int = 3  # each so many layers one is global
+    period: int = 1024  # frames until the rotary angles repeat: a multiple of both windows, at most 2048
+    noise_levels: int = 8  # of training: 0 is noise, `noise_levels` is a context frame
+    steps: int = 2  # denoising passes of a rollout: divides noise_levels
+    kv_cache: str = "float"  # how keys and values are kept: float, in the precision of play; int8, with a scale a token
     context_noise: float = 0.05  # share of noise that stays in context frames
     action_dropout: float = 0.1  # probability that training hides an action
     dropout: float = 0.0  # in attention's output
@@ -68,25 +66,15 @@ class DecoderConfig:
     dim: int = 192  # width of the shared latent processing
     heads: int = 3
     depth: int = 2
-    channels: tuple[int, ...] = (
-        128,
-        64,
-        48,
-        32,
-    )  # of the convolutions at 8, 16, 32, 64, ... pixels; the last doubles the size again
+    channels: tuple[int, ...] = (128, 64, 48, 32)  # of convolutions at 8, 16, 32, ... pixels; the last doubles again
 
 
 @dataclass(frozen=True)
-class OpenWorldConfig:
+class OpenWorldConfig(WorldConfig):
     """The audio-video world model of `models/openworld`."""
 
     family: str = "openworld"
-    size: int = 128  # height and width in pixels
     patch: int = 16  # pixels
-    fps: int = 30  # frames a second
-    sample_rate: int = 30720  # samples a second
-    samples: int = 1024  # S, samples of a frame
-    actions: tuple[str, ...] = ("noop", "up", "down")
     vision: VisionConfig = field(default_factory=VisionConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
@@ -110,14 +98,12 @@ class OpenWorldConfig:
             (all(isinstance(name, str) for name in self.actions), "actions must be names"),
             (len(set(self.actions)) == len(self.actions), "actions must differ from one another"),
             (d.head in ("flow", "regression"), "dynamics.head is flow or regression"),
-            (d.context in ("clean", "last"), "dynamics.context is clean or last"),
-            (d.context == "clean" or d.head == "flow", "dynamics.context can be last only where dynamics.head is flow"),
-            (d.cache in ("float", "int8"), "dynamics.cache is float or int8"),
-            (d.levels % d.steps == 0, "dynamics.steps must divide dynamics.levels"),
-            (d.levels & (d.levels - 1) == 0, "dynamics.levels must be a power of two"),
+            (d.kv_cache in ("float", "int8"), "dynamics.kv_cache is float or int8"),
+            (d.noise_levels % d.steps == 0, "dynamics.steps must divide dynamics.noise_levels"),
+            (d.noise_levels & (d.noise_levels - 1) == 0, "dynamics.noise_levels must be a power of two"),
             (
-                d.period % d.window == 0 == d.period % d.memory,
-                "dynamics.period must be a multiple of window and memory",
+                d.period % d.local_window == 0 == d.period % d.global_window,
+                "dynamics.period must be a multiple of local_window and global_window",
             ),
             (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
             (
@@ -149,15 +135,39 @@ class OpenWorldConfig:
         return self.samples // self.audio.columns
 
     @property
-    def window(self) -> int:
+    def stft_window(self) -> int:
         """Samples of a spectrogram column."""
         return self.hop * self.audio.overlap
 
     @property
-    def reach(self) -> int:
+    def latent_shape(self) -> tuple[int, int]:
+        return self.latent.tokens, self.latent.dim
+
+    @property
+    def receptive_field(self) -> int:
         """Frames of the past that a latent depends on: what a patch sees of it, and what the first column of a frame
         hears: its window, and two convolutions over three columns."""
-        return max(self.vision.memory - 1, math.ceil((self.audio.overlap + 3) / self.audio.columns))
+        return max(self.vision.temporal_window - 1, math.ceil((self.audio.overlap + 3) / self.audio.columns))
+
+    @property
+    def context_frames(self) -> int:
+        return self.dynamics.global_window
+
+    @property
+    def passes(self) -> int:
+        return self.dynamics.steps if self.dynamics.head == "flow" else 1
+
+    @property
+    def kv_cache(self) -> str:
+        return self.dynamics.kv_cache
+
+    def played(self, steps: int | None = None, kv_cache: str | None = None) -> "OpenWorldConfig":
+        levels = self.dynamics.noise_levels
+        if steps is not None and (steps < 1 or levels % steps):
+            raise MlxworldError(f"steps must divide {levels}, got {steps}")
+        chosen = {"steps": steps, "kv_cache": kv_cache}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(self, dynamics=dataclasses.replace(self.dynamics, **changes))
 
     def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
         """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""

@@ -32,7 +32,7 @@ class OptimConfig:
     def rule(self, role: str | None, ndim: int) -> str:
         """What moves a parameter: "muon", "decay" (AdamW with weight decay) or "plain" (AdamW without).
 
-        Muon takes the matrices and kernels of hidden layers: those whose role is neither "embedding" nor "head".
+        Muon takes the matrices and kernels of hidden layers: those without a role, and "residual".
         """
         if ndim < 2:
             return "plain"

@@ -26,13 +26,13 @@ BITS = (2, 4, 8)  # an integer never crosses a word
 def how(shape: tuple[int, ...], kind: str, role: str | None, table: bool) -> dict[str, Any] | None:
     """How `kind` packs a weight, as in KINDS; None for one that stays as it is. MlxworldError for no kind.
 
-    What is no matrix stays, and a row that is no whole number of groups. First and last layers (role "embedding" or
+    What is no matrix stays, and a row that is no whole number of groups. First and last layers (role "input" or
     "head") keep their precision: they are small, and see or make the data. A `table` of embeddings is packed, but not
     in mxfp8: MLX would look its rows up as bfloat16.
     """
     if kind not in KINDS:
         raise MlxworldError(f"unknown weights {kind!r}: choose one of {', '.join(KINDS)}")
-    stays = kind == "mxfp8" if table else role in ("embedding", "head")
+    stays = kind == "mxfp8" if table else role in ("input", "head")
     return None if stays or len(shape) != 2 or shape[1] % KINDS[kind]["group_size"] else KINDS[kind]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mlxworld import Clip, World
-from mlxworld.config import OptimConfig
+from mlxworld.configs.optim import OptimConfig
+from mlxworld.training.turn import Turn
 from tests.golden import names
 from tests.models.small import clip, gradients, latents
 
@@ -40,7 +42,7 @@ def played(backend: ModuleType, net: Any, z: np.ndarray, actions: np.ndarray, se
     with engine.inference():
         video, audio, _ = net.decode(engine.array(z))
         arrays = {"decoded video": engine.numpy(video), "decoded audio": engine.numpy(audio)}
-        cache, steps = net.empty(1), []
+        cache, steps = net.init_state(1), []
         for t in range(z.shape[1]):
             given = engine.array([z[:, t : t + 1], noise(z[:, :1].shape, t), actions[:, t : t + 1]])
             if t < seen:
@@ -102,8 +104,8 @@ def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:
     part, given = batch(name)
     net, engine = names.part(names.build(backend, names.small()), part), backend.engine
     before = engine.numpy(engine.parameters(net))
-    trainer = engine.Trainer(net, names.losses(backend)[part], OPTIMIZERS[optimizer])
-    metrics = [engine.numpy(trainer.step(given, seed, 3e-4)) for seed in range(3)]
+    trainer = engine.Trainer(net, (Turn(part, names.losses(backend)[part], replace(OPTIMIZERS[optimizer], lr=3e-4)),))
+    metrics = [engine.numpy(trainer.step(given, seed)) for seed in range(3)]
     arrays = {f"metric {names.golden(n)}": np.array([m[n] for m in metrics]) for n in sorted(metrics[0])}
     for kind, after in (("weight", engine.parameters(net)), ("average", trainer.ema)):
         moved = {n: x - before[n] for n, x in engine.numpy(after).items()}

@@ -5,36 +5,47 @@ weights are drawn from a parameter's golden name and shape alone, so neither ord
 """
 
 import importlib
+import re
 import zlib
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mlxworld import config
+from mlxworld import families
+from mlxworld.files.layouts import openworld_1
 from tests.models.small import SMALL, changed
 
 PRESETS = ("nano", "nano-64", "play", "play-64", "small", "base", "large")
 ONE_BLOCK = {
     "vision": {"depth": 1, "taps": (1,)},
     "decoder": {"depth": 1},
-    "dynamics": {"depth": 2, "every": 2},  # one local layer, one global
+    "dynamics": {"depth": 2, "global_every": 2},  # one local layer, one global
 }
 
 
 def golden(name: str) -> str:
     """The golden name of a parameter ("dynamics.embed.weight") or of a loss ("pixel") that is called `name` today."""
+    for theirs, ours in openworld_1.WEIGHTS.items():
+        pattern = re.escape(ours).replace(r"\{\}", r"(\d+)")
+        if match := re.fullmatch(pattern, name):
+            return theirs.format(*match.groups())
     return name
 
 
 def named(backend: ModuleType, net: Any, part: str = "") -> dict[str, str]:
     """{golden name: name today} of the parameters of `net`; part: what the whole model calls it, as in "dynamics."."""
-    return {golden(part + name): name for name in backend.engine.parameters(net)}
+    return {golden(part + name): name for name in arrays(backend, net)}
+
+
+def arrays(backend: ModuleType, net: Any) -> dict[str, Any]:
+    """All that is saved of a model: parameters and buffers."""
+    return backend.nn.parameters(net) | backend.nn.buffers(net)
 
 
 def preset(name: str) -> Any:
     """The configuration of a preset, as wide as it is; of base and large only the first blocks."""
-    cfg = config.preset(name)
+    cfg = families.preset("openworld", name)
     return changed(cfg, **ONE_BLOCK) if name in ("base", "large") else cfg
 
 
@@ -45,8 +56,8 @@ def small() -> Any:
 
 def build(backend: ModuleType, cfg: Any) -> Any:
     """The whole model with golden weights."""
-    net = importlib.import_module(f"{backend.__name__}.models.openworld.model").TransformerWorldModel(cfg)
-    fresh = backend.engine.numpy(backend.engine.parameters(net))
+    net = families.model(backend, "openworld")(cfg)
+    fresh = backend.engine.numpy(arrays(backend, net))
     weights = {today: drawn(name, fresh[today]) for name, today in named(backend, net).items()}
     backend.engine.load_parameters(net, weights, "the goldens")
     return net

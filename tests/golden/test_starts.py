@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import safetensors.numpy
+from tests.models.played import load, play, same, write
 
 from mlxworld import Clip, World, train
 from mlxworld.data import open_cache
 from tests import tiny
-from tests.models.played import load, play, same, write
 from tests.models.small import changed, clip, gap, latents
 
 LONG = changed(dynamics={"memory": 24})  # more frames than a start clip has

@@ -25,7 +25,9 @@ SMALL = OpenWorldConfig(
     vision=VisionConfig(dim=64, heads=2, depth=2, taps=(1, 2), memory=3),
     audio=AudioConfig(bands=16, columns=4, overlap=4, dim=32),
     latent=LatentConfig(grid=2, audio=1, dim=16, content=12),
-    dynamics=DynamicsConfig(dim=64, heads=2, depth=2, every=2, window=3, memory=4, period=24, levels=4, steps=2),
+    dynamics=DynamicsConfig(
+        dim=64, heads=2, depth=2, global_every=2, local_window=3, global_window=4, period=24, noise_levels=4, steps=2
+    ),
     decoder=DecoderConfig(dim=64, heads=2, depth=1, channels=(32, 16, 16)),
 )
 B, T = 2, 5
@@ -54,7 +56,7 @@ def weights(backend: ModuleType, net: Any, seed: int = 0) -> dict[str, np.ndarra
         draw, kind = rng.normal(size=now.shape), name.split(".")[-1]
         if kind in ("gate", "log_variance"):
             draw = now + 0.1 * draw
-        elif kind == "still":
+        elif kind == "mean_frame":
             draw = 0.4 + 0.1 * draw
         elif kind == "bias":
             draw = 0.1 * draw

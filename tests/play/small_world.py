@@ -21,7 +21,7 @@ SMALL = OpenWorldConfig(
     vision=VisionConfig(dim=32, heads=1, depth=1, taps=(1,)),
     audio=AudioConfig(bands=16, dim=16),
     latent=LatentConfig(grid=2, dim=16, content=12),
-    dynamics=DynamicsConfig(dim=64, heads=1, depth=2, window=4, memory=8, every=2),
+    dynamics=DynamicsConfig(dim=64, heads=1, depth=2, local_window=4, global_window=8, global_every=2),
     decoder=DecoderConfig(dim=32, heads=1, depth=1, channels=(16, 16, 16, 16)),
 )
 

@@ -9,11 +9,13 @@ B batch, T frames, S samples of a frame, J columns of a frame, M bands, L = S / 
 """
 
 import math
+from typing import Any
 
 from ... import ops, random
-from ...nn import Conv1d, Linear, Module, RMSNorm
+from ...nn import Conv1d, Linear, Module, RMSNorm, role
 from . import signal
 
+Array = Any
 LOOP = 8  # frames until the noise repeats
 QUIET = (math.log(signal.FLOOR) + 5) / 3  # what the encoder sees of silence
 
@@ -25,13 +27,14 @@ class AudioEncoder(Module):
         super().__init__()
         a = cfg.audio
         self.columns = a.columns
-        self.spectrum = signal.Spectrum(cfg.window, cfg.hop, a.bands, cfg.sample_rate)
+        self.spectrum = signal.Spectrum(cfg.stft_window, cfg.hop, a.bands, cfg.sample_rate)
         self.conv1 = Conv1d(a.bands, dim, 3)
         self.conv2 = Conv1d(dim, dim, 3)
         self.norm = RMSNorm(dim)
         self.code = ops.zeros((self.columns, dim))
+        role(self, "embedding", "code")
 
-    def forward(self, audio):
+    def forward(self, audio: Array) -> Array:
         B, T, S = audio.shape
         x = (self.spectrum.log_mel(ops.float32(audio).reshape(B, T * S)) + 5) / 3  # -1.4 .. 1.7
         x = ops.cast(x, like=self.code)
@@ -47,20 +50,20 @@ class AudioDecoder(Module):
         super().__init__()
         a = cfg.audio
         self.columns, self.bands, self.length = a.columns, a.bands, cfg.hop
-        self.spread = Linear(dim, a.columns * a.dim)
+        self.expand = Linear(dim, a.columns * a.dim)
         self.conv = Conv1d(a.dim, a.dim, 3)
         self.norm = RMSNorm(a.dim)
-        self.head = Linear(a.dim, 3 * a.bands)  # tone, noise, pitch
+        self.head = role(Linear(a.dim, 3 * a.bands), "head")  # tone, noise, pitch
         edges = [f / cfg.sample_rate for f in signal.mel_edges(a.bands, cfg.sample_rate)]
         self._centre = ops.array(edges[1:-1])
-        self._reach = ops.array([(high - low) / 2 for low, high in zip(edges, edges[2:], strict=False)])
+        self._half_width = ops.array([(high - low) / 2 for low, high in zip(edges, edges[2:], strict=False)])
         self._loudest = ops.array([-6.0] * (2 * a.bands))  # where an untrained head starts: quiet
         self._ramp = ops.array([(i + 1) / self.length for i in range(self.length)])  # (L,)
         self._turns = ops.array([float(i + 1) for i in range(self.length)])
         self._noise = _band_noise(cfg)  # (LOOP, J, L, M), each band of unit mean square
         self._order = ops.arange(LOOP)
 
-    def empty(self, B):
+    def init_state(self, B: int) -> dict[str, Array]:
         """Silence before the first frame."""
         zero = ops.zeros((B, self.bands), like=self._centre)
         history = ops.zeros((B, 2, self.conv.weight.shape[0]), like=self.conv.weight)
@@ -71,24 +74,24 @@ class AudioDecoder(Module):
             "tick": self._order[:1] * 0,
         }
 
-    def controls(self, x, history):
+    def controls(self, x: Array, history: Array) -> tuple[Array, Array, Array]:
         """x (B, T, C) -> loudness of tones and noises (B, T*J, 2M), pitch offset (B, T*J, M) in [-1, 1], history."""
         B, T, _ = x.shape
-        x = ops.silu(self.spread(x)).reshape(B, T * self.columns, -1)
+        x = ops.silu(self.expand(x)).reshape(B, T * self.columns, -1)
         x = ops.concat([history, x], axis=1)
         y = x[:, 2:] + self.conv(x)
         y = ops.float32(self.head(self.norm(y)))
         loudness = ops.exp(ops.clip(y[..., : 2 * self.bands] + self._loudest, -16.0, 1.0))
         return loudness, ops.tanh(y[..., 2 * self.bands :]), x[:, -2:]
 
-    def forward(self, x, state):
+    def forward(self, x: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array], Array]:
         """x (B, T, C) -> audio (B, T, S), state, and the pitch offsets (B, T*J, M) for the loss."""
         B, T, _ = x.shape
         J, L, M = T * self.columns, self.length, self.bands
         loudness, pitch, history = self.controls(x, state["history"])
         before = ops.concat([state["loudness"][:, None], loudness[:, :-1]], axis=1)
         envelope = before[:, :, None] + (loudness - before)[:, :, None] * self._ramp[:, None]  # (B, J, L, 2M)
-        f = ops.stop_gradient(self._centre + self._reach * pitch)  # cycles a sample; learnt from its own loss
+        f = ops.stop_gradient(self._centre + self._half_width * pitch)  # cycles a sample; learnt from its own loss
         turns = f * L - ops.floor(f * L)  # of a column; whole ones dropped, or float32 loses phase over a long clip
         phase = state["phase"][:, None] + turns.cumsum(axis=1) - turns
         phase = phase[:, :, None] + f[:, :, None] * self._turns[:, None]  # (B, J, L, M)

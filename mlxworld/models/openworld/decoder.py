@@ -3,12 +3,16 @@
 B frames (batch and time together), G squares along a side, C channels.
 """
 
+from typing import Any
+
 from ... import ops
-from ...nn import Conv2d, Linear, Module, RMSNorm
+from ...nn import Conv2d, Linear, Module, RMSNorm, role
+
+Array = Any
 
 
-def spread(x, n):
-    """Depth to space: (B, H, W, n*n*C) -> (B, n*H, n*W, C)."""
+def depth_to_space(x: Array, n: int) -> Array:
+    """(B, H, W, n*n*C) -> (B, n*H, n*W, C)."""
     B, H, W, C = x.shape
     return x.reshape(B, H, W, n, n, C // (n * n)).swapaxes(2, 3).reshape(B, n * H, n * W, C // (n * n))
 
@@ -21,7 +25,7 @@ class Residual(Module):
         self.norm = RMSNorm(channels)
         self.conv = Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         return x + self.conv(ops.silu(self.norm(x)))
 
 
@@ -35,15 +39,15 @@ class VideoDecoder(Module):
         self.grid, self.cell = c.grid, side // c.grid
         self.unfold = Linear(d.dim, self.cell**2 * d.channels[0])
         self.stages = [Residual(n) for n in d.channels]
-        self.grow = [Linear(a, 4 * b) for a, b in zip(d.channels, d.channels[1:], strict=False)]
+        self.upsample = [Linear(a, 4 * b) for a, b in zip(d.channels, d.channels[1:], strict=False)]
         self.norm = RMSNorm(d.channels[-1])
-        self.head = Conv2d(d.channels[-1], 4 * 3, 3, padding=1)
+        self.head = role(Conv2d(d.channels[-1], 4 * 3, 3, padding=1), "head")
 
-    def forward(self, cells):
+    def forward(self, cells: Array) -> Array:
         B, T, _, _ = cells.shape
-        x = spread(self.unfold(cells).reshape(B * T, self.grid, self.grid, -1), self.cell)
+        x = depth_to_space(self.unfold(cells).reshape(B * T, self.grid, self.grid, -1), self.cell)
         x = self.stages[0](x)
-        for grow, stage in zip(self.grow, self.stages[1:], strict=True):
-            x = stage(spread(grow(x), 2))
-        x = spread(self.head(ops.silu(self.norm(x))), 2)
+        for upsample, stage in zip(self.upsample, self.stages[1:], strict=True):
+            x = stage(depth_to_space(upsample(x), 2))
+        x = depth_to_space(self.head(ops.silu(self.norm(x))), 2)
         return ops.float32(x).reshape(B, T, *x.shape[1:])

@@ -1,6 +1,6 @@
 """LatentDynamics: the next frame of a latent world. Causal over frames, free inside a frame.
 
-A rollout is a pure function: `step(cache, noise, action) -> latent, cache`. The cache is arrays only, of fixed shapes:
+A rollout is a pure function: `step(state, noise, action) -> latent, state`. The state is arrays only, of fixed shapes:
 per layer a ring of frames of keys and values, a clock, how much past each world has, and the last frame.
 Every pass writes its frames to their slots and attends to the ring itself, so a noisy pass is overwritten by the next,
 and nothing is concatenated. What stays of a frame are the keys of a context pass over the finished latent; it runs
@@ -17,12 +17,18 @@ window and the frame after it.
 
 from typing import Any
 
+from mlxworld.configs.block import BlockConfig
+
 from ... import ops, random
-from ...nn import Embedding, Linear, Module, RMSNorm
+from ...nn import Embedding, Linear, Module, RMSNorm, role
 from .. import blocks
+from ..blocks import rope
+
+Array = Any
+State = dict[str, Any]
 
 
-def after(i, n):
+def after(i: Array, n: Array | int) -> Array:
     """i + 1 modulo n, by comparison: a remainder does not pass through every exporter."""
     return ops.where(i + 1 < n, i + 1, i * 0)
 
@@ -30,12 +36,12 @@ def after(i, n):
 PRESENT, LAST, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # frames of a pass
 
 
-def back(i, a, n):
+def back(i: Array, a: Array, n: int) -> Array:
     """i - a modulo n, for i in 0 .. n - 1 and a in 0 .. n."""
     return ops.where(i - a < 0, i - a + n, i - a)
 
 
-def unit(z):
+def unit(z: Array) -> Array:
     """z (..., D) on the sphere of radius sqrt(D), where latents live: each token has mean square 1."""
     return ops.rms_norm(ops.float32(z), 1e-6)
 
@@ -47,76 +53,106 @@ def _weave(past, new, w):
 
 
 class LatentDynamics(Module):
-    def __init__(self, cfg, tokens, latent, actions):
+    def __init__(self, cfg: Any, tokens: int, latent: int, actions: int):
         """cfg: DynamicsConfig; K tokens of width `latent` a frame; that many `actions`, and one for a hidden action."""
         super().__init__()
         self.cfg, self.size, self.actions = cfg, (tokens, latent), actions
-        self.embed = Linear(latent, cfg.dim)
+        block = BlockConfig(cfg.dim, cfg.heads, dropout=cfg.dropout)
+        self.embed = role(Linear(latent, cfg.dim), "input")
         self.tokens = ops.zeros((tokens, cfg.dim))
-        self.embed_action = Embedding(actions + 1, cfg.dim)
-        self.embed_level = Embedding(cfg.levels + 1, cfg.dim)
-        self.embed_stride = Embedding(cfg.levels + 1, cfg.dim)
-        self.blocks = [blocks.Block(cfg.dim, cfg.heads, cfg.dropout) for _ in range(cfg.depth)]
+        role(self, "embedding", "tokens")
+        self.embed_action = role(Embedding(actions + 1, cfg.dim), "embedding")
+        self.embed_noise_level = role(Embedding(cfg.noise_levels + 1, cfg.dim), "embedding")
+        self.embed_step_size = role(Embedding(cfg.noise_levels + 1, cfg.dim), "embedding")
+        self.blocks = [blocks.Block(block) for _ in range(cfg.depth)]
         self.norm = RMSNorm(cfg.dim)
-        self.head = Linear(cfg.dim, latent)
-        self._rotary = ops.array(blocks.rotary_table(cfg.period, cfg.dim // cfg.heads))  # (2, period, E)
-        self._sizes = ops.array([cfg.window + 1, cfg.memory + 1, cfg.period])  # where each hand of the clock turns
+        self.head = role(Linear(cfg.dim, latent), "head")
+        self._rotary = ops.array(rope.whole_turns(cfg.period, block.width))  # (2, period, E)
+        # Where each hand of the clock turns: the slots of local and of global rings, and the period of the angles.
+        self._sizes = ops.array([cfg.local_window + 1, cfg.global_window + 1, cfg.period])
         self._ages = ops.array([0, 1])  # of the two frames of a pass: the present, the last
         self._query = ops.array([[0] * tokens, [1] * tokens])  # the same, of their tokens
-        longest = max(cfg.window, cfg.memory) + 1
+        longest = max(cfg.local_window, cfg.global_window) + 1
         self._key = ops.array([slot for slot in range(longest) for _ in range(tokens)])  # of a ring's tokens
 
-    def is_global(self, layer):
-        return (layer + 1) % self.cfg.every == 0
+    def is_global(self, layer: int) -> bool:
+        return (layer + 1) % self.cfg.global_every == 0
 
-    def window(self, layer):
+    def window(self, layer: int) -> int:
         """Frames that a layer sees, the present one included."""
-        return self.cfg.memory if self.is_global(layer) else self.cfg.window
+        return self.cfg.global_window if self.is_global(layer) else self.cfg.local_window
 
     def predict(
-        self, z, action, level, stride, angles, masks, rings=None, slots: Any = None, key=None, checkpointing=False
-    ):
-        """z (B, T, K, D); action (B, T), level and stride (B or 1, T) -> the clean z (B, T, K, D), each layer's ring.
+        self,
+        z: Array,
+        action: Array,
+        noise_level: Array,
+        step_size: Array,
+        angles: Any,
+        masks: list[Array],
+        rings: list[Any] | None = None,
+        slots: Any = None,
+        key: Array | None = None,
+        checkpointing: bool = False,
+        local: Any = blocks.attend,
+    ) -> tuple[Array, list[Any]]:
+        """z (B, T, K, D); action (B, T), noise_level and step_size (B or 1, T) -> the clean z (B, T, K, D), and each
+        layer's ring.
 
-        angles: see `blocks.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
-        cache; then `slots` (T,), of local and of global rings, are where the T frames go.
+        angles: see `rope.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
+        state; then `slots` (T,), of local and of global rings, are where the T frames go. local: how local layers
+        attend.
         """
-        frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
+        frame = self.embed_action(action) + self.embed_noise_level(noise_level) + self.embed_step_size(step_size)
         x = self.embed(ops.cast(z, like=self.tokens))
         x = x + ops.cast(self.tokens + frame[:, :, None], like=x)  # low precision all along, under autocast too
         keys = [None] * len(self.blocks) if key is None else random.split(key, len(self.blocks))
-        kept = []
+        turn, written = rope.turning(angles), []
         for i, block in enumerate(self.blocks):
             kind = int(self.is_global(i))
             if rings is None:
-                x = blocks.apply(block, x, angles, masks[kind], checkpointing, keys[i])
+                attend = blocks.attend if kind else local
+                x = blocks.apply(block, x, turn, masks[kind], checkpointing, keys[i], attend)
             else:
-                x, seen = block(x, angles, masks[kind], rings[i], slots[kind])
-                kept.append(seen)
-        return ops.float32(self.head(self.norm(x))), kept
+                x, ring = block(x, turn, masks[kind], blocks.Ring(rings[i], slots[kind]))
+                written.append(ring.stores)
+        return ops.float32(self.head(self.norm(x))), written
 
-    def forward(self, z, action, level, stride, past=None, key=None, checkpointing=False):
-        """Training: all T frames at once, each with its own level. Returns the predicted clean latents (B, T, K, D).
+    def forward(
+        self,
+        z: Array,
+        action: Array,
+        noise_level: Array,
+        step_size: Array,
+        past: Array | None = None,
+        key: Array | None = None,
+        checkpointing: bool = False,
+    ) -> Array:
+        """Training: all T frames at once, each with its own noise level. Returns the predicted clean latents
+        (B, T, K, D).
 
-        z (B, T, K, D); action, level, stride (B, T). With a past (B, T, K, D), the same frames as context, each frame
-        sees itself as it is in z and earlier frames as they are in the past: just what a rollout sees, for every
-        frame of a clip in one pass. Without, z is its own past. Local layers attend chunk by chunk (see `Attention`),
-        where T is a multiple of their window.
+        z (B, T, K, D); action, noise_level, step_size (B, T). With a past (B, T, K, D), the same frames as context,
+        each frame sees itself as it is in z and earlier frames as they are in the past: just what a rollout sees, for
+        every frame of a clip in one pass. Without, z is its own past. Local layers attend chunk by chunk (see
+        `blocks.attend_in_chunks`), where T is a multiple of their window.
         """
-        T, twice = z.shape[1], past is not None
-        w = self.cfg.window if twice and T % self.cfg.window == 0 else T  # frames of a chunk
+        T, twice, local = z.shape[1], past is not None, blocks.attend
+        w = self.cfg.local_window if twice and T % self.cfg.local_window == 0 else T  # frames of a chunk
         t = ops.arange(T, like=z)[None]
         time, new, angles = t, t * 0, ops.cast(self._rotary[:, :T, None, None], like=self.tokens)
         if twice:
             z, action, angles = _weave(past, z, w), _weave(action, action, w), _weave(angles, angles, w)
-            level, stride = _weave(level * 0 + self.cfg.levels, level, w), _weave(stride * 0, stride, w)
+            noise_level = _weave(noise_level * 0 + self.cfg.noise_levels, noise_level, w)
+            step_size = _weave(step_size * 0, step_size, w)
             time, new = _weave(t, t, w), _weave(t * 0, t * 0 + 1, w)
-        masks = [self._seen((time, new), (time, new), window) for window in (self.cfg.window, self.cfg.memory)]
+        windows = self.cfg.local_window, self.cfg.global_window
+        masks = [self._seen((time, new), (time, new), window) for window in windows]
         if w < T:
-            time, new = time.reshape(-1, 2 * w), new.reshape(-1, 2 * w)
+            time, new, local = time.reshape(-1, 2 * w), new.reshape(-1, 2 * w), blocks.attend_in_chunks
             keys = ops.concat([time[:, :w] - w, time], axis=1), ops.concat([new[:, :w], new], axis=1)
-            masks[0] = self._seen((time, new), keys, self.cfg.window)
-        z = self.predict(z, action, level, stride, angles, masks, key=key, checkpointing=checkpointing)[0]
+            masks[0] = self._seen((time, new), keys, self.cfg.local_window)
+        inputs = z, action, noise_level, step_size, angles, masks
+        z = self.predict(*inputs, key=key, checkpointing=checkpointing, local=local)[0]
         return z.reshape(-1, T // w, 2, w, *z.shape[2:])[:, :, 1].reshape(-1, T, *z.shape[2:]) if twice else z
 
     def _seen(self, queries, keys, window):
@@ -131,25 +167,25 @@ class LatentDynamics(Module):
         shape = n, age.shape[1], K, age.shape[2], K
         return ops.broadcast_to(seen, shape).reshape(n, shape[1] * K, shape[3] * K)
 
-    def noisy(self, z, noise, level):
-        """z mixed with noise, per frame: level (B, T) of `levels`, where `levels` itself is a context frame."""
+    def noisy(self, z: Array, noise: Array, noise_level: Array) -> Array:
+        """z mixed with noise, per frame: noise_level (B, T) of `noise_levels`, which itself is a context frame."""
         c = self.cfg
-        signal = ops.float32(level)[:, :, None, None] / c.levels
+        signal = ops.float32(noise_level)[:, :, None, None] / c.noise_levels
         return ops.where(signal < 1, signal * z + (1 - signal) * noise, self.finished(z, noise))
 
-    def finished(self, z, noise):
+    def finished(self, z: Array, noise: Array) -> Array:
         """What later frames see of a frame: z with a little noise."""
         return (1 - self.cfg.context_noise) * z + self.cfg.context_noise * noise
 
-    def empty(self, B):
-        """The cache before the first frame. All worlds share the clock: the slots of local and of global rings that are
+    def init_state(self, B: int) -> State:
+        """The state before the first frame. All worlds share the clock: the slots of local and of global rings that are
         next, and the frame of the rotary angles. `past` counts, for each world, the frames behind it that it may see:
         zero it to start one world anew, the others do not notice."""
         c, (K, D) = self.cfg, self.size
 
         def ring(layer):
             shape = (B, c.heads, self.window(layer) + 1, K, c.dim // c.heads)
-            return blocks.ring_empty(shape, self.tokens, c.cache == "int8")
+            return blocks.empty(shape, self.tokens, c.kv_cache == "int8")
 
         clock = self._sizes * 0
         past = ops.broadcast_to(clock[:1], (B,)) * 1
@@ -160,61 +196,59 @@ class LatentDynamics(Module):
             "last": {"z": ops.zeros((B, 1, K, D), like=self._rotary), "action": past[:, None] * 1},
         }
 
-    def _places(self, cache, frames):
+    def _places(self, state, frames):
         """Where the LAST, the PRESENT or BOTH frames stand: their angles, two of (T, 1, 1, E), masks (B, 1, T*K, N*K)
         and slots (T,), the latter two of local and of global layers."""
-        c, K, clock = self.cfg, self.size[0], cache["clock"]
+        c, K, clock = self.cfg, self.size[0], state["clock"]
         ages, query = self._ages[frames], self._query[frames].reshape(-1, 1)
         masks, slots = [], []
-        for kind, window in enumerate((c.window, c.memory)):
-            now, n = clock[kind : kind + 1], window + 1
-            key = back(now, self._key[: n * K], n)  # (N*K,) ages
-            known = (key[None] <= cache["past"][:, None])[:, None]  # (B, 1, N*K)
+        for kind, window in enumerate((c.local_window, c.global_window)):
+            present, n = clock[kind : kind + 1], window + 1
+            key = back(present, self._key[: n * K], n)  # (N*K,) ages
+            known = (key[None] <= state["past"][:, None])[:, None]  # (B, 1, N*K)
             seen = (known & (key > query) & (key < query + window)) | (key == query)
             masks.append(blocks.mask(seen, like=self.tokens)[:, None])
-            slots.append(back(now, ages, n))
+            slots.append(back(present, ages, n))
         angles = ops.take(self._rotary, back(clock[2:], ages, c.period), axis=1)
         angles = ops.cast(angles, like=self.tokens)[:, :, None, None]
         return (angles[0], angles[1]), masks, slots
 
-    def _attend(self, places, rings, z, action, level, stride):
+    def _attend(self, places, rings, z, action, noise_level, step_size):
         """One pass over the T first frames of these places, which are written to the rings: see `predict`."""
         (angles, masks, slots), (T, K) = places, z.shape[1:3]
         if len(slots[0]) > T:
             angles, slots = [x[:T] for x in angles], [x[:T] for x in slots]
             masks = [x[:, :, : T * K] for x in masks]
-        return self.predict(z, action, level, stride, angles, masks, rings, slots)
+        return self.predict(z, action, noise_level, step_size, angles, masks, rings, slots)
 
-    def _next(self, cache, rings, z, noise, action):
-        """The cache of the frame after the present one, whose latent is z."""
-        c, past = self.cfg, cache["past"]
-        past = ops.where(past < max(c.window, c.memory), past + 1, past)
+    def _next(self, state, rings, z, noise, action):
+        """The state of the frame after the present one, whose latent is z."""
+        c, past = self.cfg, state["past"]
+        past = ops.where(past < max(c.local_window, c.global_window), past + 1, past)
         last = {"z": self.finished(z, noise), "action": action}
-        return {"rings": rings, "clock": after(cache["clock"], self._sizes), "past": past, "last": last}
+        return {"rings": rings, "clock": after(state["clock"], self._sizes), "past": past, "last": last}
 
-    def observe(self, cache, z, noise, action):
-        """Takes a frame that happened into the cache: z, noise (B, 1, K, D), action (B, 1) -> cache."""
-        new, ages = self._next(cache, cache["rings"], z, noise, action), self._ages[None, LAST]
-        frame, which = (cache["last"], LAST) if self.cfg.context == "clean" else (new["last"], PRESENT)
-        level, places = ages * self.cfg.levels, self._places(cache, which)
-        _, rings = self._attend(places, cache["rings"], frame["z"], frame["action"], level, ages * 0)
-        return new | {"rings": rings}
+    def observe(self, state: State, z: Array, noise: Array, action: Array) -> State:
+        """Takes a frame that happened into the state: z, noise (B, 1, K, D), action (B, 1) -> state."""
+        last, age = state["last"], self._ages[None, LAST]
+        places = self._places(state, LAST)
+        _, rings = self._attend(places, state["rings"], last["z"], last["action"], age * self.cfg.noise_levels, age * 0)
+        return self._next(state, rings, z, noise, action)
 
-    def step(self, cache, noise, action):
-        """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D) and the cache that knows it."""
-        c, last, rings = self.cfg, cache["last"], cache["rings"]
+    def step(self, state: State, noise: Array, action: Array) -> tuple[Array, State]:
+        """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D) and the state that knows it."""
+        c, last, rings = self.cfg, state["last"], state["rings"]
         steps = c.steps if c.head == "flow" else 1
-        stride = c.levels // steps
+        step_size = c.noise_levels // steps
         z = noise if c.head == "flow" else noise * 0
-        both = c.context == "clean"
-        places = self._places(cache, BOTH if both else PRESENT)
+        places = self._places(state, BOTH)
         for i in range(steps):
-            seen, finished = (z, action), self._ages[None, PRESENT]
-            if i == 0 and both:
-                seen = [ops.concat(pair, axis=1) for pair in zip(seen, (last["z"], last["action"]), strict=True)]
+            frames, finished = (z, action), self._ages[None, PRESENT]
+            if i == 0:  # the context pass of the last frame, too
+                frames = [ops.concat(pair, axis=1) for pair in zip(frames, (last["z"], last["action"]), strict=True)]
                 finished = self._ages[None]  # 1 for the last frame
-            level = finished * c.levels + (1 - finished) * (i * stride)
-            clean, rings = self._attend(places, rings, *seen, level, (1 - finished) * stride)
+            noise_level = finished * c.noise_levels + (1 - finished) * (i * step_size)
+            clean, rings = self._attend(places, rings, *frames, noise_level, (1 - finished) * step_size)
             z = z + (clean[:, :1] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
-        return z, self._next(cache, rings, z, noise, action)
+        return z, self._next(state, rings, z, noise, action)

@@ -1,13 +1,17 @@
-"""CrossModalFusion: picture and sound look at each other, at several depths, as far as learned gates let them.
+"""CrossModalFusion: picture and sound attend to each other at several depths, as far as learned gates let them.
 
 B frames (batch and time together), N tokens of one modality, M of the other, C width.
 """
 
 from typing import Any
 
+from mlxworld.configs.block import BlockConfig
+
 from ... import ops
-from ...nn import Linear, Module, RMSNorm
+from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
+
+Array = Any
 
 
 class CrossModalAttention(Module):
@@ -19,15 +23,15 @@ class CrossModalAttention(Module):
         super().__init__()
         self.norm = RMSNorm(dim)
         self.norm_other = RMSNorm(dim)
-        self.attn = blocks.Attention(dim, heads, cross=True)
-        self.weigh = Linear(dim, 1)
-        self.gate = ops.full((dim,), 0.5)
+        self.attn = blocks.Attention(BlockConfig(dim, heads), cross=True)
+        self.token_gate = Linear(dim, 1)
+        self.channel_gate = ops.full((dim,), 0.5)
 
-    def forward(self, x, other):
+    def forward(self, x: Array, other: Array) -> Array:
         """x (B, 1, N, C), other (B, 1, M, C) -> (B, 1, N, C)."""
-        seen = self.norm(x)
-        y, _ = self.attn(seen, source=self.norm_other(other))
-        return x + ops.tanh(self.gate) * ops.sigmoid(self.weigh(seen)) * y
+        normed = self.norm(x)
+        y, _ = self.attn(normed, source=self.norm_other(other))
+        return x + ops.tanh(self.channel_gate) * ops.sigmoid(self.token_gate(normed)) * y
 
 
 class FusionLevel(Module):
@@ -35,12 +39,13 @@ class FusionLevel(Module):
 
     def __init__(self, dim, heads):
         super().__init__()
-        self.video_block = blocks.Block(dim, heads)
-        self.audio_block = blocks.Block(dim, heads)
+        block = BlockConfig(dim, heads)
+        self.video_block = blocks.Block(block)
+        self.audio_block = blocks.Block(block)
         self.video_cross = CrossModalAttention(dim, heads)
         self.audio_cross = CrossModalAttention(dim, heads)
 
-    def forward(self, video, audio, checkpointing=False):
+    def forward(self, video: Array, audio: Array, checkpointing: bool = False) -> tuple[Array, Array]:
         video = blocks.apply(self.video_block, video, checkpointing=checkpointing)
         audio = blocks.apply(self.audio_block, audio, checkpointing=checkpointing)
         return self.video_cross(video, audio), self.audio_cross(audio, video)
@@ -55,19 +60,26 @@ class CrossModalFusion(Module):
         super().__init__()
         v = cfg.vision
         self.checkpointing = cfg.checkpointing
-        self.video_tokens = ops.zeros((v.dim,))
-        self.audio_tokens = ops.zeros((v.dim,))
-        self.bring = [Linear(v.dim, v.dim, bias=False) for _ in v.taps]
+        self.missing_video = ops.zeros((v.dim,))
+        self.missing_audio = ops.zeros((v.dim,))
+        role(self, "embedding", "missing_video", "missing_audio")
+        self.project = [Linear(v.dim, v.dim, bias=False) for _ in v.taps]
         self.levels = [FusionLevel(v.dim, v.heads) for _ in v.taps]
 
-    def forward(self, features, audio, video_present=None, audio_present=None):
+    def forward(
+        self,
+        features: list[Array],
+        audio: Array,
+        video_present: Array | None = None,
+        audio_present: Array | None = None,
+    ) -> tuple[Array, Array]:
         """features: a list of (B, T, P, C); audio (B, T, J, C); present (B, T), 1 or 0, None where nothing is missing.
         Returns video (B, T, P, C) and audio (B, T, J, C)."""
-        features = [_masked(x, video_present, self.video_tokens) for x in features]
+        features = [_masked(x, video_present, self.missing_video) for x in features]
         x: Any = None
-        y = blocks.by_frame(_masked(audio, audio_present, self.audio_tokens))
-        for bring, level, found in zip(self.bring, self.levels, features, strict=True):
-            new = bring(blocks.by_frame(found))
+        y = blocks.by_frame(_masked(audio, audio_present, self.missing_audio))
+        for project, level, feature in zip(self.project, self.levels, features, strict=True):
+            new = project(blocks.by_frame(feature))
             x, y = level(new if x is None else x + new, y, self.checkpointing)
         return x.reshape(features[0].shape), y.reshape(audio.shape)
 
@@ -75,5 +87,5 @@ class CrossModalFusion(Module):
 def _masked(x, present, absent):
     if present is None:
         return x
-    here = ops.cast(present, like=x)[:, :, None, None]
-    return here * x + (1 - here) * absent
+    present = ops.cast(present, like=x)[:, :, None, None]
+    return present * x + (1 - present) * absent

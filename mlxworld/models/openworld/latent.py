@@ -3,10 +3,16 @@
 B batch, T frames, P patches, J spectrogram columns, K tokens (first the picture's, then the sound's), D their width.
 """
 
+from typing import Any
+
+from mlxworld.configs.block import BlockConfig
+
 from ... import ops
-from ...nn import Linear, Module, RMSNorm
+from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
 from .dynamics import unit
+
+Array = Any
 
 
 class LatentCompressor(Module):
@@ -21,13 +27,15 @@ class LatentCompressor(Module):
             self.merge = Linear((self.side // c.grid) ** 2 * dim, dim)
             self.gather = Linear(cfg.audio.columns * dim, c.audio * dim)
         else:
-            self.tokens = ops.zeros((c.tokens, dim))
+            self.queries = ops.zeros((c.tokens, dim))
+            role(self, "embedding", "queries")
             self.norm_query = RMSNorm(dim)
-            self.attn = blocks.Attention(dim, cfg.vision.heads, cross=True)
+            self.attn = blocks.Attention(BlockConfig(dim, cfg.vision.heads), cross=True)
         self.norm = RMSNorm(dim)
         self.project = Linear(dim, c.dim)
 
-    def forward(self, video, audio):
+    def forward(self, video: Array, audio: Array) -> Array:
+        """video (B, T, P, C), audio (B, T, J, C) -> z (B, T, K, D)."""
         B, T, _, C = video.shape
         if self.layout == "grid":
             g, s = self.grid, self.side // self.grid
@@ -36,7 +44,7 @@ class LatentCompressor(Module):
             x = ops.concat([self.merge(x), y], axis=2)
         else:
             source = blocks.by_frame(ops.concat([video, audio], axis=2))
-            x = ops.broadcast_to(self.tokens, (B * T, 1, *self.tokens.shape)) + ops.cast(
+            x = ops.broadcast_to(self.queries, (B * T, 1, *self.queries.shape)) + ops.cast(
                 0 * source[:, :, :1], like=source
             )
             x = (x + self.attn(self.norm_query(x), source=source)[0]).reshape(B, T, -1, C)
@@ -51,19 +59,21 @@ class LatentProcessor(Module):
         super().__init__()
         c, d = cfg.latent, cfg.decoder
         self.layout, self.cells, self.checkpointing = c.layout, c.grid * c.grid, cfg.checkpointing
-        self.embed = Linear(width, d.dim)
+        self.embed = role(Linear(width, d.dim), "input")
         self.code = ops.zeros((c.tokens, d.dim))
+        role(self, "embedding", "code")
         if c.layout == "queries":
-            self.tokens = ops.zeros((self.cells, d.dim))
-        self.blocks = [blocks.Block(d.dim, d.heads) for _ in range(d.depth)]
+            self.queries = ops.zeros((self.cells, d.dim))
+            role(self, "embedding", "queries")
+        self.blocks = [blocks.Block(BlockConfig(d.dim, d.heads)) for _ in range(d.depth)]
         self.norm = RMSNorm(d.dim)
 
-    def forward(self, z):
+    def forward(self, z: Array) -> tuple[Array, Array]:
         """z (B, T, K, width) -> cells (B, T, G*G, C) and the mean of all sound tokens (B, T, C)."""
         B, T, K, _ = z.shape
         x = blocks.by_frame(self.embed(ops.cast(z, like=self.code)) + self.code)
         if self.layout == "queries":
-            x = ops.concat([ops.broadcast_to(self.tokens, (B * T, 1, *self.tokens.shape)), x], axis=2)
+            x = ops.concat([ops.broadcast_to(self.queries, (B * T, 1, *self.queries.shape)), x], axis=2)
         for block in self.blocks:
             x = blocks.apply(block, x, checkpointing=self.checkpointing)
         x = self.norm(x).reshape(B, T, -1, x.shape[-1])

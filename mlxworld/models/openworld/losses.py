@@ -25,7 +25,7 @@ class Objective(Module):
     def __init__(self, cfg):
         super().__init__()
         hops = [n for n in range(cfg.hop // 4, cfg.hop + 1) if cfg.samples % n == 0]
-        self.mel = Spectrum(cfg.window, cfg.hop, cfg.audio.bands, cfg.sample_rate)
+        self.mel = Spectrum(cfg.stft_window, cfg.hop, cfg.audio.bands, cfg.sample_rate)
         self.spectra = [Spectrum(4 * hop, hop) for hop in (hops[0], cfg.samples)]  # short windows, and long ones
         self.chunk = max(n for n in range(1, 65) if cfg.samples % n == 0)
         self.log_variance = ops.array([START[name] for name in START])
@@ -80,7 +80,7 @@ def spectral(spectra, prediction, audio):
 def pitch(spectrum, decoder, offsets, audio):
     """Offsets (B, J, M) against the frequency of the true sound in each band, weighed by its share of the power."""
     power, frequency = spectrum.frequency(audio)
-    target = ops.clip((frequency - decoder._centre) / decoder._reach, -1.0, 1.0)
+    target = ops.clip((frequency - decoder._centre) / decoder._half_width, -1.0, 1.0)
     share = power / (power.sum(axis=-1, keepdims=True) + 1e-6)
     return (share * ops.abs(offsets - ops.stop_gradient(target))).sum(axis=-1).mean()
 
@@ -114,7 +114,7 @@ def tokenizer_loss(model, batch, key):
         "mel": ops.abs(o.mel.log_mel(flat) - o.mel.log_mel(true)).mean(),
         "stft": spectral(o.spectra, flat, true),
         "waveform": waveform(flat, true, o.chunk),
-        "pitch": pitch(o.mel, model.audio, offsets, true),
+        "pitch": pitch(o.mel, model.audio_decoder, offsets, true),
     }
     return o(parts), parts
 
@@ -124,7 +124,7 @@ def dynamics_loss(model, batch, key, checkpointing=False):
     the model itself made of these frames: then the past is the dreamt one, and the target stays the truth.
 
     Every frame has a random noise level and is predicted from earlier ones with a little noise. Three quarters of the
-    batch learn the finest step from the truth; the rest learn a longer step from two steps half as long.
+    batch learn the finest step from the truth; the rest, one clip at least, learn a longer step from two half as long.
     """
     c, z, actions = model.cfg, batch["z"], batch["actions"]
     z = ops.float32(z)
@@ -138,8 +138,8 @@ def dynamics_loss(model, batch, key, checkpointing=False):
     rough = 2 * c.context_noise * random.uniform(keys[2], (B, T, 1, 1))
     past = (1 - rough) * past + rough * random.normal(keys[5], z.shape)
 
-    def predict(x, level, stride, rows):
-        return model.forward(x, actions[rows], level, stride, past[rows], drop, checkpointing)
+    def predict(x, noise_level, step_size, rows):
+        return model.forward(x, actions[rows], noise_level, step_size, past[rows], drop, checkpointing)
 
     changed = ops.square(z[:, 1:] - z[:, :-1]).mean(axis=-1)
     weight = 1 + CHANGED * ops.concat([ops.zeros((B, 1, z.shape[2]), like=z), ops.clip(changed, 0.0, 1.0)], axis=1)
@@ -151,34 +151,35 @@ def dynamics_loss(model, batch, key, checkpointing=False):
     if c.head == "regression":
         everyone = slice(0, B)
         nothing = ops.zeros((B, T), like=actions)
-        truth = error(predict(z * 0, nothing, nothing + c.levels, everyone), z, everyone)
+        truth = error(predict(z * 0, nothing, nothing + c.noise_levels, everyone), z, everyone)
         return truth, {"flow": truth}
 
-    fine, coarse = slice(0, B - B // 4), slice(B - B // 4, B)
-    level = random.randint(keys[3], 0, c.levels, (B, T))
-    one = level * 0 + 1
-    truth = error(predict(model.noisy(z, noise, level)[fine], level[fine], one[fine], fine), z[fine], fine)
-    if B < 4:
-        return truth, {"flow": truth}
+    # The last clips learn a longer step, a quarter of them, and one at least. A clip alone learns both: the shortcut
+    # is never left out, in whatever parts a batch is cut.
+    fine, coarse = slice(0, max(1, B - max(1, B // 4))), slice(B - max(1, B // 4), B)
+    noise_level = random.randint(keys[3], 0, c.noise_levels, (B, T))
+    one = noise_level * 0 + 1
+    x = model.noisy(z, noise, noise_level)[fine]
+    truth = error(predict(x, noise_level[fine], one[fine], fine), z[fine], fine)
 
-    # Longer steps: stride 2^i, begun at a multiple of itself; the target is where two half steps lead.
-    power = random.randint(keys[4], 1, c.levels.bit_length(), (B, 1)) + 0 * level
-    stride = 2**power
-    start = ops.int32(ops.floor(ops.float32(level) / stride)) * stride
-    half, start, stride = (stride // 2)[coarse], start[coarse], stride[coarse]
+    # A step of size 2^i begins at a multiple of itself; its target is where two half steps lead.
+    power = random.randint(keys[4], 1, c.noise_levels.bit_length(), (B, 1)) + 0 * noise_level
+    step_size = 2**power
+    start = ops.int32(ops.floor(ops.float32(noise_level) / step_size)) * step_size
+    half, start, step_size = (step_size // 2)[coarse], start[coarse], step_size[coarse]
     x = model.noisy(z[coarse], noise[coarse], start)
-    first = _slope(predict(x, start, half, coarse), x, start, c.levels)
-    middle = ops.stop_gradient(x + first * _share(half, c.levels))
-    second = _slope(predict(middle, start + half, half, coarse), middle, start + half, c.levels)
-    target = x + 0.5 * (first + second) * (1 - _share(start, c.levels))
-    shortcut = error(predict(x, start, stride, coarse), target, coarse)
+    first = _velocity(predict(x, start, half, coarse), x, start, c.noise_levels)
+    middle = ops.stop_gradient(x + first * _share(half, c.noise_levels))
+    second = _velocity(predict(middle, start + half, half, coarse), middle, start + half, c.noise_levels)
+    target = x + 0.5 * (first + second) * (1 - _share(start, c.noise_levels))
+    shortcut = error(predict(x, start, step_size, coarse), target, coarse)
     return truth + shortcut, {"flow": truth, "shortcut": shortcut}
 
 
-def _share(level, levels):
-    return ops.float32(level)[:, :, None, None] / levels
+def _share(noise_level, noise_levels):
+    return ops.float32(noise_level)[:, :, None, None] / noise_levels
 
 
-def _slope(clean, x, level, levels):
-    """Velocity of the straight path from x at `level` to the predicted clean latent."""
-    return (ops.stop_gradient(clean) - x) / (1 - _share(level, levels))
+def _velocity(clean, x, noise_level, noise_levels):
+    """Of the straight path from x at `noise_level` to the predicted clean latent."""
+    return (ops.stop_gradient(clean) - x) / (1 - _share(noise_level, noise_levels))

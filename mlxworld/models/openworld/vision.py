@@ -1,15 +1,21 @@
-"""Pictures in. Patches of one frame attend to each other; then each patch looks back at its own recent past.
+"""Pictures in. Patches of one frame attend to each other; then each patch attends to its own recent past.
 
 B batch, T frames, H, W pixels, P patches of a frame, C width.
 """
 
 import math
+from typing import Any
+
+from mlxworld.configs.block import BlockConfig
 
 from ... import ops
-from ...nn import Linear, Module, RMSNorm
+from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
+from ..blocks import rope
 
-PERIOD = 1024  # frames until the rotary angles of time repeat; a clip is shorter
+Array = Any
+
+PERIOD = 1024  # frames until the rotary angles of time repeat: far more than a patch sees
 
 
 class SpatioTemporalEncoding(Module):
@@ -20,20 +26,22 @@ class SpatioTemporalEncoding(Module):
         super().__init__()
         if kind == "learned":
             self.code = ops.zeros((side * side, dim))
+            role(self, "embedding", "code")
         else:
             self._sines = ops.array(
                 [_sines(i // side, dim // 2) + _sines(i % side, dim // 2) for i in range(side * side)]
             )
         self.kind = kind
-        self._rotary = ops.array(blocks.rotary_table(PERIOD, dim // heads))
+        self._rotary = ops.array(rope.whole_turns(PERIOD, dim // heads))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """x (B, T, P, C) with the code of each patch's place added."""
         return x + (self.code if self.kind == "learned" else ops.cast(self._sines, like=x))
 
-    def angles(self, frames, x):
+    def angles(self, frames: int, x: Array) -> Array:
         """(2, T, 1, 1, E) of so many frames in x's dtype, for attention over time."""
-        return ops.cast(self._rotary[:, :frames, None, None], like=x)
+        table = ops.concat([self._rotary] * -(-frames // PERIOD), axis=1)
+        return ops.cast(table[:, :frames, None, None], like=x)
 
 
 def _sines(position, dim):
@@ -48,25 +56,28 @@ class VisionEncoder(Module):
     def __init__(self, cfg):
         super().__init__()
         v = cfg.vision
-        self.patch, self.taps, self.memory, self.checkpointing = cfg.patch, v.taps, v.memory, cfg.checkpointing
-        self.embed = Linear(3 * cfg.patch * cfg.patch, v.dim)
+        self.patch, self.taps, self.temporal_window = cfg.patch, v.taps, v.temporal_window
+        self.checkpointing = cfg.checkpointing
+        self.embed = role(Linear(3 * cfg.patch * cfg.patch, v.dim), "input")
         self.encoding = SpatioTemporalEncoding(cfg.size // cfg.patch, v.dim, v.heads, v.encoding)
-        self.blocks = [blocks.Block(v.dim, v.heads) for _ in range(v.depth)]
-        self.past = blocks.Block(v.dim, v.heads)
+        block = BlockConfig(v.dim, v.heads)
+        self.blocks = [blocks.Block(block) for _ in range(v.depth)]
+        self.temporal_block = blocks.Block(block)
         self.norms = [RMSNorm(v.dim) for _ in v.taps]
 
-    def forward(self, video):
+    def forward(self, video: Array) -> list[Array]:
         B, T, H, W, _ = video.shape
         p = self.patch
         x = video.reshape(B * T, H // p, p, W // p, p, 3).swapaxes(2, 3).reshape(B, T, -1, 3 * p * p)
         x = self.encoding(self.embed(ops.cast(x * 4, like=self.embed.weight)))
-        found = []
+        features = []
         for depth, block in enumerate(self.blocks, 1):
             x = blocks.apply(block, blocks.by_frame(x), checkpointing=self.checkpointing).reshape(x.shape)
             if depth in self.taps:
-                found.append(x)
-        mask = blocks.mask(blocks.band(T, self.memory, like=x), like=x)
-        by_patch = found[-1].swapaxes(1, 2).reshape(-1, T, 1, x.shape[-1])
-        by_patch = blocks.apply(self.past, by_patch, self.encoding.angles(T, x), mask, self.checkpointing)
-        found[-1] = by_patch.reshape(B, -1, T, x.shape[-1]).swapaxes(1, 2)
-        return [norm(x) for norm, x in zip(self.norms, found, strict=True)]
+                features.append(x)
+        mask = blocks.mask(blocks.band(T, self.temporal_window, like=x), like=x)
+        by_patch = features[-1].swapaxes(1, 2).reshape(-1, T, 1, x.shape[-1])
+        turning = rope.turning(self.encoding.angles(T, x))
+        by_patch = blocks.apply(self.temporal_block, by_patch, turning, mask, self.checkpointing)
+        features[-1] = by_patch.reshape(B, -1, T, x.shape[-1]).swapaxes(1, 2)
+        return [norm(x) for norm, x in zip(self.norms, features, strict=True)]

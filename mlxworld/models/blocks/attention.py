@@ -1,0 +1,126 @@
+"""Attention of T frames of K tokens each to each other, or to a source; a sequence of words is T frames of one token.
+
+Notable: queries, keys and values in one product; queries and keys normalised, scaled and turned together; masks that
+are added; grouped heads; a cache in place of the past.
+
+B batch, T frames, K tokens of a frame, C model width, H heads, G heads of keys and values, E width of a head.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ... import nn, ops
+from ...nn import Linear, Module
+
+Array = Any
+
+
+def band(frames: int, window: int, like: Array) -> Array:
+    """Booleans (T, T): frame t sees frames t - window + 1 .. t."""
+    t = ops.arange(frames, like=like)
+    age = t[:, None] - t[None]
+    return (age >= 0) & (age < window)
+
+
+def mask(seen: Array, like: Array) -> Array:
+    """What attention adds to its scores where a query may look (0) and where not, from booleans, in `like`'s dtype."""
+    return ops.cast(ops.where(seen, 0.0, -3e4), like=like)  # as good as minus infinity, in float16 too
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    """q (B, H, T, K, E), k and v (B, G, N, K, E) -> (B, H, T*K, E): all to all, under a mask that broadcasts to
+    (B, H, T*K, N*K)."""
+    return ops.attention(*(a.flatten(2, 3) for a in (q, k, v)), mask)
+
+
+def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """As `attend`, over n chunks of the frames: each sees itself and the first half of the one before.
+
+    mask (n, T*K / n, 3/2 T*K / n) says what of it; of the first chunk there is no one before: mask it.
+    """
+    B, H, _, _, E = q.shape
+    n = len(mask)
+    q, k, v = q.reshape(B, H * n, -1, E), _with_before(k, n), _with_before(v, n)
+    mask = ops.broadcast_to(mask, (H, *mask.shape)).reshape(1, H * n, *mask.shape[1:])
+    return ops.attention(q, k, v, mask).reshape(B, H, -1, E)
+
+
+def _with_before(x, n):
+    """Each of n chunks of (B, H, T, K, E) after the first half of the chunk before: (B, H * n, 3/2 T*K / n, E)."""
+    B, H, _, _, E = x.shape
+    x = x.reshape(B, H, n, 2, -1, E)
+    past = x[:, :, :, :1]
+    before = ops.concat([past[:, :, :1], past[:, :, :-1]], axis=2)
+    return ops.concat([before, x], axis=3).reshape(B, H * n, -1, E)
+
+
+class Attention(Module):
+    def __init__(self, cfg: Any, cross: bool = False):
+        """cfg: BlockConfig; cross: keys and values are a source's."""
+        super().__init__()
+        self.heads, self.groups, self.width = cfg.heads, cfg.groups, cfg.width
+        self.qk_norm, self.eps = cfg.qk_norm, cfg.eps
+        H, G, E = self.heads, self.groups, self.width
+        if cross:
+            self.q = Linear(cfg.dim, H * E, bias=cfg.qkv_bias)
+            self.kv = Linear(cfg.dim, 2 * G * E, bias=cfg.qkv_bias)
+        else:
+            self.qkv = Linear(cfg.dim, (H + 2 * G) * E, bias=cfg.qkv_bias)
+        if cfg.qk_norm == "each":
+            self.qk_gain = ops.ones(((H + G) * E,))
+        elif cfg.qk_norm == "shared":
+            self.qk_gain = ops.ones((2 * E,))
+        self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias), "residual")
+
+    def forward(
+        self,
+        x: Array,
+        rope: Callable[[Array], Array] | None = None,
+        mask: Array | None = None,
+        cache: Any = None,
+        source: Array | None = None,
+        onto: Array | None = None,
+        attend: Callable[..., Array] = attend,
+    ) -> tuple[Array, Any]:
+        """x (B, T, K, C) -> (B, T, K, C), added to `onto` where that is given, and the cache with the new frames.
+
+        rope turns queries and keys (see rope.py); mask and attend: see `attend`. With a cache, keys and values are all
+        that its `update` gives. With a source (B, T', K', C), keys and values are its.
+        """
+        B, T, K, _ = x.shape
+        H, G = self.heads, self.groups
+        if source is None:
+            x = self._split(self.qkv(x))
+            qk, v = self._scaled(x, 0, H + G), x[:, :, :, H + G :]
+            if rope is not None:
+                qk = rope(qk)
+            q, k = ops.split(qk, [H, G], axis=3)
+        else:
+            k, v = ops.split(self._split(self.kv(source)), [G, G], axis=3)
+            q, k = self._scaled(self._split(self.q(x)), 0, H), self._scaled(k, H, G)
+            if rope is not None:
+                q = rope(q)
+        q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H or G, T, K, E)
+        if cache is not None:
+            k, v, cache = cache.update(k, v)
+        y = attend(q, k, v, mask).swapaxes(1, 2).reshape(B, T, K, -1)
+        return self.out(y) if onto is None else nn.residual(onto, self.out, y), cache
+
+    def _split(self, x):
+        """(B, T, K, n * E) -> (B, T, K, n, E)."""
+        return x.reshape(*x.shape[:3], -1, self.width)
+
+    def _scaled(self, x, first, n):
+        """The first n heads of x (B, T, K, ..., E), normalised, times the gains from number `first` on."""
+        if self.qk_norm == "none":
+            return x[:, :, :, :n]
+        normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out first
+        return normed[:, :, :, :n] * self._gains()[first : first + n]
+
+    def _gains(self):
+        """(H + G, E)."""
+        H, G, E = self.heads, self.groups, self.width
+        if self.qk_norm == "each":
+            return self.qk_gain.reshape(H + G, E)
+        q, k = ops.split(self.qk_gain.reshape(2, 1, E), [1, 1], axis=0)
+        return ops.concat([ops.broadcast_to(q[0], (H, E)), ops.broadcast_to(k[0], (G, E))], axis=0)

@@ -1,0 +1,148 @@
+"""The block: attention, then a feed-forward layer, each added to the stream. Options are fields of BlockConfig.
+
+B batch, T frames, K tokens of a frame, C model width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ... import nn, ops, random
+from ...nn import LayerNorm, Linear, Module, RMSNorm
+from .attention import Attention, attend
+
+Array = Any
+
+
+class RMSNormPlusOne(Module):
+    """x / rms(x) * (1 + weight), in float32 (Gemma)."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = ops.zeros((dim,)), eps
+
+    def forward(self, x: Array) -> Array:
+        y = ops.rms_norm(ops.float32(x), self.eps) * (1 + ops.float32(self.weight))
+        return ops.cast(y, like=x)
+
+
+def norm(cfg: Any) -> Module:
+    """The norm that a BlockConfig names, over its width."""
+    if cfg.norm == "rms":
+        return RMSNorm(cfg.dim, cfg.eps)
+    return LayerNorm(cfg.dim, cfg.eps, bias=cfg.bias) if cfg.norm == "layer" else RMSNormPlusOne(cfg.dim, cfg.eps)
+
+
+def dropout(x: Array, p: float, key: Array) -> Array:
+    """Inverted dropout."""
+    return x * ops.cast(random.bernoulli(key, 1 - p, x.shape), like=x) / (1 - p)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """The tanh form of GELU (Hendrycks & Gimpel 2016)."""
+    return 0.5 * x * (1 + ops.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+
+
+ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "relu": ops.relu}
+
+
+class FeedForward(Module):
+    """down(act(up(x))), or with a gate down(act(gate) * up(x)), gate and up in one product (Shazeer 2020)."""
+
+    def __init__(self, cfg: Any):
+        super().__init__()
+        self.hidden, self.gated, self.act = cfg.ffn, cfg.gated, cfg.act
+        self.up = Linear(cfg.dim, (2 if cfg.gated else 1) * cfg.ffn, bias=cfg.bias)
+        self.down = nn.role(Linear(cfg.ffn, cfg.dim, bias=cfg.bias), "residual")
+
+    def forward(self, x: Array, onto: Array | None = None) -> Array:
+        """x (..., C) -> (..., C), added to `onto` where that is given."""
+        x, act = self.up(x), ACTS[self.act]
+        if self.gated:
+            gate, x = ops.split(x, [self.hidden] * 2)
+            x = act(gate) * x
+        else:
+            x = act(x)
+        return self.down(x) if onto is None else nn.residual(onto, self.down, x)
+
+
+class Block(Module):
+    def __init__(self, cfg: Any):
+        """cfg: BlockConfig."""
+        super().__init__()
+        self.order, self.gate, self.dropout = cfg.order, cfg.gate, cfg.dropout
+        self.attn, self.mlp, self.norm1 = Attention(cfg), FeedForward(cfg), norm(cfg)
+        if cfg.order != "parallel":
+            self.norm2 = norm(cfg)
+        if cfg.order == "sandwich":
+            self.norm1_after, self.norm2_after = norm(cfg), norm(cfg)
+        if cfg.gate != "none":
+            first = 1.0 if cfg.gate == "scale" else 0.0
+            self.gate1, self.gate2 = ops.full((cfg.dim,), first), ops.full((cfg.dim,), first)
+
+    def forward(
+        self,
+        x: Array,
+        rope: Callable[[Array], Array] | None = None,
+        mask: Array | None = None,
+        cache: Any = None,
+        key: Array | None = None,
+        attend: Callable[..., Array] = attend,
+    ) -> tuple[Array, Any]:
+        """x (B, T, K, C) -> the same shape, and the layer's cache (see Attention). key: of dropout, in training."""
+        dropped = key is not None and self.dropout > 0
+        plain = self.gate == "none" and not dropped  # then a layer's product adds the stream itself
+        if self.order == "pre":
+            y, cache = self.attn(self.norm1(x), rope, mask, cache, None, x if plain else None, attend)
+            x = y if plain else x + self._gated(y, 1, key)
+            y = self.norm2(x)
+            return (self.mlp(y, x) if self.gate == "none" else x + self._gated(self.mlp(y), 2)), cache
+        h = x if self.order == "post" else self.norm1(x)
+        y, cache = self.attn(h, rope, mask, cache, attend=attend)
+        if self.order == "parallel":  # one norm, both layers read it
+            return x + self._gated(y, 1, key) + self._gated(self.mlp(h), 2), cache
+        if self.order == "post":
+            x = self.norm1(x + self._gated(y, 1, key))
+            return self.norm2(x + self._gated(self.mlp(x), 2)), cache
+        x = x + self._gated(self.norm1_after(y), 1, key)  # sandwich: a norm before and after each layer
+        return x + self._gated(self.norm2_after(self.mlp(self.norm2(x))), 2), cache
+
+    def _gated(self, y, layer, key=None):
+        """What the first or second layer adds to the stream."""
+        if key is not None and self.dropout > 0:
+            y = dropout(y, self.dropout, key)
+        if self.gate == "none":
+            return y
+        gate = self.gate1 if layer == 1 else self.gate2
+        return y * (ops.tanh(gate) if self.gate == "tanh" else gate)
+
+
+def apply(
+    block: Block,
+    x: Array,
+    rope: Callable[[Array], Array] | None = None,
+    mask: Array | None = None,
+    checkpointing: bool = False,
+    key: Array | None = None,
+    attend: Callable[..., Array] = attend,
+) -> Array:
+    """A block's output alone, (B, T, K, C), its activations recomputed in the backward pass if `checkpointing`."""
+    if checkpointing:
+        return nn.checkpoint(_First(block, rope, mask, key, attend), x)
+    return block(x, rope, mask, key=key, attend=attend)[0]
+
+
+class _First(Module):
+    """A checkpoint is differentiated by its arguments: what needs no gradient, as angles and masks, is none."""
+
+    def __init__(self, block, rope, mask, key, attend):
+        super().__init__()
+        self.block, self._mask, self._key = block, mask, key
+        self.rope, self.attend = rope, attend
+
+    def forward(self, x):
+        return self.block(x, self.rope, self._mask, key=self._key, attend=self.attend)[0]
+
+
+def by_frame(x: Array) -> Array:
+    """(B, T, K, C) -> (B*T, 1, K, C): attention stays inside a frame."""
+    return x.reshape(-1, 1, *x.shape[2:])

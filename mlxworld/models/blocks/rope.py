@@ -1,0 +1,60 @@
+"""Rotary positions (Su et al. 2021). Angles are (2, ..., E): cosines, and sines that are negative in the first half.
+
+E width of a head, even: number i turns with number i + E / 2. B batch, T positions.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ... import ops
+
+Array = Any
+
+
+def rotate(x: Array, angles: Any) -> Array:
+    """x (B, T, K, H, E) turned by angles (cosines and signed sines, each (T, 1, 1, E) or (B, T, 1, 1, E)) in x's
+    dtype."""
+    return x * angles[0] + ops.roll(x, x.shape[-1] // 2, axis=-1) * angles[1]
+
+
+def turning(angles: Any) -> Callable[[Array], Array]:
+    """What `Attention` takes as rope: a function of queries or keys that turns them by these angles."""
+    return lambda x: rotate(x, angles)
+
+
+def whole_turns(period: int, width: int) -> list[list[list[float]]]:
+    """A table (2, period, width) in which every frequency makes whole turns in `period` positions, geometric from one
+    radian a position down to one turn: row `position % period` is exact for ever, in any dtype."""
+    half = width // 2
+    turns = [round((period / math.tau) ** (1 - j / max(1, half - 1))) for j in range(half)]
+    angles = [[math.tau * (t * n % period) / period for n in turns] for t in range(period)]
+    cos = [[math.cos(a) for a in row] * 2 for row in angles]
+    sin = [[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles]
+    return [cos, sin]
+
+
+def frequencies(width: int, base: float = 10000.0, factors: Sequence[float] | None = None) -> list[float]:
+    """Radians a position (E / 2,): base^(-2 i / E), each divided by its factor (LongRoPE, Ding et al. 2024)."""
+    plain = [base ** (-2 * i / width) for i in range(width // 2)]
+    return [f / factor for f, factor in zip(plain, factors or [1.0] * len(plain), strict=True)]
+
+
+def angles(positions: Array, frequencies: Array, scale: float = 1.0) -> Array:
+    """positions (..., T) and frequencies (E / 2,) -> angles (2, ..., T, E), float32, times `scale`."""
+    turned = ops.float32(positions)[..., None] * frequencies
+    cos, sin = ops.cos(turned) * scale, ops.sin(turned) * scale
+    return ops.stack([ops.concat([cos, cos], axis=-1), ops.concat([-sin, sin], axis=-1)])
+
+
+def by_section(angles: Array, sections: Sequence[int]) -> Array:
+    """Angles (2, S, ..., T, E) of S kinds of position (time, height, width) -> (2, ..., T, E): the first sections[0]
+    frequencies turn by the first kind, and so on (M-RoPE, Wang et al. 2024). The sections add up to E / 2."""
+    half = angles.shape[-1] // 2
+    chosen = []
+    for first in (0, half):
+        start = first
+        for kind, size in enumerate(sections):
+            chosen.append(angles[:, kind, ..., start : start + size])
+            start += size
+    return ops.concat(chosen, axis=-1)
