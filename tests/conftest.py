@@ -1,7 +1,8 @@
 """How every test runs: float32 on the CPU, reduced precision and compilers off, few threads; on CI no test may skip.
 
 The variables are set before either framework is imported, and are inherited by the tests' subprocesses. With
-MLXWORLD_TEST_DEVICE=gpu tests run on the GPU, compiled, as worlds do: meant for tests/models on Metal.
+MLXWORLD_TEST_DEVICE=gpu tests run on the GPU, compiled, as worlds do: meant for tests/models, above all for its
+test_cuda.py and test_metal.py, which skip elsewhere.
 """
 
 import os
@@ -52,7 +53,7 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "platform: skips where the operating system or chip lacks what it tests (Metal)")
+    config.addinivalue_line("markers", "platform: skips where the operating system or chip lacks what it tests (a GPU)")
 
 
 def pytest_collectreport(report):

@@ -71,6 +71,7 @@ def pong(name: str, backend: ModuleType) -> Arrays:
     return {"encoded": z} | played(backend, world.model, z[None, : seen + 6], given.actions[None], seen - 1)
 
 
+@functools.cache
 def rollout(backend: ModuleType) -> Arrays:
     """What a player sees and hears: a start clip's last frame, then 16 dreamt ones."""
     world = shipped(backend)

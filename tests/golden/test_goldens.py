@@ -10,7 +10,7 @@ import pytest
 from mlxworld import World
 from tests.golden import cases, numbers
 
-# Relative to an array's spread. In brackets how far the backends are apart today, at most: five times less and more.
+# Relative to an array's spread. In brackets, how far the backends are apart at present: a fifth of that at most.
 TOLERANCES = {
     "audio": 1e-3,  # phases add up (1.6e-4)
     "gradient": 1e-4,  # (8e-6)
