@@ -113,7 +113,7 @@ class PlainDynamics(nn.Module):
         """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames, K = time + mx.arange(-1, 1), self.size[0]
         row, found = frames % self.cfg.period, []
-        for window in (self.cfg.window, self.cfg.memory):
+        for window in (self.cfg.stft_window, self.cfg.memory):
             held = time - (time - mx.arange(window + 1)) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held
             seen = ((age >= 0) & (age < window) & (held >= 0)) | (age == 0)

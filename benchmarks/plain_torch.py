@@ -81,7 +81,7 @@ class PlainDynamics(nn.Module):
         self.head = nn.Linear(cfg.dim, latent)
         E = cfg.dim // cfg.heads
         for i in range(cfg.depth):
-            slots = (cfg.memory if self.wide(i) else cfg.window) + 1
+            slots = (cfg.memory if self.wide(i) else cfg.stft_window) + 1
             for name in ("keys", "values"):
                 ring = torch.zeros(batch, cfg.heads, slots, tokens, E, dtype=dtype)
                 self.register_buffer(f"{name}{i}", ring, persistent=False)
@@ -102,7 +102,7 @@ class PlainDynamics(nn.Module):
         """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames = self.time + torch.arange(-1, 1, device=self.time.device)  # (T,)
         row, found = frames % self.cfg.period, []
-        for window in (self.cfg.window, self.cfg.memory):
+        for window in (self.cfg.stft_window, self.cfg.memory):
             slot = torch.arange(window + 1, device=self.time.device)
             held = self.time - (self.time - slot) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held

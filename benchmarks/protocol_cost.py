@@ -109,7 +109,7 @@ def ours(engine: Any, dynamics: Any, cfg: CostConfig, mode: str) -> Step:
     def fn(state, noise, action):
         return dynamics.step(state, noise, action)
 
-    state = dynamics.empty(cfg.batch)
+    state = dynamics.init_state(cfg.batch)
     if mode == "eager" and engine.device() != "cpu":  # a world would record it
         held = [state]
 
@@ -155,7 +155,7 @@ def plain_mlx(world: Any, arrays: dict, cfg: CostConfig, mode: str, device: str)
     model = plain_mlx.PlainDynamics(world.dynamics, world.latent.tokens, world.latent.dim, len(world.actions))
     model.load_weights([(name, mx.array(x)) for name, x in arrays.items()])
     model.set_dtype(getattr(mx, cfg.precision))
-    held, fn = [model.empty(cfg.batch)], mx.compile(model.step) if mode == "compiled" else model.step
+    held, fn = [model.init_state(cfg.batch)], mx.compile(model.step) if mode == "compiled" else model.step
 
     def step(noise, action):
         z, held[0] = fn(held[0], noise, action)

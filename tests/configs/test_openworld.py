@@ -86,9 +86,9 @@ RULES = [
     ("actions must differ", {"actions": ("up", "noop", "up")}),
     ("dynamics.head", {"dynamics": {"head": "gan"}}),
     ("dynamics.steps must divide", {"dynamics": {"steps": 3}}),
-    ("dynamics.levels must be a power of two", {"dynamics": {"levels": 6}}),
-    ("multiple of window and memory", {"dynamics": {"window": 5}}),
-    ("multiple of window and memory", {"dynamics": {"memory": 7}}),
+    ("dynamics.levels must be a power of two", {"dynamics": {"noise_levels": 6}}),
+    ("multiple of window and memory", {"dynamics": {"local_window": 5}}),
+    ("multiple of window and memory", {"dynamics": {"global_window": 7}}),
     ("at most 2048", {"dynamics": {"period": 2052}}),
     ("samples must be a multiple", {"samples": 258}),
     ("window must be even", {"samples": 12, "audio": {"overlap": 3}}),
@@ -172,7 +172,7 @@ def test_an_unknown_preset_is_named_with_the_known_ones():
 def test_a_model_fits_a_datasets_rates(samples, columns):
     cfg = preset("nano").fitted(("noop", "left"), 35, 35 * samples, samples)
     assert (cfg.fps, cfg.samples, cfg.sample_rate, cfg.actions) == (35, samples, 35 * samples, ("noop", "left"))
-    assert cfg.audio.columns == columns and cfg.hop * columns == samples and cfg.window % 2 == 0
+    assert cfg.audio.columns == columns and cfg.hop * columns == samples and cfg.stft_window % 2 == 0
     assert dataclasses.replace(cfg.audio, columns=4) == preset("nano").audio
 
 
@@ -181,9 +181,9 @@ def test_a_model_fits_a_datasets_rates(samples, columns):
 def test_a_preset_hears_no_further_back_than_it_sees(name, columns):
     """The first column of a frame: window and convolutions are overlap + 3 columns before it."""
     cfg = changed(PRESETS[name], audio={"columns": columns}, samples=630).fitted(("noop",), 35, 22050, 630)
-    assert cfg.audio.columns == columns and cfg.reach == PRESETS[name].reach == cfg.vision.memory - 1
+    assert cfg.audio.columns == columns and cfg.receptive_field == PRESETS[name].reach == cfg.vision.memory - 1
 
 
 @pytest.mark.parametrize(("memory", "columns", "overlap", "reach"), [(1, 4, 4, 2), (2, 4, 6, 3), (9, 4, 4, 8)])
 def test_a_latent_reaches_as_far_as_eye_or_ear(memory, columns, overlap, reach):
-    assert changed(vision={"memory": memory}, audio={"columns": columns, "overlap": overlap}).reach == reach
+    assert changed(vision={"global_window": memory}, audio={"columns": columns, "overlap": overlap}).reach == reach

@@ -26,7 +26,7 @@ def test_a_step_that_owns_its_cache_is_the_pure_step(cfg):
     """Over the wrap of every ring, with one observed frame, at addresses that stay."""
     model = source(cfg).model
     observe, step = parts.parts(source(cfg), "dynamics")[::-1]
-    cache, key, where = model.dynamics.empty(1), random.key(3), [x.data_ptr() for x in step.state.values()]
+    cache, key, where = model.dynamics.init_state(1), random.key(3), [x.data_ptr() for x in step.state.values()]
     with torch.no_grad():
         for t in range(7):
             key, now = random.split(key)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import safetensors.numpy
-from tests.models.played import load, play, same, write
 
 from mlxworld import Clip, World, train
-from mlxworld.data import open_cache
-from tests import tiny
+from mlxworld.data import open_frames
 from tests.models.small import changed, clip, gap, latents
+from tests.play.played import load, play, same, write
+from tests.training import tiny
 
-LONG = changed(dynamics={"memory": 24})  # more frames than a start clip has
+LONG = changed(dynamics={"global_window": 24})  # more frames than a start clip has
 FRAMES = 16
 
 
@@ -55,7 +55,7 @@ def test_training_writes_sixteen_start_clips_of_sixteen_frames(tmp_path):
         safetensors.numpy.load_file(out / "starts.safetensors"),
     )
     assert world.starts == 16 and starts["z"].shape[:2] == starts["actions"].shape == (16, FRAMES)
-    cache = open_cache(data)
+    cache = open_frames(data)
     begins = [t for first, last in cache.spans() for t in range(first, last - FRAMES + 1)]
     windows = [slice(t, t + FRAMES) for t in begins]
     z = [world.encode(Clip(cache.video[rows], cache.sound(rows), cache.actions[rows])) for rows in windows]

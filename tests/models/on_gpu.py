@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.golden import cases
-from tests.models.played import ACTIONS, play, same
+from tests.play.played import ACTIONS, play, same
 
 # PSNR in dB of a rollout beside the golden one; on the CPU the worst pictures have 76, 61 and 95.
 FLOORS = {"float16": 60.0, "bfloat16": 50.0, "float32": 60.0}

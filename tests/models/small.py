@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlxworld import families
 from mlxworld.configs.openworld import (
     AudioConfig,
     DecoderConfig,
@@ -22,7 +23,7 @@ SMALL = OpenWorldConfig(
     fps=30,
     sample_rate=7680,
     samples=256,
-    vision=VisionConfig(dim=64, heads=2, depth=2, taps=(1, 2), memory=3),
+    vision=VisionConfig(dim=64, heads=2, depth=2, taps=(1, 2), temporal_window=3),
     audio=AudioConfig(bands=16, columns=4, overlap=4, dim=32),
     latent=LatentConfig(grid=2, audio=1, dim=16, content=12),
     dynamics=DynamicsConfig(
@@ -46,15 +47,20 @@ def module(backend: ModuleType, name: str) -> Any:
 
 def fresh(backend: ModuleType, cfg: OpenWorldConfig = SMALL, seed: int = 0) -> Any:
     """The whole model, initialised as training does."""
-    return module(backend, "openworld.model").TransformerWorldModel(cfg).init(backend.random.key(seed))
+    return families.model(backend, "openworld")(cfg).init(backend.random.key(seed))
+
+
+def arrays(backend: ModuleType, net: Any) -> dict[str, Any]:
+    """All that is saved of a model: parameters and buffers."""
+    return backend.nn.parameters(net) | backend.nn.buffers(net)
 
 
 def weights(backend: ModuleType, net: Any, seed: int = 0) -> dict[str, np.ndarray]:
     """Values by name that leave no part of `net` near zero, as a fresh head or embedding is."""
     rng, made = np.random.default_rng(seed), {}
-    for name, now in sorted(backend.engine.numpy(backend.engine.parameters(net)).items()):
+    for name, now in sorted(backend.engine.numpy(arrays(backend, net)).items()):
         draw, kind = rng.normal(size=now.shape), name.split(".")[-1]
-        if kind in ("gate", "log_variance"):
+        if kind in ("channel_gate", "log_variance"):
             draw = now + 0.1 * draw
         elif kind == "mean_frame":
             draw = 0.4 + 0.1 * draw
@@ -72,7 +78,7 @@ def weights(backend: ModuleType, net: Any, seed: int = 0) -> dict[str, np.ndarra
 
 def lively(backend: ModuleType, cfg: OpenWorldConfig = SMALL, seed: int = 0) -> Any:
     """The whole model with the weights of `weights`."""
-    net = module(backend, "openworld.model").TransformerWorldModel(cfg)
+    net = families.model(backend, "openworld")(cfg)
     backend.engine.load_parameters(net, weights(backend, net, seed), "the test")
     return net
 

@@ -23,7 +23,7 @@ def decoder(backend, cfg=SMALL):
 def decode(backend, net, x, state=None, cuts=()):
     """audio (B, T, S) of features decoded in pieces, and the last state."""
     engine, out = backend.engine, []
-    state = net.empty(len(x)) if state is None else state
+    state = net.init_state(len(x)) if state is None else state
     with engine.inference():
         for piece in np.split(x, cuts, axis=1):
             audio, state, _ = net(engine.array(piece), state)
@@ -121,7 +121,7 @@ def test_later_features_change_no_earlier_sample(backend, cfg):
 
 
 def test_silence_before_the_first_frame(backend):
-    state = backend.engine.numpy(decoder(backend).empty(3))
+    state = backend.engine.numpy(decoder(backend).init_state(3))
     assert {n: x.shape[0] for n, x in state.items()} == {"history": 3, "loudness": 3, "phase": 3, "tick": 1}
     assert not any(x.any() for x in state.values())
 

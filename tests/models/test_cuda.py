@@ -12,7 +12,7 @@ import torch
 import mlxworld
 from mlxworld import World
 from tests.models import on_gpu
-from tests.models.played import ACTIONS, load, play, same, write
+from tests.play.played import ACTIONS, load, play, same, write
 
 TORCH = mlxworld.on("torch")
 pytestmark = [

@@ -10,9 +10,9 @@ CFGS = {
     "flow": SMALL,
     "one pass": changed(dynamics={"steps": 1}),
     "finest": changed(dynamics={"steps": 4}),
-    "memory below window": changed(dynamics={"window": 4, "memory": 3}),
-    "deep": changed(dynamics={"depth": 3, "every": 3}),
-    "global first": changed(dynamics={"depth": 3, "every": 1}),
+    "memory below window": changed(dynamics={"local_window": 4, "global_window": 3}),
+    "deep": changed(dynamics={"depth": 3, "global_every": 3}),
+    "global first": changed(dynamics={"depth": 3, "global_every": 1}),
     "regression": changed(dynamics={"head": "regression"}),
     "queries": changed(latent={"layout": "queries"}),
 }
@@ -31,7 +31,7 @@ def rollout(backend, net, noise, actions, cache=None, seen=()):
     """Latents (T, B, 1, K, D) after observing the frames `seen` (B, 1, K, D), and the cache."""
     engine, out = backend.engine, []
     with engine.inference():
-        cache = net.empty(noise.shape[1]) if cache is None else cache
+        cache = net.init_state(noise.shape[1]) if cache is None else cache
         for t in range(len(noise)):
             now, action = engine.array(noise[t]), engine.array(actions[t])
             if t < len(seen):
@@ -91,10 +91,10 @@ def test_the_frame_counter_wraps_unseen(backend):
     net, noise, actions = lively(backend, cfg).dynamics, noises(cfg, 20), moves(cfg, 20)
     found, cache = rollout(backend, net, noise, actions)
     assert list(backend.engine.numpy(cache["clock"])) == [20 % 4, 20 % 5, 20 % 12]
-    late = net.empty(B) | {"clock": backend.engine.array(np.array([0, 0, 7], np.int32))}
+    late = net.init_state(B) | {"clock": backend.engine.array(np.array([0, 0, 7], np.int32))}
     again, _ = rollout(backend, net, noise, actions, late)
     assert gap(found, again) < 1e-4
-    frozen = net.empty(B)
+    frozen = net.init_state(B)
     for t in range(6):  # and time does matter: frames that all stand at one moment are another past
         clock = backend.engine.numpy(frozen["clock"])
         frozen = frozen | {"clock": backend.engine.array(np.array([*clock[:2], 3], np.int32))}

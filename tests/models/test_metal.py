@@ -9,7 +9,7 @@ import pytest
 import mlxworld
 from mlxworld import World
 from tests.models import on_gpu
-from tests.models.played import load, play, write
+from tests.play.played import load, play, write
 
 MLX = mlxworld.on("mlx")
 pytestmark = [

@@ -32,8 +32,10 @@ def outputs(backend, cfg):
         level = engine.array(np.arange(10, dtype=np.int32).reshape(2, 5) % (cfg.dynamics.levels + 1))
         out["forward"] = net.dynamics(again, actions[:, :5], level, level * 0 + 1)
         out["picture"], out["sound"], _ = net.decode(again)
-        heard = net.tokenizer.sounding(again)[1]
-        out["loudness"], out["pitch"], _ = net.tokenizer.audio.controls(heard, net.empty(2)["audio"]["history"])
+        heard = net.tokenizer.audio_processor(again)[1]
+        out["loudness"], out["pitch"], _ = net.tokenizer.audio_decoder.controls(
+            heard, net.init_state(2)["audio"]["history"]
+        )
         out["blind"] = net.encode(video, engine.array(given["audio"]), engine.array(np.eye(2, 5, dtype=np.float32)))
     return engine.numpy(out | out.pop("reconstruction"))
 

@@ -10,7 +10,7 @@ CFGS = {
     "grid": SMALL,
     "queries": changed(latent={"layout": "queries"}),
     "fixed": changed(vision={"encoding": "fixed"}),
-    "630 samples": changed(audio={"bands": 8}, vision={"memory": 3}).fitted(("noop", "left"), 35, 22050, 630),
+    "630 samples": changed(audio={"bands": 8}, vision={"global_window": 3}).fitted(("noop", "left"), 35, 22050, 630),
     "two sounds": changed(latent={"audio": 2}),
 }
 EACH = pytest.mark.parametrize("cfg", CFGS.values(), ids=CFGS)
@@ -52,10 +52,10 @@ def test_a_chunk_needs_no_more_than_its_past(backend, cfg):
     net, given = lively(backend, cfg), clip(cfg, 9)
     whole = encode(backend, net, given)
     for begin in (4, 6):
-        first = begin - cfg.reach
+        first = begin - cfg.receptive_field
         piece = encode(backend, net, {n: x[:, first:] for n, x in given.items()})
-        assert gap(piece[:, cfg.reach :], whole[:, begin:]) < 1e-4
-        assert gap(piece[:, cfg.reach - 1], whole[:, begin - 1]) > 1e-3
+        assert gap(piece[:, cfg.receptive_field :], whole[:, begin:]) < 1e-4
+        assert gap(piece[:, cfg.receptive_field - 1], whole[:, begin - 1]) > 1e-3
 
 
 def test_the_order_of_the_past_matters(backend):
@@ -74,7 +74,7 @@ def test_encode_without_learning_equals_encode(backend):
 
 @pytest.mark.parametrize("kind", ["learned", "fixed"])
 def test_every_place_has_its_own_code(backend, kind):
-    net = lively(backend, changed(vision={"encoding": kind})).tokenizer.vision.encoding
+    net = lively(backend, changed(vision={"encoding": kind})).tokenizer.vision_encoder.encoding
     codes = backend.engine.numpy(net(backend.engine.array(np.zeros((1, 1, 16, 64), np.float32))))[0, 0]
     apart = np.abs(codes[:, None] - codes[None]).max(-1) + np.eye(16)
     assert apart.min() > 0.1

@@ -74,7 +74,7 @@ def test_a_dream_with_bytes_stays_near(backend):
             engine.quantize(model, kind)
         rng = np.random.default_rng(1)
         with engine.inference():
-            cache, found = model.empty(1), []
+            cache, found = model.init_state(1), []
             for _ in range(4):
                 noise = rng.normal(size=(1, 1, 5, 16)).astype(np.float32)
                 _, _, z, cache = model.step(cache, engine.array(noise), engine.array(np.ones((1, 1), np.int32)))

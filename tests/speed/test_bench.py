@@ -57,7 +57,7 @@ def test_memory_that_grows_and_frames_that_slow_down_are_seen(folder, monkeypatc
     times, memory = measure.rollout(world, frames)
     assert memory["process_growth"] * memory["process"] > 0.5 * frames * 2**22
     warm = len(held) - frames
-    assert warm >= world.config.dynamics.memory and times["first_ms"] == pytest.approx(1)
+    assert warm >= world.config.dynamics.global_window and times["first_ms"] == pytest.approx(1)
     assert times["p99_early_ms"] == pytest.approx(warm + 3.97) and times["p99_late_ms"] == pytest.approx(warm + 39.97)
     assert times["fps"] == pytest.approx(1e3 / (warm + 20.5))
 

@@ -40,15 +40,20 @@ OTHERS = {
     **{"optim.eps": 0.1, "optim.skips": ("head",), "optim.weight_decay": 0.9, "optim.clip": 1e-3},
     **{"config.size": 64, "config.patch": 4, "config.vision.taps": (1, 2), "config.vision.encoding": "fixed"},
     **{
-        "config.vision.memory": 1,
+        "config.vision.temporal_window": 1,
         "config.audio.columns": 2,
         "config.audio.overlap": 2,
         "config.latent.layout": "queries",
     },
-    **{"config.latent.grid": 4, "config.latent.content": 4, "config.latent.noise": 0.5, "config.dynamics.every": 1},
-    **{"config.dynamics.head": "regression", "config.dynamics.steps": 4, "config.dynamics.levels": 4, "seed": 1},
+    **{
+        "config.latent.grid": 4,
+        "config.latent.content": 4,
+        "config.latent.noise": 0.5,
+        "config.dynamics.global_every": 1,
+    },
+    **{"config.dynamics.head": "regression", "config.dynamics.steps": 4, "config.dynamics.noise_levels": 4, "seed": 1},
     **{"config.dynamics.context_noise": 0.5, "config.dynamics.action_dropout": 0.9, "config.dynamics.dropout": 0.5},
-    **{"config.dynamics.context": "last", "config.dynamics.cache": "int8"},
+    **{"config.dynamics.context": "last", "config.dynamics.kv_cache": "int8"},
     **{"config.dynamics.period": 512, "config.decoder.channels": (16, 8, 8)},
 }
 
@@ -118,7 +123,7 @@ def behaviour(cfg: OpenWorldConfig) -> list:
     with torch.engine.inference():
         seen = losses.tokenizer_loss(model.tokenizer, torch.engine.array(clips), key)[0]
         foreseen = losses.dynamics_loss(model.dynamics, torch.engine.array(latents), key)[0]
-        dreamt, cache = [], model.empty(1)
+        dreamt, cache = [], model.init_state(1)
         for t in range(2):
             noise = torch.engine.array(z[:1, t : t + 1])
             _, sound, latent, cache = model.step(cache, noise, torch.engine.array(latents["actions"][:1, t : t + 1]))
@@ -143,7 +148,7 @@ def test_checkpointing_reaches_both_parts_and_changes_nothing_else(monkeypatch, 
     cfg = dataclasses.replace(parsed().config, checkpointing=True)
     assert behaviour(cfg) == usual
     torch, cfg, model = built(cfg)
-    assert model.tokenizer.vision.checkpointing
+    assert model.tokenizer.vision_encoder.checkpointing
     passed = []
     losses = importlib.import_module("torch_backend.models.openworld.losses")
     monkeypatch.setattr(losses, "dynamics_loss", lambda *args: passed.append(args[-1]))

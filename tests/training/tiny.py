@@ -18,8 +18,13 @@ MODEL = {
     **{"config.vision.dim": 16, "config.vision.heads": 1, "config.vision.depth": 1, "config.vision.taps": (1,)},
     **{"config.audio.bands": 8, "config.audio.dim": 8},
     **{"config.latent.grid": 2, "config.latent.dim": 8, "config.latent.content": 6},
-    **{"config.dynamics.dim": 16, "config.dynamics.heads": 1, "config.dynamics.depth": 2, "config.dynamics.every": 2},
-    **{"config.dynamics.window": 4, "config.dynamics.memory": 8},
+    **{
+        "config.dynamics.dim": 16,
+        "config.dynamics.heads": 1,
+        "config.dynamics.depth": 2,
+        "config.dynamics.global_every": 2,
+    },
+    **{"config.dynamics.local_window": 4, "config.dynamics.global_window": 8},
     **{
         "config.decoder.dim": 16,
         "config.decoder.heads": 1,
