@@ -26,6 +26,7 @@ from .configs.optim import OptimConfig
 from .data import FrameStore, open_frames
 from .errors import MlxworldError
 from .files import atomic
+from .files.reading import read_json
 from .play.world import preferred_backend
 from .training.monitor import Monitor
 from .training.stages import CONTEXT, STAGES, Run
@@ -130,10 +131,10 @@ def claim(cfg: TrainConfig) -> bool:
     if cfg.resume:
         if not path.is_file():
             raise MlxworldError(f"{cfg.out} holds no run to resume: leave out --resume to begin one")
-        try:
-            before, now = flags(json.loads(path.read_text())), flags(settings)
-        except (OSError, ValueError, AttributeError) as error:
-            raise MlxworldError(f"{path} cannot be read: {error}") from error
+        begun = read_json(path)
+        if not isinstance(begun, dict):
+            raise MlxworldError(f"{path} holds no settings")
+        before, now = flags(begun), flags(settings)
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k) and k not in MAY_CHANGE]
         if differ:
             found = ", ".join(f"--{k.replace('_', '-')} was {before.get(k)}, not {now.get(k)}" for k in differ[:3])

@@ -114,7 +114,10 @@ def _free_names(path: Path, count: int) -> list[str]:
 
 def _set_files(path: Path) -> list[Path]:
     """The files of sets that stand beside `path`, those that a killed writer left among them."""
-    pattern = re.compile(rf"{re.escape(path.stem)}(-\d+)?-\d{{5,}}-of-\d{{5,}}{re.escape(path.suffix)}")
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    pattern = re.compile(
+        rf"{stem}(-\d+)?-\d{{5,}}-of-\d{{5,}}{suffix}|\.{stem}(-\d+)?-\d{{5,}}-of-\d{{5,}}{suffix}\.part"
+    )
     return [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)] if path.parent.is_dir() else []
 
 

@@ -329,10 +329,12 @@ def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
 
 def _check_about(about: Any, source: str) -> None:
     """Raises MlxworldError unless this is the config.json of a world, of a format that is read."""
-    number = about.get("format") if isinstance(about, dict) else None
-    if type(number) is not int or not 1 <= number <= layouts.FORMAT or not isinstance(about.get("model"), dict):
-        which = f"format {number}" if type(number) is int else "no format"
-        raise MlxworldError(f"{source} is not the config of a world of format 1 to {layouts.FORMAT}: it has {which}")
+    if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
+        raise MlxworldError(f"{source} is not the config of a world: it has no settings of a model")
+    number = about.get("format")
+    if type(number) is not int or not 1 <= number <= layouts.FORMAT:
+        known = f"1 to {layouts.FORMAT} are read"
+        raise MlxworldError(f"{source} is not the config of a world of a known format: {known}, not {shown(number)}")
     if not isinstance(about.get("name"), str):
         raise MlxworldError(f'{source} has no name: add one, as in {{"name": "pong", ...}}')
     if not about["name"].isprintable():

@@ -196,6 +196,32 @@ def test_nothing_is_replaced_unasked_nor_half_written(world, tmp_path, monkeypat
     assert sorted(os.listdir(tmp_path)) == ["a", "photos"]
 
 
+def test_a_run_is_not_replaced_by_a_world(world, tmp_path):
+    run(world, tmp_path / "a")
+    (tmp_path / "a/checkpoint.safetensors").write_text("days of training")
+    refuses(world, tmp_path / "a", "--force", match=r"holds something else too \('checkpoint.safetensors'\)")
+    assert (tmp_path / "a/checkpoint.safetensors").read_text() == "days of training"
+
+
+def test_weights_in_shards_are_read(world, tmp_path):
+    run(world, tmp_path / "a")
+    checkpoint.save(tmp_path / "a/model.safetensors", arrays(world), {"format": "1"}, shard_bytes=50_000)
+    assert len(list((tmp_path / "a").glob("model-*.safetensors"))) > 1
+    run(tmp_path / "a", tmp_path / "b", "--to", "safetensors")
+    same(arrays(tmp_path / "b"), arrays(world))
+    run(world, tmp_path / "a", "--force")
+    assert not list((tmp_path / "a").glob("model-*"))
+
+
+def test_numbers_that_are_not_finite_are_refused(world, tmp_path):
+    import torch
+
+    weights = {n: torch.tensor(x) for n, x in arrays(world).items()}
+    weights["dynamics.norm.weight"][3] = torch.nan
+    torch.save(weights, tmp_path / "x.pt")
+    refuses(tmp_path / "x.pt", tmp_path / "out", "--like", world, match="'dynamics.norm.weight' holds NaN or infinity")
+
+
 def test_refuses_what_it_cannot_use(world, tmp_path):
     import torch
 
