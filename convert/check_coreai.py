@@ -69,9 +69,9 @@ async def _played(source: parts.Source, asset: "_Asset", frames: int, seed: int)
     """Every output that the asset has a function for: its name, the world's, the asset's."""
     model, cfg = source.model, source.cfg
     clip, actions = (torch.tensor(source.starts[name][:1]) for name in ("z", "actions"))
-    seen, N = clip.shape[1], parts.frames(cfg)
+    seen, N = clip.shape[1], parts.frames(source)
     actions = torch.cat([actions, torch.arange(frames)[None] // 4 % len(cfg.actions)], dim=1).int()
-    cache, key, shown, heard = model.empty(1), random.key(seed), [], []
+    cache, key, shown, heard = model.init_state(1), random.key(seed), [], []
     for t in range(seen + frames):
         key, now = random.split(key)
         given = {"noise": model.noise(now, 1), "action": actions[:, t : t + 1]}

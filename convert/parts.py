@@ -12,10 +12,9 @@ One world, one frame a call, float32; whoever exports a part chooses its precisi
 """
 
 import contextlib
-import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +22,10 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from mlxworld.configs.openworld import OpenWorldConfig
-from mlxworld.files import checkpoint
-from mlxworld.play.world import model_config, read_config, read_weights
+from mlxworld import families, on
+from mlxworld.configs.world import WorldConfig
+from mlxworld.play.player import bounds
+from mlxworld.play.world import model_config, read_config, read_starts, read_weights
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -35,6 +35,7 @@ GROUPS = {
     "decoder": ("video", "audio"),
     "encoder": ("encode",),
 }
+KEPT = ("step", "observe")  # they share one state, the past, which stays inside; other states go in and come out
 
 
 class Port(NamedTuple):
@@ -67,7 +68,7 @@ class Source(NamedTuple):
 
     folder: Path
     about: dict[str, Any]
-    cfg: OpenWorldConfig
+    cfg: WorldConfig
     model: Any
     starts: dict[str, np.ndarray]
 
@@ -75,23 +76,25 @@ class Source(NamedTuple):
 def load(world: str | Path) -> Source:
     """A world by name or path. Raises MlxworldError, in one line, for one that is unknown, broken or of no export."""
     folder, about = read_config(world)
-    cfg = model_config(folder, about)
-    cfg = replace(cfg, dynamics=replace(cfg.dynamics, cache="float"))  # states are floats everywhere outside
+    cfg = model_config(folder, about).played(kv_cache="float")  # states are floats everywhere outside
     weights = read_weights(folder, about)
-    starts, _ = checkpoint.load(folder / "starts.safetensors")
-    model = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel(cfg)
+    starts = read_starts(folder / "starts.safetensors", cfg)
+    package = on("torch")
+    with package.nn.limit(*bounds(weights)):
+        model = families.model(package, cfg.family)(cfg)
     engine.load_parameters(model, weights, str(folder / "model.safetensors"))
     return Source(folder, about, cfg, model.eval().requires_grad_(False), starts)
 
 
 def parts(source: Source, group: str = "all") -> list[Part]:
     """The parts of a group of GROUPS."""
-    return [_MAKERS[name](source.model) for name in GROUPS[group]]
+    own = source.model.parts(1)
+    return [_kept(source, own[name]) if name in KEPT else _open(source, own[name]) for name in GROUPS[group]]
 
 
-def frames(cfg: OpenWorldConfig) -> int:
-    """N, the frames of a clip that `encode` takes: those that a latent depends on, and a few more."""
-    return cfg.reach + 8
+def frames(source: Source) -> int:
+    """N, the frames of a clip that `encode` takes."""
+    return source.model.parts(1)["encode"].inputs["video"].shape[1]
 
 
 def export(part: Part) -> torch.export.ExportedProgram:
@@ -120,85 +123,60 @@ def rfft(x):
 
 
 class _Call(torch.nn.Module):
-    """A function of a model and tensors as a module."""
+    """A function of tensors as a module that holds the model whose weights it reads."""
 
     def __init__(self, model: torch.nn.Module, call: Callable[..., Any]):
         super().__init__()
         self.model, self.call = model, call
 
     def forward(self, **inputs):
-        return self.call(self.model, **inputs)
+        return self.call(**inputs)
 
 
-def _step(model) -> Part:
-    def call(dynamics, cache, noise, action):
-        z, cache = dynamics.step(cache, noise, action)
-        return (z,), cache
+def _kept(source: Source, part: Any) -> Part:
+    """A part whose state stays inside."""
 
-    about = "The next frame's latent, after an action. The state is the past."
-    return _dynamics("step", about, model, call, {"noise": _noise(model), "action": _action(model)}, {"z": _LATENT})
+    def call(model, state, **inputs):
+        return part.fn(state, *inputs.values())
 
-
-def _observe(model) -> Part:
-    def call(dynamics, cache, z, noise, action):
-        return (z * 1,), dynamics.observe(cache, z, noise, action)  # Core ML wants an output
-
-    about = "Takes a frame that happened into the state of `step`."
-    inputs = {"z": _latent(model), "noise": _noise(model), "action": _action(model)}
-    return _dynamics("observe", about, model, call, inputs, {"observed": "The latent z itself."})
+    module = Stateful(source.model, part.state, call)
+    return Part(part.name, part.about, module, _inputs(source, part), _outputs(part), module.state())
 
 
-def _dynamics(name, about, model, call, inputs, outputs) -> Part:
-    module = Stateful(model.dynamics, model.dynamics.empty(1), call)
-    return Part(name, about, module, inputs, outputs, module.state())
+def _open(source: Source, part: Any) -> Part:
+    """A part whose state, if it has one, goes in and comes out: x and x_next."""
+    leaves, tree = tree_flatten(part.state)
+    names = list(named(part.state))
+
+    def call(**inputs):
+        state = tree_unflatten([inputs.pop(name) for name in names], tree)
+        outputs, state = part.fn(state, *inputs.values())
+        return *outputs, *tree_flatten(state)[0]
+
+    before = {n: Port(x, f"{n} of the call before; zeros at first") for n, x in zip(names, leaves, strict=True)}
+    after = {f"{n}_next": f"{n} for the next call" for n in names}
+    inputs, outputs = _inputs(source, part) | before, _outputs(part) | after
+    return Part(part.name, part.about, _Call(source.model, call), inputs, outputs)
 
 
-def _video(model) -> Part:
-    about = "A latent's picture."
-    outputs = {"video": "Picture (1, 1, H, W, 3): red, green, blue, about 0..1; clip it."}
-    return Part("video", about, _Call(model.tokenizer, lambda t, z: (t.picture(z),)), {"z": _latent(model)}, outputs)
-
-
-def _audio(model) -> Part:
-    leaves, tree = tree_flatten(model.tokenizer.audio.empty(1))
-    names = list(named(model.tokenizer.audio.empty(1)))
-
-    def call(tokenizer, z, **state):
-        sound, after, _ = tokenizer.sound(z, tree_unflatten([state[n] for n in names], tree))
-        return sound, *tree_flatten(after)[0]
-
-    state = {n: Port(x, f"{n} of the sound before; zeros in silence") for n, x in zip(names, leaves, strict=True)}
-    outputs = {"audio": "Samples (1, 1, S) in [-1, 1]."}
-    outputs |= {f"{n}_next": f"{n} for the next call" for n in names}
-    return Part("audio", "A latent's sound.", _Call(model.tokenizer, call), {"z": _latent(model)} | state, outputs)
-
-
-def _encode(model) -> Part:
-    cfg, N = model.cfg, frames(model.cfg)
-    inputs = {
-        "video": Port(torch.zeros(1, N, cfg.size, cfg.size, 3), "Pictures (1, N, H, W, 3): red, green, blue, 0..1."),
-        "audio": Port(torch.zeros(1, N, cfg.samples), f"Samples (1, N, S) in [-1, 1], {cfg.sample_rate} a second."),
+def _inputs(source: Source, part: Any) -> dict[str, Port]:
+    cfg = source.cfg
+    actions = ", ".join(f"{i} {name}" for i, name in enumerate(cfg.actions))
+    about = {
+        "z": "Latent (1, 1, K, D), each token of mean square 1.",
+        "noise": "Noise (1, 1, K, D) of mean 0 and variance 1, from the seed.",
+        "action": f"The action (1, 1) that leads to this frame: {actions}.",
+        "video": "Pictures (1, N, H, W, 3): red, green, blue, 0..1.",
+        "audio": f"Samples (1, N, S) in [-1, 1], {cfg.sample_rate} a second.",
     }
-    about = f"Latents of N frames. A latent depends on {cfg.reach} frames before its own, nothing before the first."
-    outputs = {"z": "Latents (1, N, K, D), each token of mean square 1."}
-    return Part("encode", about, _Call(model, lambda m, video, audio: (m.encode(video, audio),)), inputs, outputs)
+    return {name: Port(example, about[name]) for name, example in part.inputs.items()}
 
 
-_LATENT = "Latent (1, 1, K, D), each token of mean square 1."
-_MAKERS: Mapping[str, Callable[[Any], Part]] = {
-    **{"step": _step, "observe": _observe, "video": _video, "audio": _audio, "encode": _encode},
-}
-
-
-def _latent(model) -> Port:
-    cfg = model.cfg.latent
-    return Port(torch.ones(1, 1, cfg.tokens, cfg.dim), _LATENT)
-
-
-def _noise(model) -> Port:
-    return Port(torch.zeros_like(_latent(model).example), "Noise (1, 1, K, D) of mean 0 and variance 1, from the seed.")
-
-
-def _action(model) -> Port:
-    actions = ", ".join(f"{i} {name}" for i, name in enumerate(model.cfg.actions))
-    return Port(torch.zeros(1, 1, dtype=torch.int32), f"The action (1, 1) that leads to this frame: {actions}.")
+def _outputs(part: Any) -> dict[str, str]:
+    about = {
+        "z": "Latents, each token of mean square 1.",
+        "observed": "The latent z itself.",
+        "video": "Picture (1, 1, H, W, 3): red, green, blue, about 0..1; clip it.",
+        "audio": "Samples (1, 1, S) in [-1, 1].",
+    }
+    return {name: about[name] for name in part.outputs}

@@ -38,7 +38,7 @@ def rehearse(source: Source, group: str = "all", dreamt: int = 8, seed: int = 7)
         return {name: x.clone() for name, x in named.items()}
 
     z, actions = torch.tensor(source.starts["z"][:1]).float(), torch.tensor(source.starts["actions"][:1]).int()
-    seen = max(1, min(z.shape[1], frames(source.cfg) - dreamt))
+    seen = max(1, min(z.shape[1], frames(source) - dreamt))
     key, heard, clip = random.key(seed), made["audio"].examples, []
     heard.pop("z")
     for t in range(seen + dreamt):
@@ -58,7 +58,7 @@ def rehearse(source: Source, group: str = "all", dreamt: int = 8, seed: int = 7)
         sound = call("audio", z=now, **heard)
         clip.append((video, sound.pop("audio")))
         heard = {name.removesuffix("_next"): x for name, x in sound.items()}
-    _encode(call, clip, frames(source.cfg))
+    _encode(call, clip, frames(source))
     return calls
 
 

@@ -10,7 +10,6 @@ IN is a world (a shipped name, a folder, hf://owner/name) or a torch file, which
 is quantised every bit comes back. A torch file holds no configuration: --like names the world that its weights are for.
 """
 
-import importlib
 import io
 import json
 import pickle
@@ -24,10 +23,10 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from mlxworld import on
+from mlxworld import families, on
 from mlxworld.cli import entry
 from mlxworld.configs.load import to_dict
-from mlxworld.configs.openworld import OpenWorldConfig
+from mlxworld.configs.world import WorldConfig
 from mlxworld.errors import MlxworldError
 from mlxworld.files import atomic, checkpoint, hub, layouts, names, quantized
 from mlxworld.files.layouts import plain_torch
@@ -86,17 +85,21 @@ def read(name: str) -> Source:
     """A world's weights, checked against its model. Raises MlxworldError."""
     folder, about = read_config(name)
     path = folder / "model.safetensors"
-    weights = dict(read_weights(folder, about))
-    shapes = model_shapes(model_config(folder, about))
+    weights, model = dict(read_weights(folder, about)), fresh_model(model_config(folder, about))
+    shapes = {name: tuple(x.shape) for name, x in model_arrays(model).items()}
     checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
     return Source(folder, about, weights, shapes)
 
 
-def model_shapes(cfg: OpenWorldConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters of a model, by name."""
-    package = on(preferred_backend())
-    module = importlib.import_module(f"{package.__name__}.models.openworld.model")
-    return {n: tuple(p.shape) for n, p in package.nn.parameters(module.TransformerWorldModel(cfg)).items()}
+def fresh_model(cfg: WorldConfig) -> Any:
+    """A model of this configuration, on the backend that is installed."""
+    return families.model(on(preferred_backend()), cfg.family)(cfg)
+
+
+def model_arrays(model: Any) -> dict[str, Any]:
+    """All that is saved of a model: parameters and buffers by name."""
+    nn = on(preferred_backend()).nn
+    return nn.parameters(model) | nn.buffers(model)
 
 
 def write_world(folder: Path, source: Source, kind: str | None) -> None:
@@ -124,10 +127,11 @@ def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
     on("mlx")
     import mlx.core as mx
 
-    made = {}
+    model = fresh_model(model_config(source.folder, source.about))
+    layers, made = on(preferred_backend()).engine.packing(model, kind), {}
     for name, x in _plain(source).items():
         layer, _, last = name.rpartition(".")
-        if last != "weight" or not quantized.how(layer, x.shape, kind):
+        if last != "weight" or layer not in layers:
             made[name] = x
             continue
         parts = ("weight", "scales", "biases")

@@ -18,18 +18,20 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from . import families
 from .cli import entry
-from .configs.openworld import OpenWorldConfig, preset
+from .configs.world import WorldConfig, require_world
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
 from .play.player import Options
 from .play.world import World, read_config
-from .play.world import model_config as config_of_world
+from .play.world import model_config as world_config
 from .speed import counts, machine, measure
 from .speed.forecast import forecast, table
 from .speed.parts import parts
 from .speed.training import training
+from .training.settings import TrainConfig
 
 CLIPS, CONTEXT, HORIZON = 24, 16, 16  # held-out clips, frames of each that are seen, then dreamt
 
@@ -38,6 +40,7 @@ CLIPS, CONTEXT, HORIZON = 24, 16, 16  # held-out clips, frames of each that are 
 class BenchConfig:
     world: str | None = None  # a shipped world or a folder
     preset: str | None = None  # or a preset with random weights
+    model: str = TrainConfig.model  # the preset's model family
     backend: str | None = None  # mlx or torch; the best one installed
     options: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
     frames: int = 300  # measured, after the context is full
@@ -57,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         name, rows = str(cfg.preset or cfg.world), forecast(model_config(cfg), cfg.options.weights)
         print(json.dumps({"world": name, "predict": rows}) if cfg.json else table(name, rows))
     else:
-        found = bench(cfg)
-        print(json.dumps(found) if cfg.json else report(found))
+        figures = bench(cfg)
+        print(json.dumps(figures) if cfg.json else report(figures))
 
 
 def check(cfg: BenchConfig) -> None:
@@ -77,13 +80,14 @@ def check(cfg: BenchConfig) -> None:
         )
 
 
-def model_config(cfg: BenchConfig) -> OpenWorldConfig:
+def model_config(cfg: BenchConfig) -> WorldConfig:
     """What the world or preset is made of, with the options that change it."""
     if cfg.preset is not None:
-        return cfg.options.fitted(preset(cfg.preset))
-    assert cfg.world is not None
-    folder, about = read_config(cfg.world)
-    return cfg.options.fitted(config_of_world(folder, about))
+        config = require_world(families.preset(cfg.model, cfg.preset), cfg.model)
+    else:
+        assert cfg.world is not None
+        config = world_config(*read_config(cfg.world))
+    return config.played(cfg.options.steps, cfg.options.kv_cache)
 
 
 def bench(cfg: BenchConfig) -> dict[str, Any]:
@@ -93,36 +97,35 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     package, engine = world.package, world.package.engine
     gpu, best = engine.device() != "cpu", machine.best_gemm(engine)
     compiled = gpu if cfg.options.compile is None else cfg.options.compile
-    found: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
-    found |= {"chip": machine.chip(world.device), "system": platform.platform(), "cores": os.cpu_count()}
-    found |= {"precision": world.precision, "weights": cfg.options.weights, "cache": world.config.dynamics.cache}
-    found |= {"steps": world.steps, "context": world.config.dynamics.context, "batch": world.batch}
-    found |= {"compiled": compiled}
-    found["rollout"], found["memory"] = measure.rollout(world, cfg.frames, show)
-    found |= {"rates": machine.rates(engine, best), "rates_precision": best}
+    figures: dict[str, Any] = {"world": world.name, "backend": world.backend, "device": world.device}
+    figures |= {"chip": machine.chip(world.device), "system": platform.platform(), "cores": os.cpu_count()}
+    figures |= {"precision": world.precision, "weights": cfg.options.weights, "kv_cache": world.config.kv_cache}
+    figures |= {"steps": world.steps, "batch": world.batch}
+    figures |= {"compiled": compiled}
+    figures["rollout"], figures["memory"] = measure.rollout(world, cfg.frames, show)
+    figures |= {"rates": machine.rates(engine, best), "rates_precision": best}
     if cfg.parts:
         pieces = parts(package, world.model, world.batch)
         calls = max(20, min(cfg.frames, 300))
-        found |= {n: measure.part(engine, p, calls, compiled, n, show) for n, p in pieces.items() if n != "step"}
+        figures |= {n: measure.part(engine, p, calls, compiled, n, show) for n, p in pieces.items() if n != "step"}
         ops = {n: counts.operations(package, p.fn, p.state, *p.inputs) for n, p in pieces.items()}
-        found["counts"] = {n: counts.summary(o) for n, o in ops.items()}
-        found["histogram"] = {n: counts.histogram(counts.fused(o) if compiled else o) for n, o in ops.items()}
+        figures["counts"] = {n: counts.summary(o) for n, o in ops.items()}
+        figures["histogram"] = {n: counts.histogram(counts.fused(o) if compiled else o) for n, o in ops.items()}
     for n in sizes:
         step = parts(package, world.model, n)["step"]
-        found.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, compiled, f"{n} worlds", show)
+        figures.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, compiled, f"{n} worlds", show)
     if cfg.train:
-        clips = {"tokenizer": cfg.clips or (32 if gpu else 4), "dynamics": cfg.clips or (48 if gpu else 4)}
-        how = {"precision": best, "compiled": compiled, "gemm_tflops": found["rates"]["gemm_tflops"]}
-        found["train"] = training(package, world.config, clips, **how, show=show)
+        how = {"precision": best, "compiled": compiled, "gemm_tflops": figures["rates"]["gemm_tflops"]}
+        figures["train"] = training(package, world.config, cfg.clips or (None if gpu else 4), **how, show=show)
     if cfg.data is not None:
-        found["quality"] = cost(world, cfg, cfg.data)
-    return found
+        figures["quality"] = cost(world, cfg, cfg.data)
+    return figures
 
 
 def cost(world: World, cfg: BenchConfig, data: Path) -> dict[str, float]:
     """The world's dreams beside those of the same world in float32 (see `evaluate.quality`)."""
     assert cfg.world is not None
-    exact = replace(cfg.options, precision="float32", weights=None, cache="float")
+    exact = replace(cfg.options, precision="float32", weights=None, kv_cache="float")
     clips = clips_for(world, data, CLIPS, CONTEXT + HORIZON)
     return quality(World.load(cfg.world, cfg.backend, **asdict(exact)), world, clips, CONTEXT, HORIZON)
 
@@ -132,7 +135,7 @@ def open_world(cfg: BenchConfig) -> World:
     if cfg.world is not None:
         return World.load(cfg.world, cfg.backend, **asdict(cfg.options))
     assert cfg.preset is not None
-    return World.untrained(preset(cfg.preset), cfg.backend, name=cfg.preset, **asdict(cfg.options))
+    return World.untrained(families.preset(cfg.model, cfg.preset), cfg.backend, name=cfg.preset, **asdict(cfg.options))
 
 
 def numbers(words: tuple[str, ...]) -> list[int]:
@@ -162,31 +165,32 @@ def show(name: str, turns: Iterable[int]) -> Iterable[int]:
                 bar.refresh()
 
 
-def report(found: dict[str, Any]) -> str:
+def report(figures: dict[str, Any]) -> str:
     """The figures as lines to read."""
-    about = f"{found['world']} on {found['backend']} ({found['device']}, {found['precision']}, {found['steps']} passes"
-    lines = [about + (f", {found['batch']} worlds)" if found["batch"] > 1 else ")")]
+    about = f"{figures['world']} on {figures['backend']} "
+    about += f"({figures['device']}, {figures['precision']}, {figures['steps']} passes"
+    lines = [about + (f", {figures['batch']} worlds)" if figures["batch"] > 1 else ")")]
     for name in ("rollout", "dynamics", "decoder", "encoder"):
-        if t := found.get(name):
+        if t := figures.get(name):
             line = f"{t['fps']:8.1f} frames/s, p50 {t['p50_ms']:.2f} ms, p99 {t['p99_ms']:.2f} ms"
-            line += f" for {t['frames']} frames" if t.get("frames", 1) > found["batch"] else ""
+            line += f" for {t['frames']} frames" if t.get("frames", 1) > figures["batch"] else ""
             lines.append(f"{name:<9} {line}, first {t['first_ms']:.0f} ms")
-    lines[1] += f", known ahead {found['rollout']['stream_fps']:.1f} frames/s"
-    m, r = found["memory"], found["rates"]
+    lines[1] += f", known ahead {figures['rollout']['stream_fps']:.1f} frames/s"
+    m, r = figures["memory"], figures["rates"]
     lines.append(
         f"memory    {m['active'] / 2**20:.0f} MiB, at most {m['peak'] / 2**20:.0f}; grown {m['active_growth']:+.2%}"
     )
-    best = f"{found['rates_precision']} products {r['gemm_tflops']:.3g} TFLOP/s, copies {r['copy_gbs']:.0f} GB/s"
+    best = f"{figures['rates_precision']} products {r['gemm_tflops']:.3g} TFLOP/s, copies {r['copy_gbs']:.0f} GB/s"
     lines.append(f"machine   {best}, {r['launch_us']:.1f} us an operation")
-    for name, c in found.get("counts", {}).items():
+    for name, c in figures.get("counts", {}).items():
         work = f"{c['flops'] / 1e6:.0f} MFLOP, {c['bytes'] / 1e6:.0f} MB ({c['bytes_fused'] / 1e6:.0f} fused)"
         lines.append(f"{name:<9} {c['kernels']} operations ({c['kernels_fused']} fused), {work}")
-    lines += [f"{n:>4} worlds {t['fps']:8.1f} frames/s in all" for n, t in found.get("batches", {}).items()]
-    for name, t in found.get("train", {}).items():
+    lines += [f"{n:>4} worlds {t['fps']:8.1f} frames/s in all" for n, t in figures.get("batches", {}).items()]
+    for name, t in figures.get("train", {}).items():
         rate = f"{t['samples_per_s']:.1f} clips/s of {t['frames']} frames, {t['steps_per_s']:.2f} steps/s"
         used = f"{t['tflops']:.3g} TFLOP/s ({t['utilisation']:.0%} of the products')"
         lines.append(f"{name:<9} {rate}, {used}, {t['loader_wait']:.1%} of the time waiting for the loader")
-    if q := found.get("quality"):
+    if q := figures.get("quality"):
         change = f"{q['change']:+.2f} dB ({q['change_error']:.2f} standard error) after {q['horizon']} frames"
         lines.append(f"quality   PSNR {q['changed']:.2f} dB, against float32 {change}, {q['clips']} clips")
     return "\n".join(lines)

@@ -3,3 +3,9 @@
 
 class MlxworldError(Exception):
     """Bad input, a missing package or a broken file: `str(error)` is one line, fit to be shown as it is."""
+
+
+def require_alike(present: list, other: list) -> None:
+    """Raises MlxworldError unless two states have the same arrays, each a (shape, dtype)."""
+    if present != other:
+        raise MlxworldError("this state is of another model, batch or precision: it does not fit here")

@@ -1,22 +1,60 @@
-"""Model families that live outside the package: MLXWORLD_FAMILIES names a folder with configs/, models/ and recipes/.
+"""Model families by name. The folder is the registry: `configs/F.py`, `models/F/` and `recipes/F.py` are family F.
 
-The packages mlxworld.configs, mlxworld.models, mlxworld.recipes and torch_backend.models look there too, after their
-own folder; what stands in the package hides what has its name outside.
+MLXWORLD_FAMILIES in the environment names a folder of somebody's own families, with the same three rooms in it.
 """
 
+import importlib
 import os
+import pkgutil
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from .errors import MlxworldError
+from .files.reading import shown
+
+ROOMS = ("mlxworld.configs", "mlxworld.models", "mlxworld.recipes", "torch_backend.models")
 
 
-def folders(room: str) -> list[str]:
-    """What the package of `room` ("configs", "models", "recipes") appends to its `__path__`: that folder outside, where
-    there is one. Raises MlxworldError when MLXWORLD_FAMILIES names no folder."""
-    outside = os.environ.get("MLXWORLD_FAMILIES")
-    if not outside:
-        return []
-    if not Path(outside).is_dir():
-        raise MlxworldError(f"MLXWORLD_FAMILIES names {outside!r}, which is no folder")
-    folder = Path(outside).absolute() / room
-    return [str(folder)] if folder.is_dir() else []
+def names() -> list[str]:
+    """The families that there are."""
+    _look_into_own_rooms()
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("mlxworld.recipes").__path__))
+
+
+def config(family: str) -> Any:
+    """The family's configuration class. Raises MlxworldError, listing the families, for one that there is not."""
+    return _module("mlxworld.configs", family).Config
+
+
+def preset(family: str, name: str) -> Any:
+    """One of the family's configurations. Raises MlxworldError for a name that is not among its PRESETS."""
+    presets = _module("mlxworld.configs", family).PRESETS
+    if name not in presets:
+        raise MlxworldError(f"unknown preset {name!r} of {family}: choose one of {', '.join(presets)}")
+    return presets[name]
+
+
+def recipe(family: str) -> Any:
+    """How the family is trained: its class `Recipe`."""
+    return _module("mlxworld.recipes", family).Recipe
+
+
+def model(package: ModuleType, family: str) -> Any:
+    """The family's model class on a backend."""
+    return _module(f"{package.__name__}.models", family).Model
+
+
+def _module(room: str, family: str) -> ModuleType:
+    if family not in names():
+        raise MlxworldError(f"unknown model family {shown(family)}: choose one of {', '.join(names())}")
+    return importlib.import_module(f"{room}.{family}")
+
+
+def _look_into_own_rooms() -> None:
+    """Packages of families are also looked for in the rooms that MLXWORLD_FAMILIES names."""
+    for folder in filter(None, os.environ.get("MLXWORLD_FAMILIES", "").split(os.pathsep)):
+        for room in ROOMS:
+            path, places = str(Path(folder) / room.rpartition(".")[2]), importlib.import_module(room).__path__
+            if path not in places:
+                places.append(path)

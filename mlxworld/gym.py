@@ -62,4 +62,4 @@ class WorldEnv(gymnasium.Env):
         return {"video": frame.video, "audio": frame.audio}
 
 
-gymnasium.register("mlxworld/World-v0", entry_point=WorldEnv)
+gymnasium.register("mlxworld/World-v0", entry_point="mlxworld.gym:WorldEnv")

@@ -11,20 +11,49 @@ from typing import Any
 from mlx.nn import Conv1d, Conv2d, Embedding, LayerNorm, Linear, RMSNorm
 from mlx.utils import tree_flatten, tree_unflatten
 
+from .limits import count_module, count_numbers, limit, refuse_hidden_modules
+
 # fmt: off
 __all__ = [
-    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "parameters", "assign",
-    "checkpoint",
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "role", "roles",
+    "parameters", "buffers", "assign", "checkpoint", "limit",
 ]
 # fmt: on
 
 
 class Module(_nn.Module):
+    def __init__(self):
+        super().__init__()
+        count_module()
+
     def __call__(self, *args, **kwargs) -> Any:
         return self.forward(*args, **kwargs)
 
     def forward(self, *args, **kwargs) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward")
+
+    def __setattr__(self, name, value):
+        refuse_hidden_modules(self, name, value, _nn.Module)
+        count_numbers(_sizes(name, value))
+        super().__setattr__(name, value)
+
+    def register_buffer(self, name, array):
+        setattr(self, name, array)
+        self.freeze(recurse=False, keys=[name])
+        object.__setattr__(self, "_buffer_names", (*_buffer_names(self), name))
+
+
+def _buffer_names(module):
+    return module.__dict__.get("_buffer_names", ())
+
+
+def _sizes(name, value):
+    """Numbers of each parameter that an attribute brings; a Module of ours has counted its own."""
+    if isinstance(value, mx.array):
+        return [] if name.startswith("_") else [value.size]
+    layers = value if isinstance(value, list) else [value]
+    layers = [layer for layer in layers if isinstance(layer, _nn.Module) and not isinstance(layer, Module)]
+    return [x.size for layer in layers for _, x in tree_flatten(layer.parameters())]
 
 
 def residual(x, layer, y):
@@ -33,8 +62,30 @@ def residual(x, layer, y):
     return x + layer(y)
 
 
+def role(module, kind, *names):
+    object.__setattr__(module, "_roles", module.__dict__.get("_roles", {}) | dict.fromkeys(names or ("",), kind))
+    return module
+
+
+def roles(module):
+    kinds = {}
+    for path, owner in module.named_modules():
+        marks = owner.__dict__.get("_roles")
+        for name, value in owner.items() if marks else ():
+            kind = marks.get(name, marks.get(""))
+            if kind and isinstance(value, mx.array):
+                kinds[f"{path}.{name}" if path else name] = kind
+    return kinds
+
+
 def parameters(module):
-    return dict(tree_flatten(module.parameters()))
+    constant = set(buffers(module))
+    return {name: x for name, x in tree_flatten(module.parameters()) if name not in constant}
+
+
+def buffers(module):
+    owners = [(f"{path}." if path else "", owner) for path, owner in module.named_modules() if _buffer_names(owner)]
+    return {path + name: owner[name] for path, owner in owners for name in _buffer_names(owner)}
 
 
 def assign(module, arrays):
@@ -50,8 +101,8 @@ def checkpoint(module, *args):
         assign(module, dict(zip(names, values, strict=True)))
         return module(*args)
 
-    held = parameters(module)
+    weights = parameters(module)
     try:
-        return run(list(held.values()), *args)
+        return run(list(weights.values()), *args)
     finally:
-        assign(module, held)
+        assign(module, weights)

@@ -74,7 +74,7 @@ def int32(x):
 
 
 def uint8(x):
-    return mx.clip(mx.floor(x + 0.5), 0, 255).astype(mx.uint8)
+    return mx.clip(mx.floor(x.astype(mx.float32) + 0.5), 0, 255).astype(mx.uint8)
 
 
 def concat(xs, axis=0):
@@ -136,8 +136,9 @@ def rms_norm(x, eps=1e-5):
     return mx.fast.rms_norm(x, None, eps)
 
 
-def attention(q, k, v, mask=None):
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.5, mask=mask)
+def attention(q, k, v, mask=None, scale=None):
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 
 def ring_write(ring, new, slots):

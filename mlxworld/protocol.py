@@ -30,8 +30,11 @@ class Nn(Protocol):
         """A model or layer: write `forward`, call the object.
 
         A list of modules holds children, an array in `self.x` is a parameter, one in `self._x` a constant that is not
-        saved. Neither tuples nor dicts hold children. No child may be named after a method of dict or Module.
+        saved. A tuple or dict of modules raises TypeError. No child may be named after a method of dict or Module.
         """
+
+        def register_buffer(self, name: str, array: Array, /) -> None:
+            """`self.name` is an array that is saved, but never trained, averaged or cast. A loss may assign it anew."""
 
     def Linear(self, dims: int, out: int, /, bias: bool = True) -> Model:
         """x (..., dims) -> x @ weight.T + bias (..., out)."""
@@ -66,11 +69,25 @@ class Nn(Protocol):
     def residual(self, x: Array, layer: Model, y: Array) -> Array:
         """x + layer(y), in one kernel where the backend has one for a Linear layer."""
 
+    def role(self, module: Model, kind: str, /, *names: str) -> Model:
+        """The module itself, its own parameters (those of `names`, or all) marked as "embedding" (first layers, learned
+        tokens), "head" (last layers) or "residual" (what is added to the residual stream). Initialisation, optimizers
+        and quantisation go by it, never by names."""
+
+    def roles(self, module: Model) -> dict[str, str]:
+        """The role of each parameter that has one, by dotted name."""
+
     def parameters(self, module: Model) -> dict[str, Array]:
-        """The parameters by dotted name, frozen ones too, constants not."""
+        """The parameters by dotted name, frozen ones too; constants and buffers not."""
+
+    def buffers(self, module: Model) -> dict[str, Array]:
+        """The arrays of `register_buffer` by dotted name."""
 
     def assign(self, module: Model, arrays: Mapping[str, Array]) -> None:
-        """Sets the named parameters. KeyError or ValueError for a name that the module lacks."""
+        """Sets the named parameters and buffers. KeyError or ValueError for a name that the module lacks."""
+
+    def limit(self, modules: int, numbers: int) -> AbstractContextManager[None]:
+        """While it lasts, a model of more than so many modules or parameters raises MlxworldError as it is built."""
 
     def checkpoint(self, module: Model, *args: Any) -> Any:
         """module(*args), its activations not kept but computed again in the backward pass."""
@@ -208,8 +225,10 @@ class Ops(Protocol):
     def rms_norm(self, x: Array, eps: float = 1e-5) -> Array:
         """x / sqrt(mean(x ** 2) + eps) over the last axis (Zhang & Sennrich 2019)."""
 
-    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-        """softmax(q k^T / sqrt(E)) v (Vaswani et al. 2017); q (B, H, Q, E), k and v (B, H, K, E) -> (B, H, Q, E).
+    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+        """softmax(scale q k^T) v (Vaswani et al. 2017); q (B, H, Q, E), k and v (B, G, K, E) -> (B, H, Q, E).
+
+        scale: 1 / sqrt(E) unless given. G divides H: each of the G heads of k and v serves H / G of q, in order.
 
         mask broadcasts to (B, H, Q, K): True where a query may look, or numbers in q's dtype to add. A query
         must be allowed at least one key.
@@ -246,18 +265,22 @@ class Random(Protocol):
 
 
 class Trainer(Protocol):
-    """Trains a model: `Trainer(model, loss, optim, *, precision="float32", accumulate=1, compile=False)`.
+    """Trains a model: `Trainer(model, turns, *, precision="float32", accumulate=1, compile=False)`.
 
-    loss(model, batch, key) -> (scalar, dict of scalars) is written on ops. `ema` are the averaged parameters by name.
+    turns: see `training/turn.py`. `ema` are the averages of the trained parameters by the model's names.
     """
 
     ema: dict[str, Array]
 
-    def step(self, batch: dict[str, np.ndarray], seed: int, lr: float) -> dict[str, Array]:
-        """One update; "loss", its parts, "grad_norm" before clipping, and "finite", which is 0 where nothing moved."""
+    def step(self, batch: dict[str, np.ndarray], seed: int, rate: float = 1.0) -> dict[str, Array]:
+        """One update by each turn, at `rate` times its learning rate; "loss", its parts, "grad_norm" before clipping,
+        and "finite", which is 0 where nothing moved."""
+
+    def operations(self, batch: dict[str, np.ndarray], seed: int = 0) -> list[tuple[str, str, int, dict, dict]]:
+        """The operations of the losses and their gradients, as `Engine.count` gives them."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that a bit-exact resume needs."""
+        """All that a bit-exact resume needs of what is trained, and the model's buffers."""
 
     def load_state(self, state: dict[str, np.ndarray], source: str = "the training state") -> None:
         """Goes on from `state()` of either backend. MlxworldError unless names and shapes agree."""
@@ -319,6 +342,9 @@ class Engine(Protocol):
     def place(self, model: Model) -> Model:
         """The model itself, on the device."""
 
+    def packing(self, model: Model, kind: str) -> dict[str, dict[str, Any]]:
+        """How `kind` packs each layer of a model that it packs, by the layer's name: see `quantized.how`."""
+
     def quantize(self, model: Model, kind: str) -> Model:
         """The placed model itself, for play alone: its matrices now "int8", "int4" or "mxfp8": see `quantized.py`,
         KINDS. MlxworldError for a kind that the backend lacks, or that needs a package which is not installed."""
@@ -334,6 +360,9 @@ class Engine(Protocol):
 
         The next call overwrites its results: `copy` what is to stay. `model`: one whose weights change between calls.
         """
+
+    def runs_ahead(self) -> bool:
+        """Whether a call returns before its results are there, so that the next can be begun meanwhile."""
 
     def leave_a_core(self) -> None:
         """On the CPU, leaves one core to whoever asks for the frames; for who plays, not for training."""

@@ -28,12 +28,14 @@ def count(fn, *args) -> list[tuple[str, str, int, dict, dict]]:
     kind: "product" (has FLOPs), "pointwise" and "reduction" (compilers fuse these with their neighbours), "softmax" or
     "other".
     """
-    with _Recorder() as recorder, torch.no_grad():
+    with record() as recorder, torch.no_grad():
         fn(*args)
     return recorder.ops
 
 
-class _Recorder(TorchDispatchMode):
+class record(TorchDispatchMode):
+    """While it lasts, operations are written down in `ops`, those of a backward pass too."""
+
     def __init__(self):
         super().__init__()
         self.ops: list[tuple[str, str, int, dict, dict]] = []
@@ -89,7 +91,12 @@ def _flops(name: str, args, made) -> int:
         return 2 * made[0].numel() * args[PRODUCTS.get(name, 0)].shape[-1]
     if name in ("convolution", "_convolution"):
         return 2 * made[0].numel() * args[1][0].numel()  # weight (out, in / groups, *kernel)
+    if name == "convolution_backward":  # of its input and of its weight, as many as forward each, where asked for
+        forward = 2 * args[0].numel() * args[2][0].numel()
+        return forward * sum(args[-1][:2])
     if name.startswith("_scaled_dot_product"):
-        q, k, v = args[:3]
-        return 2 * q[..., 0].numel() * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+        backward = name.endswith("_backward")
+        q, k, v = args[1:4] if backward else args[:3]
+        forward = 2 * q[..., 0].numel() * k.shape[-2] * (q.shape[-1] + v.shape[-1])
+        return 2 * forward if backward else forward
     return 0

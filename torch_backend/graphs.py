@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from mlxworld.errors import require_alike
+
 from .ops import owning_rings
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,9 @@ class Loop:
 
     def state(self):
         """The state now, for `restore`."""
-        return [leaf.clone() for leaf in self._leaves], self._tree, self._fast
+        leaves = [torch.empty_like(leaf) for leaf in self._leaves]
+        torch._foreach_copy_(leaves, self._leaves)  # pyright: ignore[reportPrivateImportUsage]
+        return leaves, self._tree, self._fast
 
     def restore(self, state) -> None:
         self._set(*state)
@@ -164,6 +168,8 @@ class Loop:
         return self._graphs[kind](inputs)
 
     def _set(self, leaves, tree, fast):
+        if self._leaves:
+            require_alike(_shapes(self._leaves), _shapes(leaves))
         self._static |= leaves[0].is_cuda
         if self._static and self._tree is None:
             self._functions = {name: _in_place(fn, tree) for name, fn in self._functions.items()}
@@ -196,6 +202,10 @@ class Loop:
             return outputs
 
         return replay
+
+
+def _shapes(leaves):
+    return [(tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves]
 
 
 def _in_place(fn, tree):

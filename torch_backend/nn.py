@@ -9,10 +9,12 @@ import torch.utils.checkpoint
 from torch import nn as _nn
 from torch.nn import Embedding, Linear
 
+from mlxworld.limits import count_module, count_numbers, limit, refuse_hidden_modules
+
 # fmt: off
 __all__ = [
-    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "parameters", "assign",
-    "checkpoint",
+    "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "role", "roles",
+    "parameters", "buffers", "assign", "checkpoint", "limit",
 ]
 # fmt: on
 
@@ -20,7 +22,13 @@ __all__ = [
 class Module(_nn.Module):
     """Lists hold children, public arrays are parameters, `_private` arrays are buffers that are not saved."""
 
+    def __init__(self):
+        super().__init__()
+        count_module()
+
     def __setattr__(self, name, value):
+        refuse_hidden_modules(self, name, value, _nn.Module)
+        count_numbers(_sizes(name, value))
         if isinstance(value, list) and all(isinstance(v, _nn.Module) for v in value):
             value = _nn.ModuleList(value)
         elif type(value) is torch.Tensor and name not in self._buffers and name not in self._parameters:
@@ -28,6 +36,15 @@ class Module(_nn.Module):
                 return self.register_buffer(name, value, persistent=False)
             value = _nn.Parameter(value, requires_grad=value.is_floating_point())
         super().__setattr__(name, value)
+
+
+def _sizes(name, value):
+    """Numbers of each parameter that an attribute brings; a Module of ours has counted its own."""
+    if isinstance(value, torch.Tensor):
+        return [] if name.startswith("_") else [value.numel()]
+    layers = value if isinstance(value, list) else [value]
+    layers = [layer for layer in layers if isinstance(layer, _nn.Module) and not isinstance(layer, Module)]
+    return [x.numel() for layer in layers for x in layer.parameters()]
 
 
 class RMSNorm(_nn.RMSNorm):
@@ -82,15 +99,39 @@ def residual(x, layer, y):
     return x + layer(y)
 
 
+def role(module, kind, *names):
+    module._roles = getattr(module, "_roles", {}) | dict.fromkeys(names or ("",), kind)
+    return module
+
+
+def roles(module):
+    kinds = {}
+    for path, owner in module.named_modules():
+        marks = getattr(owner, "_roles", None)
+        for name, _ in owner.named_parameters(recurse=False) if marks else ():
+            if kind := marks.get(name, marks.get("")):
+                kinds[f"{path}.{name}" if path else name] = kind
+    return kinds
+
+
 def parameters(module):
     return dict(module.named_parameters())
 
 
+def buffers(module):
+    kept = {}
+    for path, owner in module.named_modules():
+        for name, x in owner.named_buffers(recurse=False):
+            if name not in owner._non_persistent_buffers_set:
+                kept[f"{path}.{name}" if path else name] = x
+    return kept
+
+
 def assign(module, arrays):
     with torch.no_grad():
-        held = dict(module.named_parameters())
+        own = parameters(module) | buffers(module)
         for name, value in arrays.items():
-            held[name].copy_(value)
+            own[name].copy_(value)
 
 
 def checkpoint(module, *args):

@@ -68,7 +68,7 @@ def int32(x):
 
 
 def uint8(x):
-    return torch.clamp(torch.floor(x + 0.5), 0, 255).to(torch.uint8)
+    return torch.clamp(torch.floor(x.float() + 0.5), 0, 255).to(torch.uint8)
 
 
 def concat(xs, axis=0):
@@ -144,8 +144,9 @@ def rms_norm(x, eps=1e-5):
     return F.rms_norm(x, x.shape[-1:], None, eps)
 
 
-def attention(q, k, v, mask=None):
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+def attention(q, k, v, mask=None, scale=None):
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
 
 
 _here = threading.local()
@@ -154,11 +155,12 @@ _here = threading.local()
 @contextlib.contextmanager
 def owning_rings():
     """Where whoever runs a step owns its state: rings are written in place, not copied whole for one frame."""
+    outer = getattr(_here, "owned", False)
     _here.owned = True
     try:
         yield
     finally:
-        _here.owned = False
+        _here.owned = outer
 
 
 def ring_write(ring, new, slots):

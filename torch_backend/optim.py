@@ -13,10 +13,10 @@ _SLOTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
 class Optimizer:
-    def __init__(self, optim: OptimConfig, weights: dict[str, torch.nn.Parameter]):
+    def __init__(self, optim: OptimConfig, weights: dict[str, torch.nn.Parameter], roles: dict[str, str]):
         rules: dict[str, list[str]] = {"muon": [], "decay": [], "plain": []}
         for name, weight in weights.items():
-            rules[optim.rule(name, weight.ndim)].append(name)
+            rules[optim.rule(roles.get(name), weight.ndim)].append(name)
         groups = [
             {"params": [weights[n] for n in rules[rule]], "weight_decay": decay}
             for rule, decay in (("decay", optim.weight_decay), ("plain", 0.0))

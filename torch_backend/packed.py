@@ -7,7 +7,7 @@ everything into bfloat16 gains nothing on top, unless it is compiled. Knows noth
 import torch
 from torch import nn
 
-from mlxworld.files import quantized
+from .nn import roles
 
 ROWS = 32  # about as many as a frame has tokens: what the layout is chosen for
 
@@ -31,9 +31,9 @@ def fast() -> bool:
 
 
 def pack(model: nn.Module) -> nn.Module:
-    """The model itself, its Linear layers packed, but for first layers and heads (see `quantized.FLOAT`)."""
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Linear and name not in quantized.FLOAT:
-                setattr(parent, name, PackedLinear(layer))
+    """The model itself, its Linear layers packed, but for first layers and heads, which keep their precision."""
+    marks = roles(model)
+    for name, layer in list(model.named_modules()):
+        if type(layer) is nn.Linear and marks.get(f"{name}.weight") not in ("embedding", "head"):
+            model.set_submodule(name, PackedLinear(layer))
     return model

@@ -7,8 +7,10 @@ has peaks of 20 to 40 times its mean, and rounding them made most of the error. 
 """
 
 import importlib.util
+import itertools
 import logging
 import warnings
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,9 +19,12 @@ from torch import nn
 from mlxworld.errors import MlxworldError
 from mlxworld.files import quantized
 
+from .nn import roles
+
 _NARROW = (
     torch.cpu.get_capabilities().get("avx512_vnni") is False
 )  # x86 without: 16 bits overflow, activations give one
+_numbers = itertools.count()  # not ids, which are used again
 _layers: "WeakValueDictionary[int, BytesLinear]" = WeakValueDictionary()  # a compiled graph holds numbers, not packings
 
 
@@ -36,8 +41,16 @@ class BytesLinear(nn.Module):
             weight = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
         bias = None if bias is None else bias.detach().float()
         self.packed = torch.ops.quantized.linear_prepack(weight, bias)
-        self.number, self.out = id(self), layer.out_features
+        self.number, self.out = next(_numbers), layer.out_features
         _layers[self.number] = self
+
+    def __deepcopy__(self, memo):
+        twin = object.__new__(type(self))
+        nn.Module.__init__(twin)
+        twin.bias = self.bias
+        twin.packed, twin.number, twin.out = self.packed, next(_numbers), self.out  # packed weights never change
+        _layers[twin.number] = twin
+        return twin
 
     def forward(self, x):
         return torch.ops.mlxworld.bytes_linear.default(x.float(), self.number, self.out).to(x.dtype)
@@ -73,18 +86,24 @@ class BytesEmbedding(nn.Module):
 BYTES = {nn.Linear: BytesLinear, nn.Embedding: BytesEmbedding}
 
 
+def packing(model, kind: str) -> dict[str, dict[str, Any]]:
+    """How `kind` packs each layer of a model that it packs, by the layer's name: see `quantized.how`."""
+    marks, layouts = roles(model), {}
+    for name, layer in model.named_modules():
+        if type(layer) in BYTES:
+            table = type(layer) is nn.Embedding
+            layouts[name] = quantized.how(tuple(layer.weight.shape), kind, marks.get(f"{name}.weight"), table)
+    return {name: layout for name, layout in layouts.items() if layout}
+
+
 def quantize(model, kind: str):
-    """The model itself, its matrices and tables now as `quantized.how` tells for `kind`: for play, not for training.
+    """The model itself, its matrices and tables now as `packing` tells for `kind`: for play, not for training.
 
     Raises MlxworldError for what PyTorch does not have (mxfp8) and, unless it is int8 on the CPU, without torchao.
     """
     if kind == "mxfp8":
         raise MlxworldError("mxfp8 weights are MLX's alone: choose int8 or int4 with PyTorch")
-    chosen = {
-        name: layer
-        for name, layer in model.named_modules()
-        if type(layer) in BYTES and quantized.how(name, tuple(layer.weight.shape), kind)
-    }
+    chosen = {name: model.get_submodule(name) for name in packing(model, kind)}
     on_cpu = next(model.parameters()).device.type == "cpu"
     own = kind == "int8" and on_cpu and hasattr(torch, "quantize_per_channel")
     pack = _bytes if own else _torchao(kind)

@@ -10,10 +10,10 @@ from ..configs.optim import OptimConfig
 
 
 class Optimizer:
-    def __init__(self, optim: OptimConfig, weights: dict[str, mx.array]):
+    def __init__(self, optim: OptimConfig, weights: dict[str, mx.array], roles: dict[str, str]):
         self._rules: dict[str, list[str]] = {}
         for name, weight in weights.items():
-            self._rules.setdefault(optim.rule(name, weight.ndim), []).append(name)
+            self._rules.setdefault(optim.rule(roles.get(name), weight.ndim), []).append(name)
         self._optimizers = {rule: _optimizer(rule, optim) for rule in self._rules}
 
     def init(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:

@@ -4,14 +4,10 @@
 """
 
 import dataclasses
-import importlib
-import importlib.util
 import math
-import pkgutil
 import types
 import typing
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Literal
 
 from ..errors import MlxworldError
@@ -33,35 +29,6 @@ def from_dict(kind: type, values: dict[str, Any], source: str = "config") -> Any
     place, the type and the value, for a value of another type, NaN and infinity, and for a missing one without default.
     """
     return _dataclass(kind, values, source, "")
-
-
-def families() -> list[str]:
-    """Names of the model families: modules of mlxworld.configs that define Config."""
-    return sorted(name for _, name, _ in pkgutil.iter_modules(_package().__path__) if hasattr(_module(name), "Config"))
-
-
-def family(name: str) -> ModuleType:
-    """mlxworld.configs.NAME: `Config` is its configuration, PRESETS are some by name. MlxworldError for no family."""
-    known = name.isidentifier() and importlib.util.find_spec(f"{_package().__name__}.{name}")
-    if not known or not hasattr(_module(name), "Config"):
-        raise MlxworldError(f"unknown model family {name!r}: choose one of {', '.join(families())}")
-    return _module(name)
-
-
-def preset(family_name: str, name: str) -> Any:
-    """A configuration of a family by name. Raises MlxworldError for a family or a name that is not there."""
-    presets = family(family_name).PRESETS
-    if name not in presets:
-        raise MlxworldError(f"unknown preset {name!r} of {family_name}: choose one of {', '.join(presets)}")
-    return presets[name]
-
-
-def _package() -> ModuleType:
-    return importlib.import_module(__name__.rpartition(".")[0])
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{_package().__name__}.{name}")
 
 
 def _dataclass(kind: type, values: Any, source: str, place: str) -> Any:

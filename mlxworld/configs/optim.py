@@ -14,7 +14,6 @@ class OptimConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01  # decoupled, on matrices only
     momentum: float = 0.95  # Muon's
-    skips: tuple[str, ...] = ("embed", "head")  # parts of names that Muon leaves to AdamW: first and last layers
     clip: float = 1.0  # largest global gradient norm; inf: no clipping
     ema: float = 0.999  # decay of the averaged weights, which are what is evaluated and shipped
 
@@ -30,16 +29,14 @@ class OptimConfig:
             if not holds:
                 raise MlxworldError(f"OptimConfig: {message}")
 
-    def rule(self, name: str, ndim: int) -> str:
-        """What moves the parameter `name`: "muon", "decay" (AdamW with weight decay) or "plain" (AdamW without).
+    def rule(self, role: str | None, ndim: int) -> str:
+        """What moves a parameter: "muon", "decay" (AdamW with weight decay) or "plain" (AdamW without).
 
-        Muon takes the weights of hidden layers: no biases and gains, no tables and learned queries (not called
-        "weight"), nothing with one of `skips` in its name.
+        Muon takes the matrices and kernels of hidden layers: those whose role is neither "embedding" nor "head".
         """
         if ndim < 2:
             return "plain"
-        hidden = name.endswith(".weight") and not any(part in name for part in self.skips)
-        return "muon" if self.name == "muon" and hidden else "decay"
+        return "muon" if self.name == "muon" and role in (None, "residual") else "decay"
 
     def averaging(self, step: int) -> float:
         """Decay of the averaged weights at `step` (0 first): short at the start, when the weights still move fast."""

@@ -30,8 +30,7 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
     for a file that is absent, cut short, damaged or of another kind (a pickle is never opened), and for a set whose
     index and shards do not agree.
     """
-    path = Path(path)
-    path = path / NAME if path.is_dir() else path.with_name(path.name.removesuffix(shards.INDEX))
+    path = _file(path)
     index = shards.index_of(path)
     for _ in range(3):  # a set that is replaced meanwhile is opened anew
         if not os.path.lexists(index):
@@ -46,12 +45,26 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
     raise MlxworldError(f"{index} changes while it is read")
 
 
+def _file(path: str | os.PathLike) -> Path:
+    """Where the single file is that a folder, a file or an index stands for."""
+    path = Path(path)
+    return path / NAME if path.is_dir() else path.with_name(path.name.removesuffix(shards.INDEX))
+
+
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes when a file is replaced or removed."""
     if not path.exists():
         return None
     about = path.stat()
     return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def files(path: str | os.PathLike) -> list[Path]:
+    """The files that hold the arrays of `open(path)`, in order of name. MlxworldError where there are none."""
+    path = _file(path)
+    index = shards.index_of(path)
+    names = shards.names(index, read_json(index, INDEX_BYTES)) if os.path.lexists(index) else [path.name]
+    return [path.with_name(name) for name in names]
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:

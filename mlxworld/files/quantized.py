@@ -5,12 +5,14 @@ row: affine, `x.scales` and `x.biases` (out, groups), a weight is scale * intege
 Formats 1.0), `x.scales` uint8, a weight is 2^(scale - 127) times an e4m3 number. Knows nothing of models or files.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import MlxworldError
+from .weights import Entry, Weights
 
 # By name: what MLX's `quantize` is told. The first two are affine, the last needs no bias.
 KINDS: dict[str, dict[str, Any]] = {
@@ -19,17 +21,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "mxfp8": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
 }
 BITS = (2, 4, 8)  # an integer never crosses a word
-FLOAT = ("embed", "head")  # first and last layers keep their precision: they are small, and see or make the data
 
 
-def how(layer: str, shape: tuple[int, ...], kind: str) -> dict[str, Any] | None:
-    """How `kind` packs the weight of this shape of a layer, as in KINDS; None for one that stays as it is: a layer
-    called as in FLOAT, what is no matrix, a row that is no whole number of groups, a table in mxfp8 (MLX would look its
-    rows up as bfloat16). MlxworldError for no kind."""
+def how(shape: tuple[int, ...], kind: str, role: str | None, table: bool) -> dict[str, Any] | None:
+    """How `kind` packs a weight, as in KINDS; None for one that stays as it is. MlxworldError for no kind.
+
+    What is no matrix stays, and a row that is no whole number of groups. First and last layers (role "embedding" or
+    "head") keep their precision: they are small, and see or make the data. A `table` of embeddings is packed, but not
+    in mxfp8: MLX would look its rows up as bfloat16.
+    """
     if kind not in KINDS:
         raise MlxworldError(f"unknown weights {kind!r}: choose one of {', '.join(KINDS)}")
-    name = layer.rpartition(".")[2]
-    stays = name in FLOAT or (kind == "mxfp8" and name.startswith("embed_"))
+    stays = kind == "mxfp8" if table else role in ("embedding", "head")
     return None if stays or len(shape) != 2 or shape[1] % KINDS[kind]["group_size"] else KINDS[kind]
 
 
@@ -48,12 +51,19 @@ def formats(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ..
 
 def plain(
     arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], source: str
-) -> dict[str, np.ndarray]:
-    """The arrays with every quantised layer as one float32 weight. Arguments and errors as `formats`."""
-    found = formats(arrays, shapes, source)
-    parts = {f"{layer}.{part}" for layer in found for part in ("scales", "biases")}
-    kept = {name: x for name, x in arrays.items() if name not in parts}
-    return kept | {f"{layer}.weight": _plain(arrays, layer, **how) for layer, how in found.items()}
+) -> Mapping[str, np.ndarray]:
+    """The arrays with every quantised layer as one float32 weight, made when it is asked for. Arguments and errors as
+    `formats`."""
+    layouts = formats(arrays, shapes, source)
+    if not layouts:
+        return arrays
+    parts = {f"{layer}.{part}" for layer in layouts for part in ("scales", "biases")}
+    entries = {name: entry for name, entry in Weights.of(arrays).entries.items() if name not in parts}
+    for layer, layout in layouts.items():
+        name = f"{layer}.weight"
+        read = functools.partial(_plain, arrays, layer, **layout)
+        entries[name] = Entry(tuple(shapes[name]), np.dtype(np.float32), read)
+    return Weights(entries)
 
 
 def _format(arrays, layer, shape, source) -> dict[str, Any]:

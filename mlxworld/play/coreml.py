@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from .. import installed, on
-from ..configs.openworld import OpenWorldConfig
+from ..configs.world import WorldConfig
 from ..errors import MlxworldError
 from ..files.reading import parse_json
+from .encode import windows
 from .player import Options, Pending
 
 AUTHOR, STARTS, WORLD = "org.mlxworld", "starts.safetensors", "org.mlxworld.world"  # names inside a package
@@ -75,23 +76,19 @@ def open_function(path: str | Path, name: str) -> Any:
 class CoreMLPlayer:
     """A Player (see `player.py`) of one world on Core ML."""
 
-    batch, device, precision, model = 1, "coreml", "float16", None
+    batch, device, precision, model, runs_ahead = 1, "coreml", "float16", None, False
 
-    def __init__(self, path: str | Path, cfg: OpenWorldConfig, options: Options):
+    def __init__(self, path: str | Path, cfg: WorldConfig, options: Options):
         """Raises MlxworldError for a package that lacks a function, and for options that conversion has settled."""
         settled = replace(options, precision=None, steps=None) != Options()
-        if (
-            settled
-            or options.precision not in (None, self.precision)
-            or options.steps not in (None, cfg.dynamics.steps)
-        ):
-            made = f"float16 and {cfg.dynamics.steps} steps a frame"
+        if settled or options.precision not in (None, self.precision) or options.steps not in (None, cfg.passes):
+            made = f"float16 and {cfg.passes} steps a frame"
             raise MlxworldError(f"{path} is one world, made for {made}: options are settled when a world is converted")
         functions = {f.name: f for f in specification(path).description.functions}
         if missing := ", ".join(sorted(FUNCTIONS.keys() - functions.keys())):
             raise MlxworldError(f"{path} lacks {missing}: convert the world with --part all")
         self.package = on(installed()[0])
-        self._reach, self._tokens = cfg.reach, (1, 1, cfg.latent.tokens, cfg.latent.dim)
+        self._past_frames, self._tokens = cfg.receptive_field, (1, 1, *cfg.latent_shape)
         self._states = [feature.name for feature in functions["step"].state]
         self._silence = {f.name: _zeros(f) for f in functions["audio"].input if f.name != "z"}
         self._clip = next(tuple(f.type.multiArrayType.shape) for f in functions["encode"].input if f.name == "video")
@@ -113,14 +110,15 @@ class CoreMLPlayer:
 
     def encode(self, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
         """The latents z (T, K, D) float32 of video (T, H, W, 3) uint8 with audio (T, S)."""
-        (_, n, *_), T, found = self._clip, len(video), []
-        for at in range(0, max(1, T - self._reach), n - self._reach):  # windows overlap by what a latent depends on
-            real = min(n, T - at)
-            seen = _padded(video[at : at + n].astype(np.float32) / 255, n)
-            heard = _padded(audio[at : at + n].astype(np.float32), n)
-            z = self._functions["encode"].predict({"video": seen, "audio": heard})["z"]
-            found.append(np.asarray(z, np.float32).reshape(n, *self._tokens[2:])[self._reach if at else 0 : real])
-        return np.concatenate(found)
+        n, latents = self._clip[1], []
+        for window in windows(len(video), self._past_frames, n - self._past_frames):
+            rows = slice(window.past, window.end)
+            pictures = _padded(video[rows].astype(np.float32) / 255, n)
+            sound = _padded(audio[rows].astype(np.float32), n)
+            z = self._functions["encode"].predict({"video": pictures, "audio": sound})["z"]
+            z = np.asarray(z, np.float32).reshape(n, *self._tokens[2:])
+            latents.append(z[window.begin - window.past : window.end - window.past])
+        return np.concatenate(latents)
 
     def state(self) -> Any:
         """The whole state now, as arrays."""

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
+from .encode import encode
+
 
 def dream(
     package: ModuleType, model, video: np.ndarray, audio: np.ndarray, actions: np.ndarray, context: int, seed: int = 0
@@ -36,9 +38,10 @@ def dream(
     observe, step = engine.fixed(observe), engine.fixed(step)
     pictures, sounds = [], []
     with engine.inference():
-        z = encode(package, model, video[:, :context], audio[:, :context])
+        seen = zip(video[:, :context], audio[:, :context], strict=True)
+        z = np.stack([encode(package, model, *clip) for clip in seen])
         key = random.key(seed, like=engine.array(np.zeros(1, np.float32)))
-        cache = model.empty(N)
+        cache = model.init_state(N)
         for t in range(T):
             action = engine.array(actions[:, t : t + 1].astype(np.int32))
             if t < context:
@@ -48,13 +51,3 @@ def dream(
             pictures.append(engine.numpy(picture))
             sounds.append(engine.numpy(sound).astype(np.float32))
     return np.concatenate(pictures, axis=1), np.concatenate(sounds, axis=1)
-
-
-def encode(package: ModuleType, model, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
-    """Latents z (N, T, K, D) float32 of clips as in `dream`, one clip at a time."""
-    engine, found = package.engine, []
-    with engine.inference():
-        for picture, sound in zip(video, audio, strict=True):
-            seen = engine.array(picture[None].astype(np.float32) / 255)
-            found.append(engine.numpy(model.encode(seen, engine.array(sound[None].astype(np.float32)))))
-    return np.concatenate(found)

@@ -1,21 +1,23 @@
 """Player: the running half of a World. A model on a backend, the state of its rollout, and numpy at both ends.
 
-A World drives any object with these methods; `mlxworld/coreml.py` has one for Core ML. Knows nothing of start clips,
+A World drives any object with these methods; `coreml.py` has one for Core ML. Knows nothing of start clips,
 names of actions, or what a frame is for.
 
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D.
 """
 
-import importlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..configs.openworld import OpenWorldConfig
+from .. import families
+from ..configs.world import WorldConfig
 from ..errors import MlxworldError
+from .encode import encode
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 Pending = Callable[[], tuple[np.ndarray, np.ndarray]]  # video (B, 1, H, W, 3) uint8, audio (B, 1, S): waits for them
@@ -29,40 +31,42 @@ class Options:
     precision: str | None = None  # of the arithmetic: float32, float16 or bfloat16
     weights: str | None = None  # quantised to int8, int4 or (MLX) mxfp8; None: as they are in the file
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
-    context: str | None = None  # keys of past frames: clean, or last, which makes less work (see DynamicsConfig)
-    cache: str | None = None  # how they are kept: float or int8
+    kv_cache: str | None = None  # how keys and values of the past are kept: float or int8
     compile: bool | None = None  # the step; None: on a GPU. PyTorch does so in the background and swaps in at a reset
 
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS):
             raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
-        if self.batch < 1:
-            raise MlxworldError(f"batch must be at least 1, got {self.batch}")
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise MlxworldError(f"batch must be a whole number from 1 up, got {self.batch!r}")
 
-    def fitted(self, cfg: OpenWorldConfig) -> OpenWorldConfig:
-        """The model's configuration with these options in it."""
-        levels = cfg.dynamics.levels
-        if self.steps is not None and (self.steps < 1 or levels % self.steps):
-            raise MlxworldError(f"steps must divide {levels}, got {self.steps}")
-        chosen = {name: getattr(self, name) for name in ("steps", "context", "cache")}
-        given = {name: value for name, value in chosen.items() if value is not None}
-        return replace(cfg, dynamics=replace(cfg.dynamics, **given))
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> "Options":
+        """Options from keywords. Raises MlxworldError, listing the options, for one that there is not."""
+        names = [f.name for f in fields(cls)]
+        unknown = [name for name in options if name not in names]
+        if unknown:
+            raise MlxworldError(f"unknown option {unknown[0]!r} of a world: there are {', '.join(names)}")
+        return cls(**options)
 
 
 class Player:
     """Begun by `begin`; then `observe` for frames that happened and `step` for the next one.
 
-    device, precision, package (the backend, as `mlxworld.on` gives it), and model may be read.
+    device, precision, runs_ahead (whether a call returns before its frame is there), package (the backend, as
+    `mlxworld.on` gives it), and model may be read.
     """
 
-    def __init__(self, package: ModuleType, cfg: OpenWorldConfig, weights: Mapping, source: str, options: Options):
+    def __init__(self, package: ModuleType, cfg: WorldConfig, weights: Mapping, source: str, options: Options):
         """weights by parameter name; source: where they are from, for what is said of bad ones."""
         engine = package.engine
         engine.leave_a_core()
         compiled = engine.device() != "cpu" if options.compile is None else options.compile
         self.package, self.batch, self._engine = package, options.batch, engine
         self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
-        self.model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
+        self.runs_ahead = engine.runs_ahead()
+        with package.nn.limit(*bounds(weights)):
+            self.model = families.model(package, cfg.family)(cfg)
         engine.load_parameters(self.model, weights, source)
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
@@ -73,7 +77,7 @@ class Player:
         """No frames yet; the noise is that of the seed."""
         with self._engine.inference():
             key = self.package.random.key(seed, like=self._engine.array(np.zeros(1, np.float32)))
-            self._loop.begin({"model": self.model.empty(self.batch), "key": key})
+            self._loop.begin({"model": self.model.init_state(self.batch), "key": key})
 
     def observe(self, z: np.ndarray, action: np.ndarray) -> Pending:
         """A frame that happened: z (B, 1, K, D) float32, action (B, 1) int32, both may broadcast over B."""
@@ -86,10 +90,7 @@ class Player:
 
     def encode(self, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
         """The latents z (T, K, D) float32 of video (T, H, W, 3) uint8 with audio (T, S)."""
-        engine = self._engine
-        with engine.inference():
-            seen = engine.array(video[None].astype(np.float32) / 255)
-            return engine.numpy(self.model.encode(seen, engine.array(audio[None])))[0]
+        return encode(self.package, self.model, video, audio)
 
     def state(self) -> Any:
         """The whole state now; it does not change while the player goes on."""
@@ -127,3 +128,9 @@ class Player:
         key, now = self.package.random.split(state["key"])
         video, audio, cache = self.model.observe(state["model"], z, self.model.noise(now, self.batch), action)
         return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
+
+
+def bounds(weights: Mapping) -> tuple[int, int]:
+    """The most modules and numbers that a model of these weights can have, whatever its configuration says."""
+    shapes = getattr(weights, "shapes", None) or {name: x.shape for name, x in weights.items()}
+    return 4 * len(shapes) + 100, 10 * sum(math.prod(shape) for shape in shapes.values()) + 10**6

@@ -4,10 +4,13 @@ A world is a folder: `config.json` (what it is), `model.safetensors` (weights; e
 `starts.safetensors` (clips in latent form to begin from). Knows nothing of browsers, datasets or training.
 """
 
-import copy
-import importlib
+import contextlib
+import functools
+import hashlib
+import itertools
 import json
 import operator
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import installed, on
+from .. import families, installed, on
 from ..configs.load import from_dict, to_dict
-from ..configs.openworld import OpenWorldConfig
+from ..configs.world import WorldConfig, require_world
 from ..errors import MlxworldError
-from ..files import atomic, checkpoint, hub, layouts
+from ..files import checkpoint, hub, layouts
 from ..files.reading import read_json, shown
 from . import coreml
 from .player import Options, Player
 
 Action = int | str | np.integer
 AnyPlayer = Player | coreml.CoreMLPlayer
+MOST_STARTS = 1 << 30  # bytes of start clips
+_END: Any = object()  # of a stream's actions
 SHIPPED = Path(__file__).parents[1] / "worlds"
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
@@ -68,12 +73,16 @@ def worlds() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
-def save_world(folder: Path, name: str, cfg: OpenWorldConfig, weights: Mapping, starts: Mapping, card: Mapping):
-    """Writes a world's folder. weights by parameter name; starts: z (N, T, K, D), actions (N, T); card: free facts."""
-    about = {"format": layouts.FORMAT, "name": name, "card": dict(card), "model": to_dict(cfg)}
-    checkpoint.save(folder / "model.safetensors", weights, {"format": str(layouts.FORMAT), "family": cfg.family})
-    checkpoint.save(folder / "starts.safetensors", starts, {"format": str(layouts.FORMAT)})
-    atomic.write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
+def _locked(method):
+    """A method of one thread at a time: a world is one state, and MLX does not survive two threads in it."""
+
+    @functools.wraps(method)
+    def alone(self, *args, **kwargs):
+        with self._lock:
+            self._return()
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 class World:
@@ -84,15 +93,19 @@ class World:
     config, package (the backend's) and model, may be read.
     """
 
-    def __init__(self, player: AnyPlayer, cfg: OpenWorldConfig, starts: Mapping, name: str, backend: str):
-        """starts: z (N, T, K, D) and actions (N, T). `load` makes all of it."""
-        self._player, self._starts, self.starts = player, starts, len(starts["z"])
+    def __init__(
+        self, player: AnyPlayer, cfg: WorldConfig, starts: Mapping, name: str, backend: str, source: Path | None = None
+    ):
+        """starts: z (N, T, K, D) and actions (N, T); source: the file of the weights. `load` makes all of it."""
+        self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
         self.device, self.precision = player.device, player.precision
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
-        self.size, self.steps = (cfg.size, cfg.size), cfg.dynamics.steps if cfg.dynamics.head == "flow" else 1
+        self.size, self.steps = (cfg.size, cfg.size), cfg.passes
         self._index: int | None = None
+        self._lock = threading.RLock()
+        self._shown: Any = None  # the state of the frame that was given last, where the player is ahead of it
 
     @classmethod
     def load(cls, name: str | Path, backend: str | None = None, **options) -> "World":
@@ -100,38 +113,34 @@ class World:
         a .mlpackage of `convert/to_coreml.py`.
 
         backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU; for a package "coreml".
-        options: see `Options` (batch, precision, weights, steps, context, cache, compile). Raises MlxworldError for a
+        options: see `Options` (batch, precision, weights, steps, kv_cache, compile). Raises MlxworldError for a
         world that is unknown, broken or of another model.
         """
+        chosen = Options.read(options)
         packed = backend == "coreml" or (backend is None and coreml.is_package(name))
         folder, about = coreml.read_package(name) if packed else read_config(name)
         _check_about(about, str(name))
         cfg = model_config(folder, about)
-        starts, _ = checkpoint.load(folder / "starts.safetensors")
-        if not _fits(cfg, starts):
-            raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
+        starts = read_starts(folder / "starts.safetensors", cfg)
         if packed:
-            return cls(coreml.CoreMLPlayer(name, cfg, Options(**options)), cfg, starts, about["name"], "coreml")
-        weights = read_weights(folder, about)
-        return cls._made(cfg, weights, starts, about["name"], str(folder / "model.safetensors"), backend, options)
+            return cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
+        path, weights = folder / "model.safetensors", read_weights(folder, about)
+        return cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
 
     @classmethod
-    def untrained(
-        cls, cfg: OpenWorldConfig, backend: str | None = None, *, name: str = "untrained", **options
-    ) -> "World":
+    def untrained(cls, cfg: WorldConfig, backend: str | None = None, *, name: str = "untrained", **options) -> "World":
         """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
         package = on(backend or preferred_backend())
-        model = importlib.import_module(f"{package.__name__}.models.openworld.model").TransformerWorldModel(cfg)
-        weights = package.engine.numpy(package.engine.parameters(model.init(package.random.key(0))))
-        z = np.random.default_rng(0).standard_normal((1, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
+        model = families.model(package, cfg.family)(cfg).init(package.random.key(0))
+        arrays = package.engine.numpy(package.nn.parameters(model) | package.nn.buffers(model))
+        z = np.random.default_rng(0).standard_normal((1, 4, *cfg.latent_shape)).astype(np.float32)
         starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
-        return cls._made(cfg, weights, starts, name, name, backend, options)
+        return cls._made(cfg, arrays, starts, name, None, backend, Options.read(options))
 
     @classmethod
-    def _made(cls, cfg, weights, starts, name, source, backend, options):
-        chosen = Options(**options)
-        cfg, backend = chosen.fitted(cfg), backend or preferred_backend()
-        return cls(Player(on(backend), cfg, weights, source, chosen), cfg, starts, name, backend)
+    def _made(cls, cfg, weights, starts, name, path, backend, options):
+        cfg, backend = cfg.played(options.steps, options.kv_cache), backend or preferred_backend()
+        return cls(Player(on(backend), cfg, weights, str(path or name), options), cfg, starts, name, backend, path)
 
     @property
     def package(self):
@@ -155,6 +164,21 @@ class World:
         """Waits for what is being compiled in the background: from the next reset on the world runs at full speed."""
         self._player.settle()
 
+    @property
+    def digest(self) -> str:
+        """A hexadecimal digest of the world's configuration and weights: the same digest is the same world."""
+        digest = hashlib.sha256(json.dumps(to_dict(self.config), sort_keys=True).encode())
+        if self._source is None:
+            arrays = self._player.package.engine.numpy(self._player.package.nn.parameters(self.model))
+            files = [x.tobytes() for _, x in sorted(arrays.items())]
+        else:
+            packed = sorted(p for p in self._source.rglob("*") if p.is_file())
+            files = [path.read_bytes() for path in packed or checkpoint.files(self._source)]
+        for blob in files:
+            digest.update(blob)
+        return digest.hexdigest()
+
+    @_locked
     def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
 
@@ -164,48 +188,87 @@ class World:
         z, actions = self._context(seed, context)
         begun, pending = time.perf_counter(), None
         self._player.begin(seed % 2**63)
+        self._index = None
         for t in range(z.shape[1]):
             pending = self._player.observe(z[:, t : t + 1], actions[:, t : t + 1])
         self._index = -1
         assert pending is not None
         return self._frame(pending, begun)
 
+    @_locked
     def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
         """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
         return self._frame(*self._begin(action))
 
     def stream(self, actions: Iterable[Action | Sequence[Action] | np.ndarray]) -> Iterator[Frame]:
         """The frames after these actions, one by one, as `step` gives them. Faster where actions are known ahead: the
-        device works on the next frame while the one before is on its way."""
-        before = None
-        for action in actions:
-            now = self._begin(action)
-            if before is not None:
-                yield self._frame(*before)
-            before = now
-        if before is not None:
-            yield self._frame(*before)
+        device works on the next frame while the one before is on its way.
 
+        The world is always at the frame that was given last: a stream may be left at any time, and between two frames
+        the world may be stepped, kept or restored; the stream goes on from there.
+        """
+        if not self._player.runs_ahead:
+            yield from map(self.step, actions)
+            return
+        ahead = shown = None
+        for action, following in itertools.pairwise(itertools.chain(actions, [_END])):
+            with self._lock:
+                if ahead is None or self._shown is not shown:  # or the world has been elsewhere meanwhile
+                    self._return()
+                    ahead = self._begin(action)
+                self._shown, pending, ahead = None, ahead, None
+                if following is not _END:
+                    shown = self._player.state()
+                    with contextlib.suppress(MlxworldError):  # of an action that there is not: raised at its turn
+                        ahead = self._begin(following)
+                        self._shown = shown
+                frame = self._frame(*pending)
+            yield frame
+
+    @_locked
     def snapshot(self) -> Snapshot:
         """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
         return Snapshot(self._player.state(), self._begun())
 
+    @_locked
     def restore(self, snapshot: Snapshot) -> None:
-        """Goes back to the moment of the snapshot, which can be used again."""
+        """Goes back to the moment of the snapshot, which can be used again.
+
+        Raises MlxworldError for a snapshot of another model, batch or backend; the world stays where it was.
+        """
+        if not isinstance(snapshot, Snapshot):
+            raise MlxworldError(f"a world goes back to what `snapshot` gave, not to a {type(snapshot).__name__}")
         self._player.restore(snapshot.state)
         self._index = snapshot.index
 
+    @_locked
     def fork(self) -> "World":
         """A second world that begins at the present moment of this one and shares its weights."""
         self._begun()
-        twin = copy.copy(self)
-        twin._player = self._player.fork()
+        twin = object.__new__(type(self))
+        twin.__dict__ |= self.__dict__ | {"_player": self._player.fork(), "_lock": threading.RLock(), "_shown": None}
         return twin
 
+    def __copy__(self) -> "World":
+        return self.fork()
+
+    def __deepcopy__(self, memo: Any) -> "World":
+        return self.fork()
+
+    def __reduce__(self):
+        raise MlxworldError("a world cannot be pickled: use fork for a second one, or World.load in the other process")
+
+    @_locked
     def encode(self, clip: Clip) -> np.ndarray:
         """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
         clip = self._checked(clip)
         return self._player.encode(clip.video, clip.audio)
+
+    def _return(self):
+        """Back to the frame that was given last, where a stream has run ahead of it."""
+        if self._shown is not None:
+            self._player.restore(self._shown)
+            self._shown = None
 
     def _begin(self, action):
         self._begun()
@@ -234,7 +297,7 @@ class World:
 
     def _context(self, seed, context):
         if isinstance(context, Clip):
-            keep = self.config.dynamics.memory
+            keep = self.config.context_frames
             return self.encode(context)[None, -keep:], np.asarray(context.actions)[None, -keep:]
         number = seed % self.starts
         if context is not None:
@@ -284,14 +347,20 @@ def _in_range(actions: np.ndarray, n: int) -> bool:
     return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < n)).all())
 
 
-def _fits(cfg: OpenWorldConfig, starts: Mapping[str, np.ndarray]) -> bool:
-    """Whether start clips are finite latents of this model, z (N, T, K, D), with actions (N, T) that it has."""
-    if {"z", "actions"} - set(starts):
-        return False
-    z, actions = starts["z"], starts["actions"]
-    if z.ndim != 4 or z.size == 0 or z.shape[2:] != (cfg.latent.tokens, cfg.latent.dim):
-        return False
-    return actions.shape == z.shape[:2] and bool(np.isfinite(z).all()) and _in_range(actions, len(cfg.actions))
+def read_starts(path: Path, cfg: WorldConfig) -> dict[str, np.ndarray]:
+    """The start clips of a world: finite latents of its model z (N, T, K, D), with actions (N, T) that it has.
+
+    Their shapes are looked at before they are read. Raises MlxworldError for others.
+    """
+    weights = checkpoint.open(path)
+    z, actions = (weights.shapes.get(name, ()) for name in ("z", "actions"))
+    fits = len(z) == 4 and 0 not in z and z[2:] == cfg.latent_shape and actions == z[:2]
+    if fits and weights.entries["z"].nbytes > MOST_STARTS:
+        raise MlxworldError(f"{path} is too large: start clips take at most {MOST_STARTS:,} bytes")
+    starts = {name: checkpoint.plain(weights[name]) for name in ("z", "actions")} if fits else {}
+    if not fits or not np.isfinite(starts["z"]).all() or not _in_range(starts["actions"], len(cfg.actions)):
+        raise MlxworldError(f"{path} does not fit this model")
+    return starts
 
 
 def _whole(x, what: str) -> int:
@@ -341,14 +410,12 @@ def _check_about(about: Any, source: str) -> None:
         raise MlxworldError(f"{source}: the name {shown(about['name'])} cannot be printed")
 
 
-def model_config(folder: Path, about: Mapping[str, Any]) -> OpenWorldConfig:
+def model_config(folder: Path, about: Mapping[str, Any]) -> WorldConfig:
     """The configuration of the model in what `read_config` gave, of any format that is read. Raises MlxworldError for
-    one that is not known here."""
-    source = str(folder / "config.json")
-    settings = layouts.upgrade_config(about["format"], _family(about), about["model"], source)
-    cfg = from_dict(OpenWorldConfig, settings, source)
-    if cfg.family != OpenWorldConfig.family:
-        raise MlxworldError(f"{source}: a world of another family ({shown(cfg.family)})")
+    one that is no world."""
+    source, family = str(folder / "config.json"), _family(about)
+    settings = layouts.upgrade_config(about["format"], family, about["model"], source)
+    cfg = require_world(from_dict(families.config(family), settings, source), source)
     for name in cfg.actions:
         if not name.isprintable():
             raise MlxworldError(f"{source}: the action {shown(name)} cannot be printed")
@@ -363,4 +430,4 @@ def read_weights(folder: Path, about: Mapping[str, Any]) -> Mapping[str, np.ndar
 
 
 def _family(about: Mapping[str, Any]) -> str:
-    return str(about["model"].get("family", OpenWorldConfig.family))
+    return str(about["model"].get("family", ""))

@@ -1,5 +1,1 @@
-"""How a family is trained: its stages, data and samples. One file a family."""
-
-from ..families import folders
-
-__path__ += folders("recipes")
+"""How each family is trained: its stages, data and samples, one file a family with a class `Recipe`."""

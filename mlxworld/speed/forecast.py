@@ -3,20 +3,19 @@
 Every figure is a band with the figures that it is made from; nothing is run but the counting.
 """
 
-import importlib
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import installed, on
-from ..configs.openworld import OpenWorldConfig
+from .. import families, installed, on
+from ..configs.world import WorldConfig
 from . import counts, predict
 from .chips import CHIPS, SOURCES
 from .parts import parts
 
 
-def forecast(cfg: OpenWorldConfig, weights: str | None = None) -> list[dict[str, Any]]:
+def forecast(cfg: WorldConfig, weights: str | None = None) -> list[dict[str, Any]]:
     """For each machine: chip, backend, precision, fps_low, fps_high of one world, and source. weights: quantised to."""
     groups = predict.measured()
     seen: dict[tuple[str, str, bool], np.ndarray] = {}
@@ -47,10 +46,10 @@ def forecast(cfg: OpenWorldConfig, weights: str | None = None) -> list[dict[str,
     return found
 
 
-def step(package: ModuleType, cfg: OpenWorldConfig, precision: str, fused: bool, weights: str | None) -> np.ndarray:
+def step(package: ModuleType, cfg: WorldConfig, precision: str, fused: bool, weights: str | None) -> np.ndarray:
     """The operations (N, 3) of a model's step, as in `counts.histogram`."""
-    engine, models = package.engine, importlib.import_module(f"{package.__name__}.models.openworld.model")
-    model = engine.place(engine.cast(models.TransformerWorldModel(cfg), precision))
+    engine = package.engine
+    model = engine.place(engine.cast(families.model(package, cfg.family)(cfg), precision))
     if weights is not None:
         engine.quantize(model, weights)
     part = parts(package, model)["step"]

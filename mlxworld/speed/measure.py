@@ -41,7 +41,7 @@ def rollout(world: World, frames: int, show: Show = silent) -> tuple[dict[str, f
     world.settle()
     compiling = time.perf_counter() - start
     world.reset(seed=7)
-    warm = world.config.dynamics.memory + 8
+    warm = world.config.context_frames + 8
     ms, begun = np.empty(frames), {}
     for i in show("rollout", range(-warm, frames)):
         if i == 0:

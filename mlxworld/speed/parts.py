@@ -1,6 +1,6 @@
 """What is measured of a world: the whole step, and dynamics, decoder and encoder alone, each a pure function.
 
-B worlds, T frames, K tokens of width D, S samples of a frame.
+B worlds, T frames, S samples of a frame.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-CLIP = 8  # frames that the encoder is given at once
 
 
 @dataclass(frozen=True)
@@ -26,33 +24,33 @@ class Part:
 def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
     """The step of B = batch worlds (noise drawn, picture as bytes), and its pieces; all arrays are on the device."""
     engine, ops, random = package.engine, package.ops, package.random
-    cfg, rng = model.cfg, np.random.default_rng(0)
+    own, one = model.parts(batch), model.parts(1)
+    video, audio = own["video"], own["audio"]
 
     def step(state, action):
         cache, key = state
-        key, now = random.split(key)
-        video, audio, _, cache = model.step(cache, model.noise(now, batch), action)
-        return (ops.uint8(video * 255), audio), (cache, key)
-
-    def dynamics(cache, noise, action):
-        return model.dynamics.step(cache, noise, action)
+        key, present = random.split(key)
+        pictures, sound, _, cache = model.step(cache, model.noise(present, batch), action)
+        return (ops.uint8(pictures * 255), sound), (cache, key)
 
     def decoder(state, z):
-        video, audio, state = model.decode(z, state)
-        return (ops.uint8(video * 255), audio), state
+        (pictures,), _ = video.fn(video.state, z)
+        (sound,), state = audio.fn(state, z)
+        return (ops.uint8(pictures * 255), sound), state
 
-    def encoder(state, video, audio):
-        return model.encode(video, audio), state
-
-    def normal(*shape):
-        return engine.array(rng.standard_normal(shape).astype(np.float32))
-
-    z, action = normal(batch, 1, cfg.latent.tokens, cfg.latent.dim), engine.array(np.zeros((batch, 1), np.int32))
-    video, audio = normal(1, CLIP, cfg.size, cfg.size, 3), normal(1, CLIP, cfg.samples)
-    key = random.key(7, like=z)
+    action = engine.array(np.zeros((batch, 1), np.int32))
+    key = random.key(7, like=engine.array(np.zeros(1, np.float32)))
     return {
-        "step": Part(step, (model.empty(batch), key), (action,), batch),
-        "dynamics": Part(dynamics, model.dynamics.empty(batch), (z, action), batch),
-        "decoder": Part(decoder, model.tokenizer.audio.empty(batch), (z,), batch),
-        "encoder": Part(encoder, key, (video, audio), CLIP),
+        "step": Part(step, (model.init_state(batch), key), (action,), batch),
+        "dynamics": _alone(engine, own["step"], batch),
+        "decoder": Part(decoder, audio.state, _alone(engine, audio, batch).inputs, batch),
+        "encoder": _alone(engine, one["encode"], one["encode"].inputs["video"].shape[1]),
     }
+
+
+def _alone(engine: Any, part: Any, frames: int) -> Part:
+    """A part of the model with random numbers as its inputs."""
+    rng = np.random.default_rng(0)
+    examples = [engine.numpy(x) for x in part.inputs.values()]
+    drawn = [rng.standard_normal(x.shape).astype(np.float32) if x.dtype.kind == "f" else x for x in examples]
+    return Part(part.fn, part.state, tuple(engine.array(x) for x in drawn), frames)

@@ -28,8 +28,8 @@ class Monitor:
     folder: of the TensorBoard events. Raises MlxworldError when they cannot be written.
     """
 
-    def __init__(self, folder: Path):
-        self.console = Console(stderr=True)
+    def __init__(self, folder: Path, quiet: bool = False):
+        self.console = Console(stderr=True, quiet=quiet)
         self._bars = _Bars(console=self.console) if self.console.is_terminal else None
         self._stage, self._steps, self._first = "", 0, 0
         self._task, self._begun, self._said = None, (0.0, 0), 0.0
@@ -62,6 +62,12 @@ class Monitor:
         if self._bars:
             self._task = self._bars.add_task(name, total=steps, completed=done)
             self._bars.losses = ""
+
+    def steps(self, steps: int) -> None:
+        """The present stage has so many steps now."""
+        self._steps = steps
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, total=steps)
 
     def resumed(self, step: int) -> None:
         """TensorBoard forgets the events after `step`, counted over all stages: they come again."""

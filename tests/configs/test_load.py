@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxworld import MlxworldError
-from mlxworld.configs.load import families, family, from_dict, preset, to_dict
-from mlxworld.configs.openworld import PRESETS, OpenWorldConfig
+from mlxworld.configs.load import from_dict, to_dict
 
 
 @dataclass(frozen=True)
@@ -150,73 +146,3 @@ def test_a_long_value_is_shown_short():
     with pytest.raises(MlxworldError) as failure:
         from_dict(Whole, {"part": {"dim": "x" * 10**6}}, "x.json")
     assert len(str(failure.value)) < 150
-
-
-def test_families_and_presets_by_name():
-    assert families() == ["openworld"]
-    assert family("openworld").Config is OpenWorldConfig
-    assert preset("openworld", "nano") is PRESETS["nano"]
-    for name in ("nothing", "load", "optim", "", "..files", "openworld.x", "os", "\x1b"):
-        with pytest.raises(MlxworldError, match=r"unknown model family .*: choose one of openworld") as failure:
-            family(name)
-        assert str(failure.value).isprintable()
-    with pytest.raises(MlxworldError, match="unknown preset 'huge' of openworld: choose one of nano"):
-        preset("openworld", "huge")
-
-
-TOY = {
-    "configs/toy.py": """
-        from dataclasses import dataclass
-        @dataclass(frozen=True)
-        class Config:
-            dim: int = 4
-        PRESETS = {"tiny": Config(2)}
-    """,
-    "models/toy/__init__.py": "",
-    "models/toy/model.py": """
-        from mlxworld.configs.toy import Config
-        from ... import ops
-        from ...nn import Linear, Module
-        class Toy(Module):
-            def __init__(self, cfg: Config):
-                super().__init__()
-                self.layer = Linear(cfg.dim, 3)
-            def forward(self, x):
-                return ops.relu(self.layer(x))
-    """,
-    "recipes/toy.py": "STAGES = ('only',)",
-}
-PROGRAM = """
-import importlib, sys
-import mlxworld
-from mlxworld.configs.load import families, preset
-assert families() == ["openworld", "toy"], families()
-cfg = preset("toy", "tiny")
-assert importlib.import_module("mlxworld.recipes.toy").STAGES == ("only",)
-for name, base in (("mlx", "mlx.nn"), ("torch", "torch.nn")):
-    backend = mlxworld.on(name)
-    model = importlib.import_module(f"{backend.__name__}.models.toy.model").Toy(cfg)
-    assert isinstance(model, importlib.import_module(base).Module)
-    assert backend.engine.numpy(model(backend.ops.zeros((5, 2)))).shape == (5, 3)
-print("well")
-"""
-
-
-def outside(folder, code):
-    env = os.environ | {"MLXWORLD_FAMILIES": str(folder)}
-    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
-
-
-def test_a_family_outside_the_package(tmp_path):
-    """Config, recipe and model of a folder elsewhere: the model is read twice, as those inside are."""
-    for name, text in TOY.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        lines = text.strip("\n").splitlines()
-        (tmp_path / name).write_text("\n".join(line.removeprefix(" " * 8) for line in lines))
-    done = outside(tmp_path, PROGRAM)
-    assert done.stdout == "well\n", done.stderr
-
-
-def test_a_folder_of_families_that_is_not_there(tmp_path):
-    done = outside(tmp_path / "none", "import mlxworld.configs")
-    assert "MLXWORLD_FAMILIES names" in done.stderr and "which is no folder" in done.stderr

@@ -4,7 +4,7 @@ import numpy as np
 
 import mlxworld
 from mlxworld import World
-from mlxworld.play.world import save_world
+from mlxworld.files import model_folder
 from tests.models.small import SMALL, latents, lively
 
 ACTIONS = [0, 1, 2, 2, 1, 0, "up", "down", "noop", 1, 1, 1, 2, 0, 2, 1]
@@ -15,8 +15,8 @@ def write(folder, cfg=SMALL, name="small", net=None):
     backend = mlxworld.on("mlx")
     net = lively(backend, cfg) if net is None else net
     starts = latents(cfg, frames=4, count=3)
-    arrays = backend.engine.numpy(backend.engine.parameters(net))
-    save_world(folder, name, cfg, arrays, starts, {"made": "by a test"})
+    arrays = backend.engine.numpy(backend.nn.parameters(net) | backend.nn.buffers(net))
+    model_folder.save(folder, name, cfg, arrays, {"made": "by a test"}, {"starts.safetensors": starts})
     return folder
 
 

@@ -13,7 +13,7 @@ from mlxworld.configs.openworld import (
     OpenWorldConfig,
     VisionConfig,
 )
-from mlxworld.play.world import save_world
+from mlxworld.files import model_folder
 
 SMALL = OpenWorldConfig(
     size=32,
@@ -33,5 +33,6 @@ def small_world(folder: Path, cfg: OpenWorldConfig = SMALL) -> Path:
     shapes = {name: x.shape for name, x in on("torch").engine.parameters(models.TransformerWorldModel(cfg)).items()}
     weights = {name: 0.2 * draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     z = draw.standard_normal((2, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float16)
-    save_world(folder, "small", cfg, weights, {"z": z, "actions": np.zeros((2, 4), np.int32)}, {})
+    starts = {"z": z, "actions": np.zeros((2, 4), np.int32)}
+    model_folder.save(folder, "small", cfg, weights, {}, {"starts.safetensors": starts})
     return folder

@@ -8,7 +8,7 @@ import pytest
 
 MEASURE = """
 import sys
-import mlxworld.blas as blas
+import mlxworld.backend.blas as blas
 assert "torch" not in sys.modules
 import time
 import mlx.core as mx
@@ -23,7 +23,7 @@ print(blas.loaded, 1e3 * min(times))
 TOGETHER = """
 import threading
 import numpy as np
-import mlxworld.blas
+import mlxworld.backend.blas
 import mlx.core as mx
 import torch
 
@@ -74,4 +74,4 @@ def test_both_frameworks_work_in_threads_of_one_process():
 def test_without_torch_it_does_nothing():
     hide = "import sys, importlib.util as u; find = u.find_spec\n"
     hide += "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
-    assert run(hide + "import mlxworld.blas as b; print(b.loaded)") == ["False"]
+    assert run(hide + "import mlxworld.backend.blas as b; print(b.loaded)") == ["False"]

@@ -6,7 +6,7 @@ import importlib
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,10 +15,11 @@ import mlxworld
 from mlxworld import train
 from mlxworld.configs.openworld import OpenWorldConfig
 from mlxworld.configs.optim import OptimConfig
-from mlxworld.training.stages import Run
+from mlxworld.recipes.openworld import Recipe, Settings
+from mlxworld.training.turn import Turn
 from tests.training import tiny
 
-NO_FLAGS = {"optim.lr", *(f"model.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions"))}
+NO_FLAGS = {"optim.lr", *(f"config.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions"))}
 
 
 def leaves(value, prefix="") -> dict:
@@ -30,20 +31,25 @@ def leaves(value, prefix="") -> dict:
     return flat
 
 
-ALL = leaves(train.TrainConfig(data="x", out=Path("y")))
+ALL = leaves(Settings(data="x", out=Path("y")))
 # Values that differ from the tiny world's and keep it valid; what is not here is doubled, or made true.
 OTHERS = {
     **{"data": "elsewhere", "out": "z", "preset": "play", "backend": "mlx", "precision": "bfloat16"},
     **{"tokenizer.frames": (3, 5), "dynamics.frames": (3, 5), "forcing.frames": (3, 5)},
     **{"optim.name": "adamw", "optim.beta1": 0.5, "optim.beta2": 0.5, "optim.momentum": 0.5, "optim.ema": 0.05},
     **{"optim.eps": 0.1, "optim.skips": ("head",), "optim.weight_decay": 0.9, "optim.clip": 1e-3},
-    **{"model.size": 64, "model.patch": 4, "model.vision.taps": (1, 2), "model.vision.encoding": "fixed"},
-    **{"model.vision.memory": 1, "model.audio.columns": 2, "model.audio.overlap": 2, "model.latent.layout": "queries"},
-    **{"model.latent.grid": 4, "model.latent.content": 4, "model.latent.noise": 0.5, "model.dynamics.every": 1},
-    **{"model.dynamics.head": "regression", "model.dynamics.steps": 4, "model.dynamics.levels": 4, "seed": 1},
-    **{"model.dynamics.context_noise": 0.5, "model.dynamics.action_dropout": 0.9, "model.dynamics.dropout": 0.5},
-    **{"model.dynamics.context": "last", "model.dynamics.cache": "int8"},
-    **{"model.dynamics.period": 512, "model.decoder.channels": (16, 8, 8)},
+    **{"config.size": 64, "config.patch": 4, "config.vision.taps": (1, 2), "config.vision.encoding": "fixed"},
+    **{
+        "config.vision.memory": 1,
+        "config.audio.columns": 2,
+        "config.audio.overlap": 2,
+        "config.latent.layout": "queries",
+    },
+    **{"config.latent.grid": 4, "config.latent.content": 4, "config.latent.noise": 0.5, "config.dynamics.every": 1},
+    **{"config.dynamics.head": "regression", "config.dynamics.steps": 4, "config.dynamics.levels": 4, "seed": 1},
+    **{"config.dynamics.context_noise": 0.5, "config.dynamics.action_dropout": 0.9, "config.dynamics.dropout": 0.5},
+    **{"config.dynamics.context": "last", "config.dynamics.cache": "int8"},
+    **{"config.dynamics.period": 512, "config.decoder.channels": (16, 8, 8)},
 }
 
 
@@ -64,17 +70,17 @@ def words(name: str) -> list[str]:
 
 # What must change together, so that the model stays possible.
 TOGETHER = {
-    "model.size": ["--model.patch", "16", "--model.decoder.channels", "8", "8", "8", "8"],
-    "model.vision.taps": ["--model.vision.depth", "2"],
-    "model.vision.depth": ["--model.vision.taps", "2"],
-    "model.patch": ["--model.decoder.channels", "8", "8"],
+    "config.size": ["--config.patch", "16", "--config.decoder.channels", "8", "8", "8", "8"],
+    "config.vision.taps": ["--config.vision.depth", "2"],
+    "config.vision.depth": ["--config.vision.taps", "2"],
+    "config.patch": ["--config.decoder.channels", "8", "8"],
     "optim.momentum": ["--optim.name", "muon"],
     "optim.skips": ["--optim.name", "muon"],
 }
 
 
 @functools.cache
-def parsed(name: str | None = None) -> train.TrainConfig:
+def parsed(name: str | None = None) -> Settings:
     argv = ["--data", "x", "--out", "y", *tiny.argv()]
     return train.parse(argv + TOGETHER.get(name or "", []) + (words(name) if name else []))
 
@@ -122,38 +128,47 @@ def behaviour(cfg: OpenWorldConfig) -> list:
 
 @pytest.fixture(scope="module")
 def usual():
-    return behaviour(parsed().model)
+    return behaviour(parsed().config)
 
 
-MODEL = [name for name in ALL if name.startswith("model.") and name not in NO_FLAGS | {"model.checkpointing"}]
+MODEL = [name for name in ALL if name.startswith("config.") and name not in NO_FLAGS | {"config.checkpointing"}]
 
 
 @pytest.mark.parametrize("name", MODEL)
 def test_every_flag_of_the_model_changes_what_it_is_or_does(name, usual):
-    assert behaviour(parsed(name).model) != usual
+    assert behaviour(parsed(name).config) != usual
 
 
 def test_checkpointing_reaches_both_parts_and_changes_nothing_else(monkeypatch, usual):
-    cfg = dataclasses.replace(parsed().model, checkpointing=True)
+    cfg = dataclasses.replace(parsed().config, checkpointing=True)
     assert behaviour(cfg) == usual
     torch, cfg, model = built(cfg)
     assert model.tokenizer.vision.checkpointing
-    given = []
-    run: Any = object.__new__(Run)
-    run.config, run.losses = cfg, SimpleNamespace(dynamics_loss=lambda *args: given.append(args[-1]))
-    run._dynamics_loss(model.dynamics, {}, None)
-    assert given == [True]
+    passed = []
+    losses = importlib.import_module("torch_backend.models.openworld.losses")
+    monkeypatch.setattr(losses, "dynamics_loss", lambda *args: passed.append(args[-1]))
+    stages(cfg)[1].turns[0].loss(model, {}, None)
+    assert passed == [True]
+
+
+def stages(cfg: OpenWorldConfig):
+    """The stages of the recipe, for a model of this configuration."""
+    torch, cfg, model = built(cfg)
+    recipe = object.__new__(Recipe)
+    recipe.cfg, recipe.config = dataclasses.replace(parsed(), config=cfg), cfg
+    return recipe.stages(cast(Any, SimpleNamespace(package=torch, engine=torch.engine, model=model)))
 
 
 def trained(optim: OptimConfig) -> list[bytes]:
     """Weights and averages after three steps on one batch."""
-    torch, cfg, model = built(parsed().model)
+    torch, cfg, model = built(parsed().config)
     losses = importlib.import_module("torch_backend.models.openworld.losses")
-    trainer = torch.engine.Trainer(model.dynamics, losses.dynamics_loss, optim)
+    turn = Turn("dynamics", lambda m, *args: losses.dynamics_loss(m.dynamics, *args), optim, ("dynamics.",))
+    trainer = torch.engine.Trainer(model, (turn,))
     z = np.random.default_rng(0).normal(size=(4, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
     for step in range(3):
-        trainer.step({"z": z, "actions": np.zeros((4, 4), np.int32)}, step, 1e-2)
-    return [x.tobytes() for n, x in trainer.state().items() if n.startswith(("model.", "ema."))]
+        trainer.step({"z": z, "actions": np.zeros((4, 4), np.int32)}, step)
+    return [x.tobytes() for n, x in trainer.state().items() if n.startswith(("config.", "ema."))]
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.startswith("optim.") and name not in NO_FLAGS])
@@ -164,12 +179,13 @@ def test_every_flag_of_the_optimizer_changes_the_weights(name):
     assert trained(parsed(name).optim) != trained(usual)
 
 
-LOOP = [name for name in ALL if not name.startswith(("model.", "optim."))]
+LOOP = [name for name in ALL if not name.startswith(("config.", "optim."))]
 
 
 @pytest.mark.parametrize("name", LOOP)
 def test_every_flag_of_the_loop_is_read(name):
     """By name in the loop's own source; that stages, precision and rates arrive is tested on a run (test_train.py)."""
     folder = Path(train.__file__).parent
-    source = "".join((folder / file).read_text() for file in ("train.py", "stages.py"))
-    assert re.search(rf"\b(cfg|stage|_stage\(index\)|_stage\(i\))\.{name.split('.')[-1]}\b", source)
+    files = ("train.py", "training/run.py", "training/settings.py", "training/worlds.py", "recipes/openworld.py")
+    source = "".join((folder / file).read_text() for file in files)
+    assert re.search(rf"\b(cfg|self|stage|c|s)\.{name.split('.')[-1]}\b", source)

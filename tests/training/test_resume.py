@@ -32,15 +32,15 @@ entry(lambda: main(sys.argv[2:]))
 # Where the processes of one training die, one after the other. A checkpoint is made every two steps; the stages have 6,
 # 6 and 4 of them. What depends on the backend is a trainer's state: for PyTorch, slow to start, every other death.
 DEATHS = [
-    "mlxworld.train:open_frames:1",  # before anything has begun
-    "mlxworld.training.stages:Run._report:2",  # tokenizer, after 4 steps of which 2 are saved
+    "mlxworld.training.worlds:open_frames:1",  # before anything has begun
+    "mlxworld.training.run:Run._report:2",  # tokenizer, after 4 steps of which 2 are saved
     "pathlib:Path.replace:8",  # tokenizer, a checkpoint that is written but not yet named
-    "mlxworld.training.latents:encode:3",  # between the stages, in the midst of the latents
-    "mlxworld.training.stages:Run._report:2",  # dynamics, before its curriculum changes
-    "mlxworld.training.stages:checkpoint.save:3",  # dynamics, a world that is newer than its checkpoint
-    "mlxworld.training.stages:Run._dreamt:1",  # between dynamics and forcing
-    "mlxworld.training.stages:Run._dreamt:4",  # forcing
-    "mlxworld.training.stages:Run.save:1",  # forcing, all steps done
+    "mlxworld.play.encode:encode_window:3",  # between the stages, in the midst of the latents
+    "mlxworld.training.run:Run._report:2",  # dynamics, before its curriculum changes
+    "mlxworld.files.checkpoint:save:7",  # dynamics, a world that is newer than its checkpoint
+    "mlxworld.recipes.openworld:Recipe._dreamt:1",  # between dynamics and forcing
+    "mlxworld.recipes.openworld:Recipe._dreamt:4",  # forcing
+    "mlxworld.training.run:Run.save:1",  # forcing, all steps done
 ]
 
 

@@ -20,8 +20,11 @@ from mlxworld import train
 from mlxworld.data import open_frames, read_clip
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
-from mlxworld.training import latents, stages
-from mlxworld.training.stages import Run, phases
+from mlxworld.play import encode
+from mlxworld.training import latents
+from mlxworld.training import run as runs
+from mlxworld.training.run import Run
+from mlxworld.training.stage import phases
 from tests.data.episodes.films import camera_film, moving
 from tests.training import tiny
 from tests.training.test_monitor import scalars
@@ -46,13 +49,14 @@ def run(dots, tmp_path_factory):
     torch = mlxworld.on("torch")
 
     class Trainer(torch.engine.Trainer):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
+        def __init__(self, model, turns, **options):
+            super().__init__(model, turns, **options)
             made.append(options)
+            self.peak = turns[0].optim.lr
 
-        def step(self, batch, seed, lr):
-            given.append((len(made), {n: tuple(x.shape) for n, x in batch.items()}, seed, lr))
-            return super().step(batch, seed, lr)
+        def step(self, batch, seed, rate):
+            given.append((len(made), {n: tuple(x.shape) for n, x in batch.items()}, seed, rate * self.peak))
+            return super().step(batch, seed, rate)
 
     def save(self, *args):
         original(self, *args)
@@ -110,13 +114,14 @@ def test_samples_show_real_above_and_dream_below_with_sound(run, dots):
 def test_tensorboard_reads_losses_rates_and_the_curriculum(run):
     found = scalars(run.out / "events")
     assert {"tokenizer/loss", "tokenizer/pixel", "dynamics/flow", "dynamics/grad_norm", "forcing/lr"} <= set(found)
-    assert found["dynamics/frames"] == [(7, 4), (8, 4), (9, 4), (10, 6), (11, 6), (12, 6)]
+    assert found["dynamics/part"] == [(7, 0), (8, 0), (9, 0), (10, 1), (11, 1), (12, 1)]
     assert [step for step, _ in found["forcing/loss"]] == [13, 14, 15, 16]
     assert all(0 <= share < 1 for stage in ("tokenizer", "dynamics") for _, share in found[f"{stage}/wait"])
 
 
 def test_the_loop_waits_for_the_device_at_log_steps_only(dots, tmp_path, monkeypatch):
     read, events = [], []
+    monkeypatch.setattr(Run, "_correct", lambda *_: None)
     engine = mlxworld.on("torch").engine
     numpy = engine.numpy
     monkeypatch.setattr(Run, "_report", lambda self, name, step, pending, _: read.append((name, step, len(pending))))
@@ -151,19 +156,19 @@ def test_on_a_gpu_mlx_dreams_with_the_weights_of_now(monkeypatch):
 
 
 def test_the_curriculum_covers_every_step_once():
-    assert list(phases((8, 16, 32), 10)) == [(8, 0, 4), (16, 4, 7), (32, 7, 10)]
-    assert list(phases((8, 16, 32), 2)) == [(8, 0, 1), (16, 1, 2), (32, 2, 2)]
+    assert phases(3, 10) == [(0, 4), (4, 7), (7, 10)]
+    assert phases(3, 2) == [(0, 1), (1, 2), (2, 2)]
 
 
 def test_a_dataset_is_encoded_as_if_at_once(dots, tmp_path, monkeypatch, backend):
     """Chunks see as much of the past as their latents depend on, and nothing of another episode."""
-    monkeypatch.setattr(latents, "CHUNK", 8)
+    monkeypatch.setattr(encode, "CHUNK", 8)
     cfg = train.parse(argv(dots, tmp_path))
     cache = open_frames(dots, size=tiny.SIZE)
     for memory, columns in ((4, 4), (1, 1)):
-        vision = dataclasses.replace(cfg.model.vision, memory=memory)
-        audio = dataclasses.replace(cfg.model.audio, columns=columns)
-        model_config = dataclasses.replace(cfg.model, vision=vision, audio=audio)
+        vision = dataclasses.replace(cfg.config.vision, memory=memory)
+        audio = dataclasses.replace(cfg.config.audio, columns=columns)
+        model_config = dataclasses.replace(cfg.config, vision=vision, audio=audio)
         model_config = model_config.fitted(cache.info.actions, tiny.FPS, cache.info.sample_rate, tiny.S)
         model_config = dataclasses.replace(model_config, audio=audio)
         kind = importlib.import_module(f"{backend.__name__}.models.openworld.model").TransformerWorldModel
@@ -171,7 +176,7 @@ def test_a_dataset_is_encoded_as_if_at_once(dots, tmp_path, monkeypatch, backend
         z = latents.encode_dataset(backend, model, cache, tmp_path / "latents.npy")
         for first, last in cache.spans():
             rows = np.arange(first, last)
-            whole = latents.encode(backend, model, cache.video[rows][None], cache.sound(rows)[None])[0]
+            whole = encode.encode_window(backend, model, cache.video[rows], cache.sound(rows))
             np.testing.assert_allclose(z[first:last].astype(np.float32), whole, atol=2e-3)
 
 
@@ -212,7 +217,7 @@ def test_one_bad_step_stops_float32_and_bfloat16(precision, tmp_path):
 
 
 def test_only_many_bad_steps_in_a_row_stop_float16(tmp_path):
-    limit = stages.PATIENCE["float16"]
+    limit = runs.PATIENCE["float16"]
     shown = report("float16", [0] * (limit - 1) + [1] + [0] * (limit - 1) + [1], tmp_path)
     assert shown[-1] == {"loss": 1.0, "lr": 0.1} and {} in shown
     with pytest.raises(MlxworldError, match="not finite"):
@@ -252,8 +257,8 @@ def test_a_full_disk_stops_with_a_checkpoint_to_go_on_from(what, dots, tmp_path)
     original = Run.save
     with pytest.MonkeyPatch.context() as patch:
 
-        def save(self, index, step, trainer):
-            original(self, index, step, trainer)
+        def save(self, index, step):
+            original(self, index, step)
             FULL[what](patch)
 
         patch.setattr(Run, "save", save)
@@ -268,7 +273,7 @@ def test_a_full_disk_stops_with_a_checkpoint_to_go_on_from(what, dots, tmp_path)
 
 
 BAD = [
-    ({"preset": "giant"}, "unknown preset 'giant': choose one of nano, "),
+    ({"preset": "giant"}, "unknown preset 'giant' of openworld: choose one of nano, "),
     ({"backend": "jax"}, "unknown backend 'jax'"),
     ({"data": "nowhere"}, "no dataset at nowhere: give a folder, or pong, doom, bounce"),
     ({"precision": "int8"}, "unknown precision 'int8'"),
@@ -276,7 +281,7 @@ BAD = [
     ({"log-steps": 0}, "--log-steps must be >= 1"),
     ({"tokenizer.batch": 3, "tokenizer.accumulate": 2}, "--tokenizer.batch must be a multiple of"),
     ({"dynamics.frames": (4, 41)}, "long enough for --dynamics.frames 41: the longest of 2 has 40 frames"),
-    ({"model.latent.content": 99}, "OpenWorldConfig: latent.content"),
+    ({"config.latent.content": 99}, "OpenWorldConfig: latent.content"),
     ({"optim.clip": 0}, "OptimConfig: eps and clip must be positive"),
 ]
 

@@ -14,17 +14,17 @@ STAGES = {
     **{"forcing.steps": 4, "forcing.batch": 4, "forcing.frames": (6,), "log-steps": 1},
 }
 MODEL = {
-    **{"preset": "nano-64", "model.size": SIZE, "model.patch": 8},
-    **{"model.vision.dim": 16, "model.vision.heads": 1, "model.vision.depth": 1, "model.vision.taps": (1,)},
-    **{"model.audio.bands": 8, "model.audio.dim": 8},
-    **{"model.latent.grid": 2, "model.latent.dim": 8, "model.latent.content": 6},
-    **{"model.dynamics.dim": 16, "model.dynamics.heads": 1, "model.dynamics.depth": 2, "model.dynamics.every": 2},
-    **{"model.dynamics.window": 4, "model.dynamics.memory": 8},
+    **{"preset": "nano-64", "config.size": SIZE, "config.patch": 8},
+    **{"config.vision.dim": 16, "config.vision.heads": 1, "config.vision.depth": 1, "config.vision.taps": (1,)},
+    **{"config.audio.bands": 8, "config.audio.dim": 8},
+    **{"config.latent.grid": 2, "config.latent.dim": 8, "config.latent.content": 6},
+    **{"config.dynamics.dim": 16, "config.dynamics.heads": 1, "config.dynamics.depth": 2, "config.dynamics.every": 2},
+    **{"config.dynamics.window": 4, "config.dynamics.memory": 8},
     **{
-        "model.decoder.dim": 16,
-        "model.decoder.heads": 1,
-        "model.decoder.depth": 1,
-        "model.decoder.channels": (8, 8, 8),
+        "config.decoder.dim": 16,
+        "config.decoder.heads": 1,
+        "config.decoder.depth": 1,
+        "config.decoder.channels": (8, 8, 8),
     },
 }
 

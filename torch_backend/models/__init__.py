@@ -2,8 +2,6 @@
 
 import importlib.util
 
-from mlxworld.families import folders
-
 _spec = importlib.util.find_spec("mlxworld")
 assert _spec is not None and _spec.submodule_search_locations
-__path__ = [f"{_spec.submodule_search_locations[0]}/models", *folders("models")]
+__path__ = [f"{_spec.submodule_search_locations[0]}/models"]

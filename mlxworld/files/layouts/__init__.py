@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import names
 
-FORMAT = 1  # of a world's folder, as it is written now
+FORMAT = 2  # of a world's folder, as it is written now
 
 
 def upgrade(

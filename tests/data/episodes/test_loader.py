@@ -83,7 +83,7 @@ def test_batches_come_in_order_and_resume_where_they_stopped(cache, workers):
 @pytest.mark.platform
 def test_mlx_data_gives_the_same_batches(cache, monkeypatch):
     pytest.importorskip("mlx.data", reason="mlx-data has no wheel for this machine")
-    monkeypatch.setattr("mlxworld.data.loader._CHUNK", 8)  # the border between two pipelines is crossed
+    monkeypatch.setattr("mlxworld.data.episodes.loader._CHUNK", 8)  # the border between two pipelines is crossed
     feeders = [Clips(cache, 4, 8, seed=1, start=3, feeder=feeder) for feeder in ("threads", "mlx-data")]
     for _ in range(20):
         assert equal(*(next(clips) for clips in feeders))

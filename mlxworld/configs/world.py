@@ -1,0 +1,60 @@
+"""What every world's configuration says: what goes in and comes out at each frame."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..errors import MlxworldError
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    family: str
+    size: int = 128  # height and width in pixels
+    fps: int = 30  # frames a second
+    sample_rate: int = 30720  # samples a second
+    samples: int = 1024  # S, samples of a frame
+    actions: tuple[str, ...] = ("noop", "up", "down")
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """K, tokens of a frame, and D, their width."""
+        raise TypeError(f"{type(self).__name__} has no latents")
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames of the past that a latent depends on."""
+        return 0
+
+    @property
+    def context_frames(self) -> int:
+        """Frames of the past that the next one depends on: as many of a beginning are needed, more are not."""
+        return 1
+
+    @property
+    def passes(self) -> int:
+        """Passes of the dynamics a frame."""
+        return 1
+
+    @property
+    def kv_cache(self) -> str:
+        """How keys and values of the past are kept: float, or int8."""
+        return "float"
+
+    def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> Self:
+        """This model for a dataset: its actions and rates."""
+        return dataclasses.replace(self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples)
+
+    def played(self, steps: int | None = None, kv_cache: str | None = None) -> Self:
+        """This model with other passes a frame, or another cache, where it has them. None is as it is."""
+        for name, value, own in (("steps", steps, self.passes), ("kv_cache", kv_cache, self.kv_cache)):
+            if value not in (None, own):
+                raise MlxworldError(f"{name} of a world of family {self.family} is {own}, not {value}")
+        return self
+
+
+def require_world(config: Any, source: str) -> WorldConfig:
+    """The configuration itself. Raises MlxworldError for that of a model which is no world."""
+    if not isinstance(config, WorldConfig):
+        raise MlxworldError(f"{source}: a model of family {config.family} is no world to play in")
+    return config

@@ -1,0 +1,100 @@
+"""OpenWorld, in three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents
+computed once, first over short clips, then over long ones; last, if --forcing.steps asks for it, from its own dreams
+(self forcing)."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..configs.openworld import OpenWorldConfig, preset
+from ..data import Clips
+from ..training.latents import LatentClips, encode_dataset
+from ..training.run import Run
+from ..training.settings import StageConfig, TrainConfig
+from ..training.stage import Batch, Stage
+from ..training.turn import Turn
+from ..training.worlds import WorldRecipe
+
+
+@dataclass(frozen=True)
+class Settings(TrainConfig):
+    tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
+    dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
+    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
+    config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
+
+
+class Recipe(WorldRecipe):
+    Settings = Settings
+    cfg: Settings
+    _run: Run
+    _latents: np.ndarray | None = None
+
+    def begin(self, run: Run) -> None:
+        mean = run.engine.array(self.mean_frame.reshape(-1))
+        run.package.nn.assign(run.model, {"tokenizer.mean_frame": mean})
+
+    def stages(self, run: Run) -> tuple[Stage, ...]:
+        cfg, losses = self.cfg, importlib.import_module(f"{run.package.__name__}.models.openworld.losses")
+        dynamics, fixed = run.model.dynamics, run.engine.fixed
+        self._run, self._observe, self._step = run, fixed(dynamics.observe, dynamics), fixed(dynamics.step, dynamics)
+
+        def tokenizer_loss(model, batch, key):
+            return losses.tokenizer_loss(model.tokenizer, batch, key)
+
+        def dynamics_loss(model, batch, key):
+            return losses.dynamics_loss(model.dynamics, batch, key, self.config.checkpointing)
+
+        def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
+            c: StageConfig = getattr(cfg, name)
+            turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
+            batches = tuple(self._batches(part, c.batch, frames, cfg.seed * 8 + index) for frames in c.frames)
+            return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
+
+        dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
+        return (
+            stage(
+                0, "tokenizer", "tokenizer", tokenizer_loss, sample=lambda path: self.sample(run, path, context=None)
+            ),
+            stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),
+            stage(2, "forcing", "dynamics", dynamics_loss, **dreams, extend=self._dreamt, continues=True),
+        )
+
+    def _batches(self, part: str, size: int, frames: int, seed: int):
+        """The batches of one part of a curriculum, from a step on."""
+
+        def batches(start: int) -> Iterator[Batch]:
+            if part == "tokenizer":
+                return Clips(self.frames, size, frames, seed, start)
+            assert self._latents is not None
+            return LatentClips(self._latents, self.frames, size, frames, seed, start)
+
+        return batches
+
+    def _encode(self) -> None:
+        """All frames as latents of the tokenizer that is done."""
+        run = self._run
+        if self._latents is None:
+            run.monitor.stage("latents", len(self.frames.actions))
+            path, show = run.out / "latents.npy", lambda frames: run.monitor.update(frames, {})
+            self._latents = encode_dataset(run.package, run.model, self.frames, path, show)
+
+    def _dreamt(self, batch: Batch, step: int) -> Batch:
+        """The batch with "dream" (B, T, K, D): its first half is seen, the rest is what the model makes of it."""
+        run, random = self._run, self._run.package.random
+        z, actions = run.engine.array(batch["z"]), run.engine.array(batch["actions"])
+        B, T = actions.shape
+        keys = random.split(random.key((self.cfg.seed * 8 + 7) * 2**32 + step, like=z), T)
+        cache, dream = run.model.dynamics.init_state(B), []
+        with run.engine.inference():
+            for t in range(T):
+                noise, new, action = random.normal(keys[t], z[:, :1].shape), z[:, t : t + 1], actions[:, t : t + 1]
+                if t < T // 2:
+                    cache = self._observe(cache, new, noise, action)
+                else:
+                    new, cache = self._step(cache, noise, action)
+                dream.append(run.engine.copy(new))
+            return batch | {"dream": run.package.ops.concat(dream, axis=1)}

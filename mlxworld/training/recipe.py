@@ -1,0 +1,51 @@
+"""What a family's `recipes/FAMILY.py` says: a class `Recipe` with these members. The folder is the registry."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MlxworldError
+from .settings import TrainConfig
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class Recipe:
+    """How a family is trained. Made from the settings, which `check` has passed, before anything is built.
+
+    Raises MlxworldError where the data does not fit the settings.
+    """
+
+    Settings: type[TrainConfig] = TrainConfig  # the flags: the family's stages and its model's configuration
+    from_data: tuple[str, ...] = ("family",)  # fields of the configuration that are no flags
+
+    config: Any  # of the model, fitted to the data
+    identity: dict[str, Any]  # what must not change between a run and its resumption
+    card: dict[str, Any]  # facts about the data, for the model's card
+
+    def __init__(self, cfg: TrainConfig):
+        self.cfg = cfg
+
+    def require(self, identity: dict[str, Any]) -> None:
+        """Raises MlxworldError unless the data is what a run with this `identity` began with."""
+        wrong = [
+            f"{key} {self.identity.get(key)}, not {value}"
+            for key, value in identity.items()
+            if value != self.identity.get(key)
+        ]
+        if wrong:
+            raise MlxworldError(
+                f"{self.cfg.data} is not the dataset that {self.cfg.out} began with: {', '.join(wrong)}"
+            )
+
+    def begin(self, run: "Run") -> None:
+        """Sets what a fresh model takes from the data: a mean frame, pretrained weights."""
+
+    def stages(self, run: "Run") -> tuple[Stage, ...]:
+        """The stages in their order."""
+        raise TypeError(f"{type(self).__name__} has no stages")
+
+    def files(self, run: "Run") -> Mapping[str, Mapping[str, Any]]:
+        """Arrays that are saved beside the weights, by the name of their file."""
+        return {}

@@ -1,0 +1,124 @@
+"""What the recipes of all worlds share: episodes as data, a mean frame, start clips, samples of their dreams."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..configs.world import WorldConfig
+from ..data import DatasetInfo, FrameStore, open_frames
+from ..errors import MlxworldError
+from .latents import start_clips
+from .recipe import Recipe
+from .samples import sample
+from .settings import TrainConfig
+
+if TYPE_CHECKING:
+    from .run import Run
+
+RECORDED = ("pong", "doom", "bounce")  # datasets that are recorded if they are not there
+CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
+
+
+class WorldRecipe(Recipe):
+    """A family whose model is a world: pictures with sound and actions in, the next ones out (see `play/player.py`)."""
+
+    from_data = ("family", "fps", "sample_rate", "samples", "actions")
+
+    def __init__(self, cfg: TrainConfig, frames: FrameStore | None = None):
+        """frames: the dataset, if it is open already."""
+        super().__init__(cfg)
+        self.frames = open_dataset(cfg) if frames is None else frames
+        require_lengths(cfg, self.frames)
+        info = self.frames.info
+        self.config = cfg.config.fitted(info.actions, info.fps, info.sample_rate, info.samples)
+        self.mean_frame = mean_frame(self.frames)
+        self.identity = identity(self.frames, self.mean_frame)
+        hours = round(len(self.frames.actions) / info.fps / 3600, 3)
+        data = {
+            "source": info.source,
+            "frames": len(self.frames.actions),
+            "episodes": len(self.frames.names),
+            "hours": hours,
+        }
+        self.card = {"data": data, "licence": info.licence}
+
+    @classmethod
+    def rehearsed(cls, cfg: TrainConfig) -> "WorldRecipe":
+        """The recipe over random frames of the model's shapes: for measuring how fast it trains."""
+        return cls(cfg, random_frames(cfg.config))
+
+    def require(self, identity: dict[str, Any]) -> None:
+        self.frames.require_actions(identity.get("actions", ()))
+        super().require(identity)
+
+    def sample(self, run: "Run", path: Path, context: int | None = CONTEXT) -> None:
+        """A clip of the dataset beside what the model makes of it: see `samples.sample`."""
+        sample(run.package, run.model, self.frames, path, context=context, seed=self.cfg.seed)
+
+    def files(self, run: "Run") -> Mapping[str, Mapping[str, Any]]:
+        return {"starts.safetensors": start_clips(run.package, run.model, self.frames, CONTEXT)}
+
+
+def random_frames(config: WorldConfig, rows: int = 512) -> FrameStore:
+    """An episode of noise."""
+    rng, c = np.random.default_rng(0), config
+    info = DatasetInfo(c.fps, c.samples, (c.size, c.size), c.actions, "random")
+    video = rng.integers(0, 256, (rows, c.size, c.size, 3), np.uint8)
+    audio = rng.integers(-(2**12), 2**12, (rows, c.samples), np.int16)
+    actions = rng.integers(0, len(c.actions), rows).astype(np.int32)
+    return FrameStore(info, video, audio, actions, np.array([0, rows]), ("random",), (), ())
+
+
+def open_dataset(cfg: TrainConfig) -> FrameStore:
+    """The decoded dataset of --data; a named world is recorded first if its folder is not there."""
+    folder = Path(cfg.data)
+    if not folder.is_dir():
+        if cfg.data not in RECORDED:
+            raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
+        folder = Path("data") / cfg.data
+    if folder.resolve() == cfg.out.resolve() or folder.resolve() in cfg.out.resolve().parents:
+        raise MlxworldError(
+            f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams"
+        )
+    if not folder.is_dir():
+        _record(cfg, folder)
+    return open_frames(folder, size=cfg.config.size)
+
+
+def _record(cfg: TrainConfig, folder: Path) -> None:
+    from .. import record
+
+    part = folder.with_name(f".{folder.name}.part")  # or a killed recording would pass for a whole one
+    shutil.rmtree(part, ignore_errors=True)
+    size = str(cfg.config.size)
+    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size])
+    part.rename(folder)
+
+
+def require_lengths(cfg: TrainConfig, frames: FrameStore) -> None:
+    """Raises MlxworldError unless an episode is as long as the longest clip, and longer than a start clip."""
+    wanted = {f"--{name}.frames {max(s.frames)}": max(s.frames) for name, s in cfg.stages() if s.steps}
+    wanted[f"a world's start clip ({CONTEXT} frames and one more)"] = CONTEXT + 1
+    for what, length in wanted.items():
+        if length > frames.longest:
+            longest = f"the longest of {len(frames.names)} has {frames.longest} frames"
+            raise MlxworldError(f"no episode of {cfg.data} is long enough for {what}: {longest}")
+
+
+def mean_frame(frames: FrameStore) -> np.ndarray:
+    """The mean (H, W, 3) float32 in [0, 1] of 512 frames from all over the dataset."""
+    rows = np.linspace(0, len(frames.video) - 1, 512).astype(int)
+    return (frames.video[rows].mean(axis=0) / 255).astype(np.float32)
+
+
+def identity(frames: FrameStore, mean: np.ndarray) -> dict[str, Any]:
+    """The dataset's facts, and a digest of what it holds."""
+    arrays = (frames.offsets, frames.actions, mean)
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(x).tobytes() for x in arrays))
+    info = frames.info
+    facts = {"actions": list(info.actions), "fps": info.fps, "samples": info.samples, "frames": len(frames.actions)}
+    return facts | {"digest": digest.hexdigest()[:16]}
