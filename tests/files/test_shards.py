@@ -21,7 +21,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def save(folder, value=0.0, shard_bytes=80):
+def save(folder, value=0.0, shard_bytes: int | None = 80):
     arrays = {name: x + np.float32(value) for name, x in ARRAYS.items()}
     checkpoint.save(folder / "model.safetensors", arrays, {"value": str(float(value))}, shard_bytes=shard_bytes)
 

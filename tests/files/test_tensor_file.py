@@ -25,7 +25,7 @@ def packed(header, data=b""):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def entry(shape, begin, end, dtype="F32"):
+def entry(shape, begin, end, dtype: object = "F32"):
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
