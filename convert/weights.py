@@ -32,7 +32,8 @@ from mlxworld.files import atomic, checkpoint, hub, layouts, names, quantized
 from mlxworld.files.layouts import plain_torch
 from mlxworld.files.output import whole
 from mlxworld.files.reading import read_json
-from mlxworld.play.world import model_config, preferred_backend, read_config, read_weights
+from mlxworld.play.folder import model_config, read_config, read_weights
+from mlxworld.play.world import preferred_backend
 
 TORCH_FILES = (".pt", ".pth", ".bin")
 PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlxworld import MlxworldError
 from mlxworld.files.reading import MOST_BYTES, MOST_LEVELS, parse_json, read_json, shown
-from mlxworld.play.world import read_config
+from mlxworld.play.folder import read_config
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 24137646\n"
 
