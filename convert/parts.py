@@ -24,8 +24,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlxworld import families, on
 from mlxworld.configs.world import WorldConfig
-from mlxworld.play.player import bounds
 from mlxworld.play.folder import model_config, read_config, read_starts, read_weights
+from mlxworld.play.player import bounds
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 

@@ -6,6 +6,7 @@ array, as on model hubs. A path is always that of the single file, `model.safete
 read where there is an index beside it.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,6 +103,18 @@ def require_finite(name: str, x: np.ndarray, source: str) -> None:
     is_float = x.dtype.kind in "fc" or x.dtype.type.__module__.startswith("ml_dtypes")
     if is_float and not np.isfinite(x).all():
         raise MlxworldError(f"{source}: {shown(name)} holds NaN or infinity")
+
+
+def finite(arrays: Mapping[str, np.ndarray], source: str) -> Weights:
+    """The same arrays; one that holds NaN or infinity raises MlxworldError when it is read."""
+
+    def checked(name: str, x: np.ndarray) -> np.ndarray:
+        require_finite(name, x, source)
+        return x
+
+    entries = Weights.of(arrays).entries
+    turned = {name: entry.then(functools.partial(checked, name), entry.shape) for name, entry in entries.items()}
+    return Weights(turned, getattr(arrays, "metadata", None))
 
 
 def check(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray], source: str) -> None:

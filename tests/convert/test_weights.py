@@ -81,10 +81,8 @@ def test_packed_as_mlx_packs(world, tmp_path, to):
     assert about == {"group_size": 64 if mode == "affine" else 32, "bits": KINDS[to], "mode": mode}
     model: Any = mlxworld.World.load(world, "mlx").model
 
-    def fits(name, layer):
-        return hasattr(layer, "to_quantized") and bool(quantized.how(name, layer.weight.shape, weights.PACKED[to]))
-
-    mlx.nn.quantize(model, class_predicate=fits, **about)
+    layers = mlxworld.on("mlx").engine.packing(model, weights.PACKED[to])
+    mlx.nn.quantize(model, class_predicate=lambda name, _: name in layers, **about)
     theirs = {n: np.array(x) for n, x in tree_flatten(model.parameters())}
     same(arrays(tmp_path / "q"), theirs)
     assert len(quantized.layers(theirs)) > 10
@@ -222,6 +220,20 @@ def test_numbers_that_are_not_finite_are_refused(world, tmp_path):
     refuses(tmp_path / "x.pt", tmp_path / "out", "--like", world, match="'dynamics.norm.weight' holds NaN or infinity")
 
 
+def test_a_config_of_a_huge_model_and_weights_that_are_not_finite(world, tmp_path):
+    run(world, tmp_path / "a")
+    about = json.loads((tmp_path / "a/config.json").read_text())
+    about["model"]["dynamics"]["depth"] = 2**31
+    (tmp_path / "a/config.json").write_text(json.dumps(about))
+    refuses(tmp_path / "a", tmp_path / "out", match="than the weights of this model have")
+    run(world, tmp_path / "a", "--force")
+    name, weights = "dynamics.norm.weight", arrays(world)
+    checkpoint.save(tmp_path / "a/model.safetensors", weights | {name: weights[name] * np.float32(np.nan)})
+    for out in ("out", "out.pt"):
+        refuses(tmp_path / "a", tmp_path / out, match=f"'{name}' holds NaN or infinity")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_refuses_what_it_cannot_use(world, tmp_path):
     import torch
 
@@ -250,7 +262,7 @@ def test_refuses_what_it_cannot_use(world, tmp_path):
     refuses("no-such-world", out, match="unknown world")
     other = small_world(tmp_path / "other")
     (other / "config.json").write_text((other / "config.json").read_text().replace('"openworld"', '"os"'))
-    refuses(other, out, match="another family")
+    refuses(other, out, match="unknown model family 'os'")
     assert not out.exists()
 
 
