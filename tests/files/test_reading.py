@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxworld import MlxworldError
+from mlxworld import MlxworldError, cli
 from mlxworld.files.reading import MOST_BYTES, MOST_LEVELS, parse_json, read_json, shown
 from mlxworld.play.folder import read_config
 
@@ -120,3 +120,15 @@ def test_a_worlds_config_of_others(tmp_path, about, word):
 def test_a_worlds_config_with_a_byte_order_mark(tmp_path):
     (tmp_path / "config.json").write_bytes(codecs.BOM_UTF8 + json.dumps(CONFIG).encode())
     assert read_config(tmp_path)[1] == CONFIG
+
+
+def test_the_last_line_of_a_verb_moves_no_cursor(capsys):
+    """Whatever a message holds, a terminal shows it as text."""
+
+    def fails():
+        raise MlxworldError("a \x1b[31mred\x07\nname\u202e")
+
+    with pytest.raises(SystemExit) as left:
+        cli.entry(fails)
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "mlxworld: a \\x1b[31mred\\x07 name\\u202e\n"
