@@ -24,9 +24,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mlxworld import families, on
 from mlxworld.configs.world import WorldConfig
-from mlxworld.files import checkpoint
+from mlxworld.play.folder import model_config, read_config, read_starts, read_weights
 from mlxworld.play.player import bounds
-from mlxworld.play.world import model_config, read_config, read_weights
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -79,7 +78,7 @@ def load(world: str | Path) -> Source:
     folder, about = read_config(world)
     cfg = model_config(folder, about).played(kv_cache="float")  # states are floats everywhere outside
     weights = read_weights(folder, about)
-    starts, _ = checkpoint.load(folder / "starts.safetensors")
+    starts = read_starts(folder / "starts.safetensors", cfg)
     package = on("torch")
     with package.nn.limit(*bounds(weights)):
         model = families.model(package, cfg.family)(cfg)

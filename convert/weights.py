@@ -16,6 +16,7 @@ import pickle
 import shutil
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,10 @@ from mlxworld.files import atomic, checkpoint, hub, layouts, names, quantized
 from mlxworld.files.layouts import plain_torch
 from mlxworld.files.output import whole
 from mlxworld.files.reading import read_json
-from mlxworld.play.world import model_config, preferred_backend, read_config, read_weights
+from mlxworld.files.weights import Weights
+from mlxworld.play.folder import model_config, read_config, read_weights
+from mlxworld.play.player import bounds
+from mlxworld.play.world import preferred_backend
 
 TORCH_FILES = (".pt", ".pth", ".bin")
 PACKED = {"mlx-q8": "int8", "mlx-q4": "int4", "mlx-mxfp8": "mxfp8"}
@@ -52,7 +56,7 @@ class WeightsConfig:
 class Source:
     folder: Path  # of config.json and starts.safetensors
     about: dict[str, Any]  # config.json
-    weights: dict[str, np.ndarray]
+    weights: Mapping[str, np.ndarray]
     shapes: dict[str, tuple[int, ...]]  # of the model's parameters
 
 
@@ -85,15 +89,18 @@ def read(name: str) -> Source:
     """A world's weights, checked against its model. Raises MlxworldError."""
     folder, about = read_config(name)
     path = folder / "model.safetensors"
-    weights, model = dict(read_weights(folder, about)), fresh_model(model_config(folder, about))
+    weights = checkpoint.finite(read_weights(folder, about), str(path))
+    model = fresh_model(model_config(folder, about), weights)
     shapes = {name: tuple(x.shape) for name, x in model_arrays(model).items()}
     checkpoint.check(shapes, quantized.plain(weights, shapes, str(path)), str(path))
     return Source(folder, about, weights, shapes)
 
 
-def fresh_model(cfg: WorldConfig) -> Any:
-    """A model of this configuration, on the backend that is installed."""
-    return families.model(on(preferred_backend()), cfg.family)(cfg)
+def fresh_model(cfg: WorldConfig, weights: Mapping[str, np.ndarray]) -> Any:
+    """A model of this configuration, on the backend that is installed; no larger than its weights can make it."""
+    package = on(preferred_backend())
+    with package.nn.limit(*bounds(weights)):
+        return families.model(package, cfg.family)(cfg)
 
 
 def model_arrays(model: Any) -> dict[str, Any]:
@@ -118,7 +125,7 @@ def write_world(folder: Path, source: Source, kind: str | None) -> None:
     atomic.write_text(folder / "README.md", readme.read_text() if readme.is_file() else card(about, weights))
 
 
-def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
+def quantise(source: Source, kind: str) -> Mapping[str, np.ndarray]:
     """The weights with every matrix packed that mlx.nn.quantize packs; what is packed so already stays bit for bit."""
     how = quantized.KINDS[kind]
     packed = quantized.formats(source.weights, source.shapes, "the weights").values()
@@ -127,7 +134,7 @@ def quantise(source: Source, kind: str) -> dict[str, np.ndarray]:
     on("mlx")
     import mlx.core as mx
 
-    model = fresh_model(model_config(source.folder, source.about))
+    model = fresh_model(model_config(source.folder, source.about), source.weights)
     layers, made = on(preferred_backend()).engine.packing(model, kind), {}
     for name, x in _plain(source).items():
         layer, _, last = name.rpartition(".")
@@ -167,7 +174,7 @@ def read_torch(path: Path, table: names.Table) -> dict[str, np.ndarray]:
     return weights
 
 
-def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) -> None:
+def write_torch(path: Path, weights: Mapping[str, np.ndarray], table: names.Table) -> None:
     """A state_dict file for plain torch.nn layers, under the table's names."""
     on("torch")
     import torch
@@ -179,14 +186,14 @@ def write_torch(path: Path, weights: dict[str, np.ndarray], table: names.Table) 
     atomic.write(path, blob.getvalue())
 
 
-def card(about: dict[str, Any], weights: dict[str, np.ndarray]) -> str:
+def card(about: dict[str, Any], weights: Mapping[str, np.ndarray]) -> str:
     """A README for a world that has none: what config.json says, and how to play it."""
     cfg = model_config(Path(), about)
     facts = {
         "picture": f"{cfg.size}x{cfg.size} pixels, {cfg.fps} frames a second",
         "sound": f"{cfg.sample_rate} samples a second",
         "actions": ", ".join(cfg.actions),
-        "weights": f"{sum(x.nbytes for x in weights.values()) / 1e6:.1f} MB",
+        "weights": f"{sum(x.nbytes for x in Weights.of(weights).entries.values()) / 1e6:.1f} MB",
         **about.get("quantization", {}),
         **about.get("card", {}),
     }
@@ -200,7 +207,7 @@ def card(about: dict[str, Any], weights: dict[str, np.ndarray]) -> str:
     )
 
 
-def _plain(source: Source) -> dict[str, np.ndarray]:
+def _plain(source: Source) -> Mapping[str, np.ndarray]:
     return quantized.plain(source.weights, source.shapes, "the weights")
 
 

@@ -24,9 +24,10 @@ from .configs.world import WorldConfig, require_world
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
+from .play.folder import model_config as world_config
+from .play.folder import read_config
 from .play.player import Options
-from .play.world import World, read_config
-from .play.world import model_config as world_config
+from .play.world import World
 from .speed import counts, machine, measure
 from .speed.forecast import forecast, table
 from .speed.parts import parts

@@ -82,7 +82,8 @@ def run() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"mlxworld: {' '.join(message.splitlines())}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.splitlines()))
+    print(f"mlxworld: {line}", file=sys.stderr)
     sys.exit(2)
 
 

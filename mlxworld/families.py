@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import MlxworldError
+from .files.reading import shown
 
 ROOMS = ("mlxworld.configs", "mlxworld.models", "mlxworld.recipes", "torch_backend.models")
 
@@ -46,7 +47,7 @@ def model(package: ModuleType, family: str) -> Any:
 
 def _module(room: str, family: str) -> ModuleType:
     if family not in names():
-        raise MlxworldError(f"unknown model family {family!r}: choose one of {', '.join(names())}")
+        raise MlxworldError(f"unknown model family {shown(family)}: choose one of {', '.join(names())}")
     return importlib.import_module(f"{room}.{family}")
 
 

@@ -20,6 +20,7 @@ from .configs.optim import OptimConfig
 from .errors import MlxworldError
 from .files import atomic
 from .files.lock import writer
+from .files.reading import read_json, shown_name
 from .play.world import preferred_backend
 from .training.monitor import Monitor
 from .training.run import Run
@@ -89,14 +90,16 @@ def require_run(cfg: TrainConfig) -> None:
         return
     if not path.is_file():
         raise MlxworldError(f"{cfg.out} holds no run to resume: leave out --resume to begin one")
-    try:
-        before, after = flags(json.loads(path.read_text())), flags(settings(cfg))
-    except (OSError, ValueError, AttributeError) as error:
-        raise MlxworldError(f"{path} cannot be read: {error}") from error
+    begun = read_json(path)
+    if not isinstance(begun, dict):
+        raise MlxworldError(f"{path} holds no settings")
+    before, after = flags(begun), flags(settings(cfg))
     free = MAY_CHANGE | {f"{name}.lr" for name, _ in cfg.stages()}
     differ = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k) and k not in free]
     if differ:
-        changes = ", ".join(f"--{k.replace('_', '-')} was {before.get(k)}, not {after.get(k)}" for k in differ[:3])
+        names = [shown_name(k.replace("_", "-")) for k in differ[:3]]
+        values = [f"{shown_name(str(before.get(k)))}, not {after.get(k)}" for k in differ[:3]]
+        changes = ", ".join(f"--{name} was {value}" for name, value in zip(names, values, strict=True))
         raise MlxworldError(f"{cfg.out} was begun with other settings, resume with the same: {changes}")
 
 

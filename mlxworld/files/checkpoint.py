@@ -6,6 +6,7 @@ array, as on model hubs. A path is always that of the single file, `model.safete
 read where there is an index beside it.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,7 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
     for a file that is absent, cut short, damaged or of another kind (a pickle is never opened), and for a set whose
     index and shards do not agree.
     """
-    path = Path(path)
-    path = path / NAME if path.is_dir() else path.with_name(path.name.removesuffix(shards.INDEX))
+    path = _file(path)
     index = shards.index_of(path)
     for _ in range(3):  # a set that is replaced meanwhile is opened anew
         if not os.path.lexists(index):
@@ -46,12 +46,26 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
     raise MlxworldError(f"{index} changes while it is read")
 
 
+def _file(path: str | os.PathLike) -> Path:
+    """Where the single file is that a folder, a file or an index stands for."""
+    path = Path(path)
+    return path / NAME if path.is_dir() else path.with_name(path.name.removesuffix(shards.INDEX))
+
+
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes when a file is replaced or removed."""
     if not path.exists():
         return None
     about = path.stat()
     return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def files(path: str | os.PathLike) -> list[Path]:
+    """The files that hold the arrays of `open(path)`, in order of name. MlxworldError where there are none."""
+    path = _file(path)
+    index = shards.index_of(path)
+    names = shards.names(index, read_json(index, INDEX_BYTES)) if os.path.lexists(index) else [path.name]
+    return [path.with_name(name) for name in names]
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -89,6 +103,18 @@ def require_finite(name: str, x: np.ndarray, source: str) -> None:
     is_float = x.dtype.kind in "fc" or x.dtype.type.__module__.startswith("ml_dtypes")
     if is_float and not np.isfinite(x).all():
         raise MlxworldError(f"{source}: {shown(name)} holds NaN or infinity")
+
+
+def finite(arrays: Mapping[str, np.ndarray], source: str) -> Weights:
+    """The same arrays; one that holds NaN or infinity raises MlxworldError when it is read."""
+
+    def checked(name: str, x: np.ndarray) -> np.ndarray:
+        require_finite(name, x, source)
+        return x
+
+    entries = Weights.of(arrays).entries
+    turned = {name: entry.then(functools.partial(checked, name), entry.shape) for name, entry in entries.items()}
+    return Weights(turned, getattr(arrays, "metadata", None))
 
 
 def check(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray], source: str) -> None:

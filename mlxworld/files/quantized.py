@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MlxworldError
+from .reading import shown_name
 from .weights import Entry, Weights
 
 # By name: what MLX's `quantize` is told. The first two are affine, the last needs no bias.
@@ -69,7 +70,7 @@ def plain(
 def _format(arrays, layer, shape, source) -> dict[str, Any]:
     packed, scales, biases = (arrays.get(f"{layer}.{part}") for part in ("weight", "scales", "biases"))
     if packed is None or shape is None or len(shape) != 2 or packed.dtype != np.uint32:
-        raise MlxworldError(f"{source}: {layer} has scales, but is no quantised layer of this model")
+        raise MlxworldError(f"{source}: {shown_name(layer)} has scales, but is no quantised layer of this model")
     width = shape[1]
     bits, group = (n // d if n % d == 0 else 0 for n, d in ((32 * packed.shape[-1], width), (width, scales.shape[-1])))
     mode = "mxfp8" if biases is None else "affine"
@@ -78,7 +79,9 @@ def _format(arrays, layer, shape, source) -> dict[str, Any]:
         tuple(x.shape) == (shape[0], n) for x, n in ((packed, width * bits // 32), (scales, width // max(group, 1)))
     ]
     if not known or not all(rows) or (biases is not None and biases.shape != scales.shape):
-        raise MlxworldError(f"{source}: {layer} is packed in a way that is not read: affine of 2, 4, 8 bits, or mxfp8")
+        raise MlxworldError(
+            f"{source}: {shown_name(layer)} is packed in a way that is not read: affine of 2, 4, 8 bits, or mxfp8"
+        )
     return {"group_size": group, "bits": bits, "mode": mode}
 
 

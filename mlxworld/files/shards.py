@@ -31,13 +31,8 @@ def index_of(path: Path) -> Path:
 
 def open_set(index: Path, listing: Any) -> Weights:
     """The arrays of a set. listing: what the index holds. MlxworldError unless the files hold just what it says."""
-    shard_of = listing.get("weight_map") if isinstance(listing, dict) else None
-    if not isinstance(shard_of, dict) or not shard_of:
-        raise MlxworldError(f"{index} is no index of weights: it has no weight_map")
-    for name, shard in shard_of.items():
-        if not isinstance(shard, str) or not _is_shard(shard):
-            raise MlxworldError(f"{index}: {shown(name)} is in {shown(shard)}, which is no file name of a shard")
-    files = {shard: TensorFile(index.with_name(shard)) for shard in sorted(set(shard_of.values()))}
+    shard_of = _shard_of(index, listing)
+    files = {shard: TensorFile(index.with_name(shard)) for shard in names(index, listing)}
     for shard, file in files.items():
         for name in file.entries:
             if shard_of.get(name) != shard:
@@ -50,6 +45,11 @@ def open_set(index: Path, listing: Any) -> Weights:
     return Weights(entries, next(iter(files.values())).metadata)
 
 
+def names(index: Path, listing: Any) -> list[str]:
+    """The names of a set's files, sorted. Raises MlxworldError for an index that is none."""
+    return sorted(set(_shard_of(index, listing).values()))
+
+
 def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str], shard_bytes: int | None) -> None:
     """Writes arrays to `path`, or to a set beside it where one file of `shard_bytes` does not hold them: see
     `checkpoint.save`."""
@@ -59,19 +59,30 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]
         _remove([index_of(path), *_set_files(path)])
         return
     old, index = _set_files(path), ""
-    names = _free_names(path, len(groups))
+    shard_names = _free_names(path, len(groups))
     try:
-        for name, group in zip(names, groups, strict=True):
+        for name, group in zip(shard_names, groups, strict=True):
             _write_file(path.with_name(name), arrays, group, metadata)
-        shard_of = {array: name for name, group in zip(names, groups, strict=True) for array in group}
+        shard_of = {array: name for name, group in zip(shard_names, groups, strict=True) for array in group}
         total = sum(_nbytes(arrays).values())
         index = json.dumps({"metadata": {"total_size": total}, "weight_map": shard_of}, indent=1) + "\n"
         atomic.write_text(index_of(path), index)
     except BaseException:
         if not _holds(index_of(path), index):  # an error after the move leaves the new set in place
-            _remove([path.with_name(name) for name in names])
+            _remove([path.with_name(name) for name in shard_names])
         raise
     _remove([path, *old])
+
+
+def _shard_of(index: Path, listing: Any) -> dict[str, str]:
+    """Which file holds each array, in what an index holds."""
+    shard_of = listing.get("weight_map") if isinstance(listing, dict) else None
+    if not isinstance(shard_of, dict) or not shard_of:
+        raise MlxworldError(f"{index} is no index of weights: it has no weight_map")
+    for name, shard in shard_of.items():
+        if not isinstance(shard, str) or not _is_shard(shard):
+            raise MlxworldError(f"{index}: {shown(name)} is in {shown(shard)}, which is no file name of a shard")
+    return shard_of
 
 
 def _groups(arrays: Mapping[str, np.ndarray], shard_bytes: int | None) -> list[list[str]]:
@@ -114,7 +125,10 @@ def _free_names(path: Path, count: int) -> list[str]:
 
 def _set_files(path: Path) -> list[Path]:
     """The files of sets that stand beside `path`, those that a killed writer left among them."""
-    pattern = re.compile(rf"{re.escape(path.stem)}(-\d+)?-\d{{5,}}-of-\d{{5,}}{re.escape(path.suffix)}")
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    pattern = re.compile(
+        rf"{stem}(-\d+)?-\d{{5,}}-of-\d{{5,}}{suffix}|\.{stem}(-\d+)?-\d{{5,}}-of-\d{{5,}}{suffix}\.part"
+    )
     return [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)] if path.parent.is_dir() else []
 
 

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 
 from .. import families, installed, on
-from ..configs.load import from_dict, to_dict
-from ..configs.world import WorldConfig, require_world
+from ..configs.load import to_dict
+from ..configs.world import WorldConfig
 from ..errors import MlxworldError
-from ..files import checkpoint, hub, layouts
-from ..files.reading import read_json, shown
+from ..files import checkpoint
 from . import coreml
+from .folder import check_about, in_range, model_config, read_config, read_starts, read_weights
+from .folder import worlds as worlds
 from .player import Options, Player
 
 Action = int | str | np.integer
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
-SHIPPED = Path(__file__).parents[1] / "worlds"
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
     **{"fire": "Space", "attack": "Space", "use": "KeyE"},
@@ -65,11 +65,6 @@ class Snapshot:
 
     state: Any
     index: int
-
-
-def worlds() -> list[str]:
-    """Names of the worlds that come with the package."""
-    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
 def _locked(method):
@@ -118,11 +113,9 @@ class World:
         chosen = Options.read(options)
         packed = backend == "coreml" or (backend is None and coreml.is_package(name))
         folder, about = coreml.read_package(name) if packed else read_config(name)
-        _check_about(about, str(name))
+        check_about(about, str(name))
         cfg = model_config(folder, about)
-        starts, _ = checkpoint.load(folder / "starts.safetensors")
-        if not _fits(cfg, starts):
-            raise MlxworldError(f"{folder / 'starts.safetensors'} does not fit this model")
+        starts = read_starts(folder / "starts.safetensors", cfg)
         if packed:
             return cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
         path, weights = folder / "model.safetensors", read_weights(folder, about)
@@ -173,8 +166,8 @@ class World:
             arrays = self._player.package.engine.numpy(self._player.package.nn.parameters(self.model))
             files = [x.tobytes() for _, x in sorted(arrays.items())]
         else:
-            paths = [p for p in [self._source, *sorted(self._source.rglob("*"))] if p.is_file()]
-            files = [path.read_bytes() for path in paths]
+            packed = sorted(p for p in self._source.rglob("*") if p.is_file())
+            files = [path.read_bytes() for path in packed or checkpoint.files(self._source)]
         for blob in files:
             digest.update(blob)
         return digest.hexdigest()
@@ -332,7 +325,7 @@ class World:
             raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
         if audio.dtype.kind != "f" or not np.isfinite(audio).all():
             raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
-        if not _in_range(actions, n):
+        if not in_range(actions, n):
             raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
         return Clip(video, audio.astype(np.float32), actions)
 
@@ -342,20 +335,6 @@ def _array(x) -> np.ndarray:
         return np.asarray(x)
     except (ValueError, TypeError) as error:  # rows of several lengths
         raise MlxworldError(f"a clip is three arrays: {error}") from error
-
-
-def _in_range(actions: np.ndarray, n: int) -> bool:
-    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < n)).all())
-
-
-def _fits(cfg: WorldConfig, starts: Mapping[str, np.ndarray]) -> bool:
-    """Whether start clips are finite latents of this model, z (N, T, K, D), with actions (N, T) that it has."""
-    if {"z", "actions"} - set(starts):
-        return False
-    z, actions = starts["z"], starts["actions"]
-    if z.ndim != 4 or z.size == 0 or z.shape[2:] != cfg.latent_shape:
-        return False
-    return actions.shape == z.shape[:2] and bool(np.isfinite(z).all()) and _in_range(actions, len(cfg.actions))
 
 
 def _whole(x, what: str) -> int:
@@ -373,54 +352,3 @@ def preferred_backend() -> str:
     if "mlx" in names and ("torch" not in names or on("mlx").engine.device() != "cpu"):
         return "mlx"
     return "torch"
-
-
-def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of a world (a shipped name, a path, or hf://owner/name) and its config.json. Raises MlxworldError."""
-    folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
-    if str(name).startswith(hub.SCHEME):
-        folder = hub.folder(str(name))
-    path = folder / "config.json"
-    if not path.is_file():
-        if (folder / "train.json").is_file():
-            raise MlxworldError(f"{folder} is a run that has no world yet: train on, with --resume if it has stopped")
-        known = ", ".join(worlds()) or "none"
-        raise MlxworldError(f"unknown world {str(name)!r}: shipped are {known}; else a folder with config.json")
-    about = read_json(path)
-    _check_about(about, str(path))
-    return folder, about
-
-
-def _check_about(about: Any, source: str) -> None:
-    """Raises MlxworldError unless this is the config.json of a world, of a format that is read."""
-    number = about.get("format") if isinstance(about, dict) else None
-    if type(number) is not int or not 1 <= number <= layouts.FORMAT or not isinstance(about.get("model"), dict):
-        which = f"format {number}" if type(number) is int else "no format"
-        raise MlxworldError(f"{source} is not the config of a world of format 1 to {layouts.FORMAT}: it has {which}")
-    if not isinstance(about.get("name"), str):
-        raise MlxworldError(f'{source} has no name: add one, as in {{"name": "pong", ...}}')
-    if not about["name"].isprintable():
-        raise MlxworldError(f"{source}: the name {shown(about['name'])} cannot be printed")
-
-
-def model_config(folder: Path, about: Mapping[str, Any]) -> WorldConfig:
-    """The configuration of the model in what `read_config` gave, of any format that is read. Raises MlxworldError for
-    one that is no world."""
-    source, family = str(folder / "config.json"), _family(about)
-    settings = layouts.upgrade_config(about["format"], family, about["model"], source)
-    cfg = require_world(from_dict(families.config(family), settings, source), source)
-    for name in cfg.actions:
-        if not name.isprintable():
-            raise MlxworldError(f"{source}: the action {shown(name)} cannot be printed")
-    return cfg
-
-
-def read_weights(folder: Path, about: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
-    """The weights of a world by the names of today's layers, each read when it is asked for. about: its config.json.
-    Raises MlxworldError."""
-    path = folder / "model.safetensors"
-    return layouts.upgrade_weights(about["format"], _family(about), checkpoint.open(path), str(path))
-
-
-def _family(about: Mapping[str, Any]) -> str:
-    return str(about["model"].get("family", ""))

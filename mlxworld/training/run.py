@@ -18,6 +18,7 @@ import numpy as np
 from .. import BACKENDS, families
 from ..errors import MlxworldError
 from ..files import checkpoint, model_folder
+from ..files.reading import parse_json
 from .budget import Budget, measure
 from .monitor import Monitor
 from .recipe import Recipe
@@ -234,7 +235,7 @@ class Run:
         state, about = checkpoint.load(self.checkpoint)
         try:
             index, step = map(int, state.pop("place"))
-            self._seconds, dataset = float(state.pop("seconds")), json.loads(about["dataset"])
+            self._seconds, dataset = float(state.pop("seconds")), parse_json(about["dataset"], str(self.checkpoint))
             steps = dict(zip(self._steps, map(int, state.pop("steps")), strict=True))
         except (KeyError, ValueError) as error:
             raise MlxworldError(f"{self.checkpoint} is not the checkpoint of a training") from error

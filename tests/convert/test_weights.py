@@ -81,10 +81,8 @@ def test_packed_as_mlx_packs(world, tmp_path, to):
     assert about == {"group_size": 64 if mode == "affine" else 32, "bits": KINDS[to], "mode": mode}
     model: Any = mlxworld.World.load(world, "mlx").model
 
-    def fits(name, layer):
-        return hasattr(layer, "to_quantized") and bool(quantized.how(name, layer.weight.shape, weights.PACKED[to]))
-
-    mlx.nn.quantize(model, class_predicate=fits, **about)
+    layers = mlxworld.on("mlx").engine.packing(model, weights.PACKED[to])
+    mlx.nn.quantize(model, class_predicate=lambda name, _: name in layers, **about)
     theirs = {n: np.array(x) for n, x in tree_flatten(model.parameters())}
     same(arrays(tmp_path / "q"), theirs)
     assert len(quantized.layers(theirs)) > 10
@@ -196,6 +194,46 @@ def test_nothing_is_replaced_unasked_nor_half_written(world, tmp_path, monkeypat
     assert sorted(os.listdir(tmp_path)) == ["a", "photos"]
 
 
+def test_a_run_is_not_replaced_by_a_world(world, tmp_path):
+    run(world, tmp_path / "a")
+    (tmp_path / "a/checkpoint.safetensors").write_text("days of training")
+    refuses(world, tmp_path / "a", "--force", match=r"holds something else too \('checkpoint.safetensors'\)")
+    assert (tmp_path / "a/checkpoint.safetensors").read_text() == "days of training"
+
+
+def test_weights_in_shards_are_read(world, tmp_path):
+    run(world, tmp_path / "a")
+    checkpoint.save(tmp_path / "a/model.safetensors", arrays(world), {"format": "1"}, shard_bytes=50_000)
+    assert len(list((tmp_path / "a").glob("model-*.safetensors"))) > 1
+    run(tmp_path / "a", tmp_path / "b", "--to", "safetensors")
+    same(arrays(tmp_path / "b"), arrays(world))
+    run(world, tmp_path / "a", "--force")
+    assert not list((tmp_path / "a").glob("model-*"))
+
+
+def test_numbers_that_are_not_finite_are_refused(world, tmp_path):
+    import torch
+
+    weights = {n: torch.tensor(x) for n, x in arrays(world).items()}
+    weights["dynamics.norm.weight"][3] = torch.nan
+    torch.save(weights, tmp_path / "x.pt")
+    refuses(tmp_path / "x.pt", tmp_path / "out", "--like", world, match="'dynamics.norm.weight' holds NaN or infinity")
+
+
+def test_a_config_of_a_huge_model_and_weights_that_are_not_finite(world, tmp_path):
+    run(world, tmp_path / "a")
+    about = json.loads((tmp_path / "a/config.json").read_text())
+    about["model"]["dynamics"]["depth"] = 2**31
+    (tmp_path / "a/config.json").write_text(json.dumps(about))
+    refuses(tmp_path / "a", tmp_path / "out", match="than the weights of this model have")
+    run(world, tmp_path / "a", "--force")
+    name, weights = "dynamics.norm.weight", arrays(world)
+    checkpoint.save(tmp_path / "a/model.safetensors", weights | {name: weights[name] * np.float32(np.nan)})
+    for out in ("out", "out.pt"):
+        refuses(tmp_path / "a", tmp_path / out, match=f"'{name}' holds NaN or infinity")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_refuses_what_it_cannot_use(world, tmp_path):
     import torch
 
@@ -224,7 +262,7 @@ def test_refuses_what_it_cannot_use(world, tmp_path):
     refuses("no-such-world", out, match="unknown world")
     other = small_world(tmp_path / "other")
     (other / "config.json").write_text((other / "config.json").read_text().replace('"openworld"', '"os"'))
-    refuses(other, out, match="another family")
+    refuses(other, out, match="unknown model family 'os'")
     assert not out.exists()
 
 

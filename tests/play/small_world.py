@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlxworld import on
+from mlxworld import families, on
 from mlxworld.configs.openworld import (
     AudioConfig,
     DecoderConfig,
@@ -28,12 +28,11 @@ SMALL = OpenWorldConfig(
 
 def small_world(folder: Path, cfg: OpenWorldConfig = SMALL) -> Path:
     """Writes the world to `folder` and returns it."""
-    models = __import__(on("torch").__name__ + ".models.openworld.model", fromlist=["x"])
-    draw = np.random.default_rng(0)
-    shapes = {name: x.shape for name, x in on("torch").engine.parameters(models.TransformerWorldModel(cfg)).items()}
+    torch, draw = on("torch"), np.random.default_rng(0)
+    model = families.model(torch, cfg.family)(cfg)
+    shapes = {name: tuple(x.shape) for name, x in (torch.nn.parameters(model) | torch.nn.buffers(model)).items()}
     weights = {name: 0.2 * draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    z = draw.standard_normal((2, 4, cfg.latent.tokens, cfg.latent.dim)).astype(np.float16)
-    model_folder.save(
-        folder, "small", cfg, weights, {}, {"starts.safetensors": {"z": z, "actions": np.zeros((2, 4), np.int32)}}
-    )
+    z = draw.standard_normal((2, 4, *cfg.latent_shape)).astype(np.float16)
+    starts = {"z": z, "actions": np.zeros((2, 4), np.int32)}
+    model_folder.save(folder, "small", cfg, weights, {}, {"starts.safetensors": starts})
     return folder

@@ -22,6 +22,7 @@ import numpy as np
 
 from ...errors import MlxworldError
 from ...files import atomic
+from ...files.reading import read_json
 from .media import SUFFIXES, cut, read_frames, read_sound, to_float32, write_clip
 
 VERSION = 1
@@ -74,7 +75,7 @@ def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
     if not path.exists():
         return None
     try:
-        entries = json.loads(path.read_text())
+        entries = read_json(path)
         if entries["version"] > VERSION:
             raise MlxworldError(f"{path}: version {entries['version']} is newer than this mlxworld reads ({VERSION})")
         known = {entry.name: entries[entry.name] for entry in fields(DatasetInfo) if entry.name in entries}
