@@ -15,7 +15,7 @@ def write(folder, cfg=SMALL, name="small", net=None):
     backend = mlxworld.on("mlx")
     net = lively(backend, cfg) if net is None else net
     starts = latents(cfg, frames=4, count=3)
-    arrays = backend.engine.numpy(backend.nn.parameters(net) | backend.nn.buffers(net))
+    weights = backend.engine.numpy(backend.nn.parameters(net) | backend.nn.buffers(net))
     model_folder.save(folder, name, cfg, weights, {"made": "by a test"}, {"starts.safetensors": starts})
     return folder
 
