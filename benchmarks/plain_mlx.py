@@ -1,6 +1,6 @@
 """The latent dynamics by hand, in plain MLX: what one would write without the protocol, to know what that costs.
 
-The mathematics and the names of weights are those of `mlxworld/models/openworld/dynamics.py` (flow head, context pass
+The mathematics and the names of weights are those of `LatentDynamics` (flow head, context pass
 with the next frame's first pass); the rest is as MLX likes it: state in, state out. Imports nothing of the house.
 
 B worlds, T frames of a pass, K tokens of a frame, D their width, C model width, H heads, E head width, N slots.
@@ -29,14 +29,14 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.gain = mx.ones((2 * dim,))
+        self.qk_gain = mx.ones((2 * dim,))
         self.out = nn.Linear(dim, dim, bias=False)
 
     def __call__(self, x, turn, mask, ring, slots):
         """x (B, T, K, C); the ring's keys and values (B, H, N, K, E) take the T frames in `slots` and are then seen."""
         B, T, K, C = x.shape
         qk, v = mx.split(self.qkv(x).reshape(B, T, K, 3 * self.heads, -1), [2 * self.heads], axis=3)
-        qk = turn(mx.fast.rms_norm(qk, None, 1e-5) * self.gain.reshape(2 * self.heads, -1))
+        qk = turn(mx.fast.rms_norm(qk, None, 1e-5) * self.qk_gain.reshape(2 * self.heads, -1))
         q, k = mx.split(qk.moveaxis(3, 1), 2, axis=1)
         keys, values = put(ring[0], k, slots), put(ring[1], v.moveaxis(3, 1), slots)
         q = q.flatten(2, 3)
@@ -79,8 +79,8 @@ class PlainDynamics(nn.Module):
         self.embed = nn.Linear(latent, cfg.dim)
         self.tokens = mx.zeros((tokens, cfg.dim))
         self.embed_action = nn.Embedding(actions + 1, cfg.dim)
-        self.embed_level = nn.Embedding(cfg.levels + 1, cfg.dim)
-        self.embed_stride = nn.Embedding(cfg.levels + 1, cfg.dim)
+        self.embed_noise_level = nn.Embedding(cfg.noise_levels + 1, cfg.dim)
+        self.embed_step_size = nn.Embedding(cfg.noise_levels + 1, cfg.dim)
         self.blocks = [Block(cfg.dim, cfg.heads) for _ in range(cfg.depth)]
         self.norm = nn.RMSNorm(cfg.dim)
         self.head = nn.Linear(cfg.dim, latent)
@@ -92,14 +92,14 @@ class PlainDynamics(nn.Module):
         self._sin = mx.array([[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles])
 
     def wide(self, layer):
-        return (layer + 1) % self.cfg.every == 0
+        return (layer + 1) % self.cfg.global_every == 0
 
-    def empty(self, B):
+    def init_state(self, B):
         """The state before the first frame."""
         c, (K, D) = self.cfg, self.size
 
         def ring(layer):
-            slots = (c.memory if self.wide(layer) else c.window) + 1
+            slots = (c.global_window if self.wide(layer) else c.local_window) + 1
             return mx.zeros((B, c.heads, slots, K, c.dim // c.heads), self.tokens.dtype)
 
         rings = [(ring(i), ring(i)) for i in range(c.depth)]
@@ -113,7 +113,7 @@ class PlainDynamics(nn.Module):
         """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames, K = time + mx.arange(-1, 1), self.size[0]
         row, found = frames % self.cfg.period, []
-        for window in (self.cfg.stft_window, self.cfg.memory):
+        for window in (self.cfg.local_window, self.cfg.global_window):
             held = time - (time - mx.arange(window + 1)) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held
             seen = ((age >= 0) & (age < window) & (held >= 0)) | (age == 0)
@@ -131,7 +131,7 @@ class PlainDynamics(nn.Module):
         def turn(x):
             return x * cos + mx.take(x, self._swap, axis=-1) * sin
 
-        frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
+        frame = self.embed_action(action) + self.embed_noise_level(level) + self.embed_step_size(stride)
         x = self.embed(z.astype(self.tokens.dtype)) + self.tokens + frame[:, :, None]
         new = []
         for i, block in enumerate(self.blocks):
@@ -143,12 +143,15 @@ class PlainDynamics(nn.Module):
     def step(self, state, noise, action):
         """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D), and the state after it."""
         c, places, none = self.cfg, self.places(state["time"]), mx.zeros_like(action)
-        stride, z, rings, last = c.levels // c.steps, noise, state["rings"], state["last"]
+        stride, z, rings, last = c.noise_levels // c.steps, noise, state["rings"], state["last"]
         for i in range(c.steps):
             level = none + i * stride
             if i == 0:
                 both, actions = mx.concatenate([last[0], z], 1), mx.concatenate([last[1], action], 1)
-                levels, strides = mx.concatenate([none + c.levels, level], 1), mx.concatenate([none, none + stride], 1)
+                levels, strides = (
+                    mx.concatenate([none + c.noise_levels, level], 1),
+                    mx.concatenate([none, none + stride], 1),
+                )
                 clean, rings = self.predict(rings, both, actions, levels, strides, places, 2)
                 clean = clean[:, 1:]
             else:

@@ -1,6 +1,6 @@
 """The latent dynamics by hand, in plain PyTorch: what one would write without the protocol, to know what that costs.
 
-The mathematics and the names of weights are those of `mlxworld/models/openworld/dynamics.py` (flow head, context pass
+The mathematics and the names of weights are those of `LatentDynamics` (flow head, context pass
 with the next frame's first pass); the rest is as PyTorch likes it: buffers that are written in place. Imports nothing
 of the house.
 
@@ -19,14 +19,14 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.gain = nn.Parameter(torch.ones(2 * dim))
+        self.qk_gain = nn.Parameter(torch.ones(2 * dim))
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x, turn, mask, keys, values, slots):
         """x (B, T, K, C); keys, values (B, H, N, K, E) take the T frames in `slots` and are then seen under mask."""
         B, T, K, C = x.shape
         qk, v = self.qkv(x).view(B, T, K, 3 * self.heads, -1).split([2 * self.heads, self.heads], dim=3)
-        qk = turn(F.rms_norm(qk, qk.shape[-1:], None, 1e-5) * self.gain.view(2 * self.heads, -1))
+        qk = turn(F.rms_norm(qk, qk.shape[-1:], None, 1e-5) * self.qk_gain.view(2 * self.heads, -1))
         q, k = qk.movedim(3, 1).chunk(2, dim=1)
         keys.index_copy_(2, slots, k)
         values.index_copy_(2, slots, v.movedim(3, 1))
@@ -74,14 +74,14 @@ class PlainDynamics(nn.Module):
         self.embed = nn.Linear(latent, cfg.dim)
         self.tokens = nn.Parameter(torch.zeros(tokens, cfg.dim))
         self.embed_action = nn.Embedding(actions + 1, cfg.dim)
-        self.embed_level = nn.Embedding(cfg.levels + 1, cfg.dim)
-        self.embed_stride = nn.Embedding(cfg.levels + 1, cfg.dim)
+        self.embed_noise_level = nn.Embedding(cfg.noise_levels + 1, cfg.dim)
+        self.embed_step_size = nn.Embedding(cfg.noise_levels + 1, cfg.dim)
         self.blocks = nn.ModuleList(Block(cfg.dim, cfg.heads) for _ in range(cfg.depth))
         self.norm = nn.RMSNorm(cfg.dim, eps=1e-5)
         self.head = nn.Linear(cfg.dim, latent)
         E = cfg.dim // cfg.heads
         for i in range(cfg.depth):
-            slots = (cfg.memory if self.wide(i) else cfg.stft_window) + 1
+            slots = (cfg.global_window if self.wide(i) else cfg.local_window) + 1
             for name in ("keys", "values"):
                 ring = torch.zeros(batch, cfg.heads, slots, tokens, E, dtype=dtype)
                 self.register_buffer(f"{name}{i}", ring, persistent=False)
@@ -96,13 +96,13 @@ class PlainDynamics(nn.Module):
             weight.data = weight.data.to(dtype)
 
     def wide(self, layer):
-        return (layer + 1) % self.cfg.every == 0
+        return (layer + 1) % self.cfg.global_every == 0
 
     def places(self):
         """Of the last and the present frame: rotary angles (2, 1, 1, E), and for both kinds of layer mask and slots."""
         frames = self.time + torch.arange(-1, 1, device=self.time.device)  # (T,)
         row, found = frames % self.cfg.period, []
-        for window in (self.cfg.stft_window, self.cfg.memory):
+        for window in (self.cfg.local_window, self.cfg.global_window):
             slot = torch.arange(window + 1, device=self.time.device)
             held = self.time - (self.time - slot) % (window + 1)  # (N,), the frame that each slot holds
             age = frames[:, None] - held
@@ -122,7 +122,7 @@ class PlainDynamics(nn.Module):
             a, b = x.chunk(2, dim=-1)
             return x * cos + torch.cat([b, a], dim=-1) * sin
 
-        frame = self.embed_action(action) + self.embed_level(level) + self.embed_stride(stride)
+        frame = self.embed_action(action) + self.embed_noise_level(level) + self.embed_step_size(stride)
         x = self.embed(z.to(self.tokens.dtype)) + self.tokens + frame[:, :, None]
         for i, block in enumerate(self.blocks):
             mask, slots = kinds[self.wide(i)]
@@ -133,12 +133,12 @@ class PlainDynamics(nn.Module):
     def step(self, noise, action):
         """noise (B, 1, K, D), action (B, 1) int32 -> the next latent (B, 1, K, D). The state goes on in place."""
         c, places, none = self.cfg, self.places(), torch.zeros_like(action)
-        stride, z = c.levels // c.steps, noise
+        stride, z = c.noise_levels // c.steps, noise
         for i in range(c.steps):
             level = none + i * stride
             if i == 0:
                 both, actions = torch.cat([self.last_z, z], 1), torch.cat([self.last_action, action], 1)
-                levels, strides = torch.cat([none + c.levels, level], 1), torch.cat([none, none + stride], 1)
+                levels, strides = torch.cat([none + c.noise_levels, level], 1), torch.cat([none, none + stride], 1)
                 clean = self.predict(both, actions, levels, strides, places, 2)[:, 1:]
             else:
                 clean = self.predict(z, action, level, none + stride, places, 1)

@@ -6,7 +6,6 @@ plain, ours, ...), so that a busy machine slows both; the ratio is the median ov
 with 95 % confidence (bootstrap). First both must give the same latents.
 """
 
-import importlib
 import json
 import sys
 import time
@@ -17,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from mlxworld import on
+from mlxworld import families, on
 from mlxworld.cli import entry
-from mlxworld.configs.openworld import preset
 from mlxworld.errors import MlxworldError
+from mlxworld.training.settings import TrainConfig
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}  # of a latent's greatest difference, after 40 frames
 MODES = {"cpu": ("eager", "compiled"), "cuda": ("eager", "graph", "compiled"), "metal": ("eager", "compiled")}
@@ -69,9 +68,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def compare(package: Any, cfg: CostConfig, mode: str) -> Cost:
     """Both in one mode. Raises MlxworldError unless they agree."""
-    engine, world = package.engine, preset(cfg.preset)
-    module = importlib.import_module(f"{package.__name__}.models.openworld.model")
-    model = module.TransformerWorldModel(world).init(package.random.key(0))
+    engine, world = package.engine, families.preset(TrainConfig.model, cfg.preset)
+    model = families.model(package, TrainConfig.model)(world).init(package.random.key(0))
     rng, arrays = np.random.default_rng(0), engine.numpy(package.nn.parameters(model.dynamics))
     arrays |= {n: x + rng.normal(0, 0.1, x.shape).astype(np.float32) for n, x in arrays.items() if _flat(n)}
     engine.load_parameters(model.dynamics, arrays, "fresh weights")

@@ -7,7 +7,6 @@ cumsum, indexing, arithmetic, `@`) are used directly.
 # isort: off
 from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
-import mlx.nn as _nn
 
 # isort: on
 from mlx.core import (
@@ -17,8 +16,6 @@ from mlx.core import (
     exp,
     floor,
     log,
-    maximum,
-    minimum,
     rsqrt,
     sigmoid,
     sin,
@@ -28,14 +25,14 @@ from mlx.core import (
     tanh,
     where,
 )
-from mlx.nn import gelu, relu, silu, softplus
+from mlx.nn import gelu, relu, silu
 
 # fmt: off
 __all__ = [
-    "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
-    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
-    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll",
-    "clip", "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
+    "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
+    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write",
 ]
 # fmt: on
 
@@ -98,10 +95,6 @@ def pad(x, widths, value=0.0):
     return mx.pad(x, widths, constant_values=value)
 
 
-def repeat(x, n, axis):
-    return mx.repeat(x, n, axis)
-
-
 def clip(x, low, high):
     return mx.clip(x, low, high)
 
@@ -113,14 +106,6 @@ def roll(x, shift, axis):
 
 def max(x, axis, keepdims=False):  # noqa: A001
     return mx.max(x, axis, keepdims)
-
-
-def min(x, axis, keepdims=False):  # noqa: A001
-    return mx.min(x, axis, keepdims)
-
-
-def softmax(x, axis=-1):
-    return mx.softmax(x, axis)
 
 
 def rfft(x):
@@ -151,7 +136,3 @@ def ring_write(ring, new, slots):
     for t, frame in frames:  # all in one kernel; a slice update takes three each
         ring = mx.where(here[:, t, None, None], frame, ring)
     return ring
-
-
-def cross_entropy(logits, labels):
-    return _nn.losses.cross_entropy(logits, labels, reduction="mean")

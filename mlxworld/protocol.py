@@ -114,12 +114,6 @@ class Ops(Protocol):
     def log(self, x: Array, /) -> Array:
         """Natural logarithm."""
 
-    def maximum(self, a: Array, b: Array | float, /) -> Array:
-        """The greater of both, elementwise."""
-
-    def minimum(self, a: Array, b: Array | float, /) -> Array:
-        """The lesser of both, elementwise."""
-
     def rsqrt(self, x: Array, /) -> Array:
         """1 / sqrt(x)."""
 
@@ -152,9 +146,6 @@ class Ops(Protocol):
 
     def silu(self, x: Array, /) -> Array:
         """x * sigmoid(x)."""
-
-    def softplus(self, x: Array, /) -> Array:
-        """log(1 + exp(x))."""
 
     def array(self, x: Any, like: Array | None = None) -> Array:
         """Numbers, nested lists or a numpy array, with the dtype and device of `like`, else float32, int32 or bool."""
@@ -198,9 +189,6 @@ class Ops(Protocol):
     def pad(self, x: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
         """x with (before, after) elements of `value` on each of its axes."""
 
-    def repeat(self, x: Array, n: int, axis: int) -> Array:
-        """Each element n times in a row along the axis: a b -> a a b b."""
-
     def roll(self, x: Array, shift: int, axis: int) -> Array:
         """x moved on by `shift` places along the axis, what falls off the end put first."""
 
@@ -209,12 +197,6 @@ class Ops(Protocol):
 
     def max(self, x: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
         """The greatest along axes."""
-
-    def min(self, x: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
-        """The least along axes."""
-
-    def softmax(self, x: Array, axis: int = -1) -> Array:
-        """exp(x) / sum(exp(x)) along the axis."""
 
     def rfft(self, x: Array) -> tuple[Array, Array]:
         """Real and imaginary part (..., n // 2 + 1) of the Fourier transform of real x (..., n), unscaled."""
@@ -237,9 +219,6 @@ class Ops(Protocol):
     def ring_write(self, ring: Array, new: Array, slots: Array) -> Array:
         """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,). The given ring stays as it was,
         but inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""
-
-    def cross_entropy(self, logits: Array, labels: Array) -> Array:
-        """Mean of -log softmax(logits (..., C)) at the integer labels (...), in nats."""
 
 
 class Random(Protocol):

@@ -20,14 +20,14 @@ from torch import (
     tanh,
     where,
 )
-from torch.nn.functional import gelu, relu, silu, softplus
+from torch.nn.functional import gelu, relu, silu
 
 # fmt: off
 __all__ = [
-    "abs", "broadcast_to", "cos", "exp", "floor", "log", "maximum", "minimum", "rsqrt", "sigmoid", "sin", "sqrt",
-    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "softplus", "array", "arange", "zeros",
-    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "repeat", "roll",
-    "clip", "max", "min", "softmax", "rfft", "irfft", "rms_norm", "attention", "ring_write", "cross_entropy",
+    "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
+    "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
+    "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write",
 ]
 # fmt: on
 
@@ -94,10 +94,6 @@ def pad(x, widths, value=0.0):
     return F.pad(x, [n for pair in reversed(widths) for n in pair], value=value)
 
 
-def repeat(x, n, axis):
-    return x.repeat_interleave(n, dim=axis)
-
-
 def roll(x, shift, axis):
     n = shift % x.shape[axis]
     return torch.cat([x.narrow(axis, x.shape[axis] - n, n), x.narrow(axis, 0, x.shape[axis] - n)], dim=axis)
@@ -107,24 +103,8 @@ def clip(x, low, high):
     return torch.clamp(x, low, high)
 
 
-def maximum(a, b):
-    return torch.clamp(a, min=b) if isinstance(b, float | int) else torch.maximum(a, b)
-
-
-def minimum(a, b):
-    return torch.clamp(a, max=b) if isinstance(b, float | int) else torch.minimum(a, b)
-
-
 def max(x, axis, keepdims=False):  # noqa: A001
     return torch.amax(x, axis, keepdims)
-
-
-def min(x, axis, keepdims=False):  # noqa: A001
-    return torch.amin(x, axis, keepdims)
-
-
-def softmax(x, axis=-1):
-    return torch.softmax(x, dim=axis)
 
 
 def stop_gradient(x):
@@ -169,7 +149,3 @@ def ring_write(ring, new, slots):
     for t in range(len(slots)):  # one by one, as Core ML's converter knows it
         ring = torch.ops.aten.index_put(ring, [None, None, slots[t : t + 1].long()], new[:, :, t : t + 1])
     return ring
-
-
-def cross_entropy(logits, labels):
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten().long())

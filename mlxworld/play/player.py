@@ -38,7 +38,7 @@ class Options:
         if self.precision not in (None, *PRECISIONS):
             raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
         if not isinstance(self.batch, int) or self.batch < 1:
-            raise MlxworldError(f"batch must be a whole number from 1 up, got {self.batch!r}")
+            raise MlxworldError(f"batch must be at least 1, got {self.batch!r}")
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> "Options":

@@ -222,7 +222,8 @@ class World:
     @_locked
     def snapshot(self) -> Snapshot:
         """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
-        return Snapshot(self._player.state(), self._begun())
+        index = self._begun()
+        return Snapshot(self._player.state(), index)
 
     @_locked
     def restore(self, snapshot: Snapshot) -> None:

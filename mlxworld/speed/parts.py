@@ -4,7 +4,7 @@ B worlds, T frames, S samples of a frame.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -43,7 +43,7 @@ def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
     return {
         "step": Part(step, (model.init_state(batch), key), (action,), batch),
         "dynamics": _alone(engine, own["step"], batch),
-        "decoder": Part(decoder, audio.state, _alone(engine, audio, batch).inputs, batch),
+        "decoder": replace(_alone(engine, audio, batch), fn=decoder),
         "encoder": _alone(engine, one["encode"], one["encode"].inputs["video"].shape[1]),
     }
 
@@ -53,4 +53,5 @@ def _alone(engine: Any, part: Any, frames: int) -> Part:
     rng = np.random.default_rng(0)
     examples = [engine.numpy(x) for x in part.inputs.values()]
     drawn = [rng.standard_normal(x.shape).astype(np.float32) if x.dtype.kind == "f" else x for x in examples]
-    return Part(part.fn, part.state, tuple(engine.array(x) for x in drawn), frames)
+    state = engine.array(np.zeros(1, np.float32)) if part.state is None else part.state
+    return Part(part.fn, state, tuple(engine.array(x) for x in drawn), frames)

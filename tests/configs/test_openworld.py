@@ -86,7 +86,7 @@ RULES = [
     ("actions must differ", {"actions": ("up", "noop", "up")}),
     ("dynamics.head", {"dynamics": {"head": "gan"}}),
     ("dynamics.steps must divide", {"dynamics": {"steps": 3}}),
-    ("dynamics.levels must be a power of two", {"dynamics": {"noise_levels": 6}}),
+    ("dynamics.noise_levels must be a power of two", {"dynamics": {"noise_levels": 6}}),
     ("multiple of local_window and global_window", {"dynamics": {"local_window": 5}}),
     ("multiple of local_window and global_window", {"dynamics": {"global_window": 7}}),
     ("at most 2048", {"dynamics": {"period": 2052}}),
@@ -181,9 +181,11 @@ def test_a_model_fits_a_datasets_rates(samples, columns):
 def test_a_preset_hears_no_further_back_than_it_sees(name, columns):
     """The first column of a frame: window and convolutions are overlap + 3 columns before it."""
     cfg = changed(PRESETS[name], audio={"columns": columns}, samples=630).fitted(("noop",), 35, 22050, 630)
-    assert cfg.audio.columns == columns and cfg.receptive_field == PRESETS[name].reach == cfg.vision.memory - 1
+    assert cfg.audio.columns == columns
+    assert cfg.receptive_field == PRESETS[name].receptive_field == cfg.vision.temporal_window - 1
 
 
-@pytest.mark.parametrize(("memory", "columns", "overlap", "reach"), [(1, 4, 4, 2), (2, 4, 6, 3), (9, 4, 4, 8)])
-def test_a_latent_reaches_as_far_as_eye_or_ear(memory, columns, overlap, reach):
-    assert changed(vision={"global_window": memory}, audio={"columns": columns, "overlap": overlap}).reach == reach
+@pytest.mark.parametrize(("window", "columns", "overlap", "frames"), [(1, 4, 4, 2), (2, 4, 6, 3), (9, 4, 4, 8)])
+def test_a_latent_reaches_as_far_as_eye_or_ear(window, columns, overlap, frames):
+    cfg = changed(vision={"temporal_window": window}, audio={"columns": columns, "overlap": overlap})
+    assert cfg.receptive_field == frames

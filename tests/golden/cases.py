@@ -97,7 +97,7 @@ def loss(name: str, backend: ModuleType) -> Arrays:
     arrays = {"loss": engine.numpy(total)} | {f"loss {names.golden(n)}": x for n, x in engine.numpy(parts).items()}
     slopes = gradients(backend, net, fn, given, seed=3)
     today = names.named(backend, net, f"{part}.")
-    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in sorted(today)}
+    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in sorted(today) if today[n] in slopes}
 
 
 def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:
@@ -111,7 +111,7 @@ def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:
     for kind, after in (("weight", engine.parameters(net)), ("average", trainer.ema)):
         moved = {n: x - before[n] for n, x in engine.numpy(after).items()}
         today = names.named(backend, net, f"{part}.")
-        arrays |= {f"{kind} {n}": _seen(moved[today[n]]) for n in sorted(today)}
+        arrays |= {f"{kind} {n}": _seen(moved[today[n]]) for n in sorted(today) if today[n] in moved}
     return arrays
 
 

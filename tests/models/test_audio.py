@@ -17,7 +17,7 @@ def heard(frames, seed=0):
 
 
 def decoder(backend, cfg=SMALL):
-    return lively(backend, cfg).tokenizer.audio
+    return lively(backend, cfg).tokenizer.audio_decoder
 
 
 def decode(backend, net, x, state=None, cuts=()):
@@ -43,7 +43,7 @@ class Said:
         zero = {n: p * 0 for n, p in backend.engine.parameters(self.net).items()}
         backend.nn.assign(self.net, zero | {"head.bias": backend.engine.array(bias.astype(np.float32))})
         self.centre = backend.engine.numpy(self.net._centre) * cfg.sample_rate
-        self.reach = backend.engine.numpy(self.net._reach) * cfg.sample_rate
+        self.reach = backend.engine.numpy(self.net._half_width) * cfg.sample_rate
 
 
 @EACH
@@ -128,7 +128,12 @@ def test_silence_before_the_first_frame(backend):
 
 def test_a_fresh_decoder_is_quiet(backend):
     """So that training does not begin with a roar: exp(-6) a tone and a noise."""
-    net = module(backend, "openworld.model").TransformerWorldModel(SMALL).init(backend.random.key(0)).tokenizer.audio
+    net = (
+        module(backend, "openworld.model")
+        .TransformerWorldModel(SMALL)
+        .init(backend.random.key(0))
+        .tokenizer.audio_decoder
+    )
     sound, _ = decode(backend, net, heard(4))
     assert 1e-4 < np.abs(sound).max() < 0.1
 
@@ -136,7 +141,7 @@ def test_a_fresh_decoder_is_quiet(backend):
 @EACH
 def test_the_encoder_hears_no_later_sample(backend, cfg):
     """Column j of frame t: changing the first sample of column 1 of frame 3 leaves all before it alone."""
-    net, audio = lively(backend, cfg).tokenizer.hearing, clip(cfg, 6)["audio"]
+    net, audio = lively(backend, cfg).tokenizer.audio_encoder, clip(cfg, 6)["audio"]
     run = lambda x: backend.engine.numpy(net(backend.engine.array(x)))  # noqa: E731
     found, later = run(audio), audio.copy()
     assert found.shape == (B, 6, cfg.audio.columns, cfg.vision.dim)

@@ -10,6 +10,7 @@ import torch
 
 import mlxworld
 from mlxworld import MlxworldError, World
+from mlxworld.configs.block import BlockConfig
 from tests.models.small import module
 from tests.play.played import ACTIONS, load, play, same, write
 
@@ -66,11 +67,12 @@ def test_a_compiler_that_fails_is_told_of_and_play_goes_on(monkeypatch, folder, 
 def test_compiled_for_real_it_is_the_same_function():
     """With the C++ compiler: attention to a ring that is written in place."""
     backend = mlxworld.on("torch")
-    attention = module(backend, "blocks").Attention(64, 1)
+    Ring = module(backend, "blocks").Ring
+    attention = module(backend, "blocks").Attention(BlockConfig(64, 1))
 
     def step(state, x):
-        y, ring = attention(x, ring=state["ring"], slots=state["slot"])
-        return y, {"ring": ring, "slot": state["slot"] + 1}
+        y, ring = attention(x, cache=Ring(state["ring"], state["slot"]))
+        return y, {"ring": ring.stores, "slot": state["slot"] + 1}
 
     loops = [backend.engine.Loop({"step": step}, compile=name) for name in (None, "step")]
     draw, found = np.random.default_rng(0), []
@@ -116,8 +118,8 @@ def test_frames_known_ahead_are_the_frames_of_steps(folder, backend):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context": "first"}, "context is clean or last"),
-        ({"cache": "int4"}, "cache is float or int8"),
+        ({"kv_cache": "int4"}, "kv_cache is float or int8"),
+        ({"cache": "int8"}, "unknown option 'cache' of a world: there are batch, "),
         ({"steps": 3}, "steps must divide 4"),
         ({"batch": 0}, "batch must be at least 1"),
         ({"precision": "half"}, "unknown precision 'half'"),
@@ -128,7 +130,7 @@ def test_options_that_cannot_be_are_refused(folder, options, message):
         World.load(folder, "torch", **options)
 
 
-@pytest.mark.parametrize("options", [{"context": "last"}, {"cache": "int8"}])
+@pytest.mark.parametrize("options", [{"steps": 4}, {"kv_cache": "int8"}])
 def test_options_reach_the_model(folder, backend, options):
     plain, other = load(folder, backend), load(folder, backend, **options)
     for world in (plain, other):

@@ -64,7 +64,7 @@ def test_random_bits_are_those_of_the_cpu():
             assert (random.normal(a, (33, 7)) - random.normal(b, (33, 7)).cpu()).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("options", [{}, {"cache": "int8"}, {"context": "last"}], ids=["plain", "int8", "last"])
+@pytest.mark.parametrize("options", [{}, {"kv_cache": "int8"}], ids=["plain", "int8"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_one_future_of_a_moment(folder, precision, options):
     on_gpu.one_future(lambda: load(folder, TORCH, precision=precision, compile=False, **options))

@@ -48,14 +48,14 @@ def uncached(backend, net, past, noise, actions):
     engine, c, t = backend.engine, net.cfg, len(past)
     drawn = np.concatenate(list(noise[: t + 1]), axis=1)
     joined = np.concatenate([*past, drawn[:, -1:]], axis=1)
-    level = np.full(joined.shape[:2], c.levels, np.int32)
+    level = np.full(joined.shape[:2], c.noise_levels, np.int32)
     steps = c.steps if c.head == "flow" else 1
     z = drawn[:, -1:] if c.head == "flow" else 0 * drawn[:, -1:]
     with engine.inference():
         context = engine.numpy(net.noisy(*engine.array([joined, drawn, level])))
         for i in range(steps):
             at, stride = level.copy(), 0 * level
-            at[:, -1], stride[:, -1] = i * c.levels // steps, c.levels // steps
+            at[:, -1], stride[:, -1] = i * c.noise_levels // steps, c.noise_levels // steps
             given = np.concatenate([context[:, :-1], z], axis=1)
             acts = np.concatenate(list(actions[: t + 1]), axis=1)
             clean = engine.numpy(net(*engine.array([given, acts, at, stride])))[:, -1:]
@@ -73,7 +73,7 @@ def test_the_cache_is_the_whole_past(backend, cfg):
         assert gap(uncached(backend, net, found[:t], noise, actions), found[t]) < 1e-4, t
 
 
-@pytest.mark.parametrize("which", ["window", "memory"])
+@pytest.mark.parametrize("which", ["local_window", "global_window"])
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_window_off_by_one_would_show(backend, which, by):
     """What makes the test above one of windows: the training path with another window is another model."""
@@ -105,7 +105,7 @@ def test_the_frame_counter_wraps_unseen(backend):
 def test_rotary_angles_make_whole_turns():
     import mlxworld
 
-    table = np.array(module(mlxworld.on("mlx"), "blocks").rotary_table(1024, 32))
+    table = np.array(module(mlxworld.on("mlx"), "blocks.rope").whole_turns(1024, 32))
     turns = np.array([round((1024 / (2 * np.pi)) ** (1 - j / 15)) for j in range(16)])
     assert turns[0] == 163 and turns[-1] == 1 and (np.diff(turns) <= 0).all()
     angle = 2 * np.pi * np.arange(1024)[:, None] * turns / 1024
@@ -143,7 +143,7 @@ def test_a_step_leaves_the_old_cache_alone(backend):
 def test_training_path_is_causal(backend):
     net, given, engine = lively(backend).dynamics, latents(frames=8), backend.engine
     level = np.arange(16, dtype=np.int32).reshape(2, 8) % 5
-    whole = {"z": given["z"], "action": given["actions"], "level": level, "stride": level % 3}
+    whole = {"z": given["z"], "action": given["actions"], "noise_level": level, "step_size": level % 3}
     found = engine.numpy(net(**engine.array(whole)))
     for name, x in whole.items():
         later = x.copy()
@@ -206,26 +206,25 @@ def test_dropout_is_the_keys_and_only_in_training(backend):
     assert gap(*(gradients(backend, n, loss, given)["head.weight"] for n in (net, plain))) > 1e-4
 
 
-def test_the_keys_of_the_last_pass_can_stay(backend):
-    """context="last": a later frame sees each past frame as its last denoising pass did: its noisy latent and level."""
-    cfg = changed(dynamics={"context": "last"})
-    net, noise, actions = lively(backend, cfg).dynamics, noises(cfg), moves(cfg)
-    engine, c, seen, predict = backend.engine, net.cfg, [], net.predict
-    net.predict = lambda *a, **k: seen.append([engine.numpy(x) for x in a[:4]]) or predict(*a, **k)
-    found, _ = rollout(backend, net, noise, actions)
-    del net.predict
-    assert len(seen) == FRAMES * c.steps
-    last = [np.concatenate(parts, axis=1) for parts in zip(*seen[c.steps - 1 :: c.steps], strict=True)]
-    with engine.inference():
-        clean = engine.numpy(net(*engine.array([x[:, :FRAMES] for x in last])))[:, -1:]
-    assert gap(clean / np.sqrt((clean**2).mean(-1, keepdims=True) + 1e-6), found[-1]) < 1e-4
-
-
 def test_a_cache_of_bytes_is_nearly_the_same(backend):
     noise, actions = noises(SMALL), moves(SMALL)
     exact, cache = rollout(backend, lively(backend).dynamics, noise, actions)
-    found, small = rollout(backend, lively(backend, changed(dynamics={"cache": "int8"})).dynamics, noise, actions)
+    found, small = rollout(backend, lively(backend, changed(dynamics={"kv_cache": "int8"})).dynamics, noise, actions)
     assert 0 < np.sqrt(np.square(found - exact).mean()) < 0.05
     keys, (now, _) = backend.engine.numpy(cache["rings"][0][0]), backend.engine.numpy(small["rings"][0])
     assert now["bytes"].dtype == np.uint8 and now["bytes"].shape == keys.shape
     assert gap((now["bytes"].astype(np.float32) - 128) * now["scale"], keys) < np.abs(keys).max() / 50
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_bytes_of_a_ring_are_rounded_without_bias_in_every_precision(backend, precision):
+    """In bfloat16 odd integers and a half round up: 0.28 steps on average, if they are not rounded in float32."""
+    cache, engine = module(backend, "blocks.cache"), backend.engine
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 5, 64)).astype(np.float32)
+    new = engine.array(x, precision)
+    store = cache.write(cache.empty((1, 2, 3, 5, 64), new, int8=True), new, engine.array(np.arange(3, dtype=np.int32)))
+    low, whole = engine.numpy(new), engine.numpy(store)
+    scale = np.abs(low).max(-1, keepdims=True) / 127
+    steps = whole["bytes"].astype(np.float64) - 128 - low / scale
+    assert abs(steps.mean()) < 0.02 and np.abs(steps).max() < 0.55
+    assert str(cache.read(store, like=new).dtype).endswith(precision)

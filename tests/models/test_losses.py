@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlxworld.configs.optim import OptimConfig
+from mlxworld.training.turn import Turn
 from tests.models.small import SMALL, changed, clip, fresh, gap, gradients, latents, lively, module
 
 FRAMES = 6
@@ -23,13 +24,13 @@ def tones(seed=0, cfg=SMALL, frames=FRAMES):
 def measures(backend):
     """{name: (loss(prediction, truth) of numpy arrays, truth, the last seen frame repeated)} of every single loss."""
     made, o, engine = losses(backend), fresh(backend).tokenizer.objective, backend.engine
-    decoder = fresh(backend).tokenizer.audio
+    decoder = fresh(backend).tokenizer.audio_decoder
     video = clip(frames=FRAMES)["video"].astype(np.float32) / 255
     still = np.repeat(video[:, :1], FRAMES, axis=1)
     sound = tones()
     frozen = np.tile(sound[:, : SMALL.samples], FRAMES)
     _, frequency = engine.numpy(o.mel.frequency(engine.array(sound)))
-    centre, reach = engine.numpy([decoder._centre, decoder._reach])
+    centre, reach = engine.numpy([decoder._centre, decoder._half_width])
     offsets = np.clip((frequency - centre) / reach, -1, 1)
     held = np.repeat(offsets[:, : SMALL.audio.columns], FRAMES, axis=1).reshape(offsets.shape)
 
@@ -107,8 +108,8 @@ def test_uncertainties_weigh_and_learn(backend):
     slope = gradients(backend, objective, lambda o, batch, _: (o(batch), 0), parts)["log_variance"]
     assert gap(slope, 0) < 1e-5
     before = engine.numpy(net.objective.log_variance)
-    trainer = engine.Trainer(net, made.tokenizer_loss, OptimConfig())
-    trainer.step(clip(frames=3), seed=0, lr=1e-2)
+    trainer = engine.Trainer(net, (Turn("tokenizer", made.tokenizer_loss, OptimConfig(lr=1e-2)),))
+    trainer.step(clip(frames=3), seed=0)
     assert (np.abs(engine.numpy(engine.parameters(net))["objective.log_variance"] - before) > 1e-3).all()
 
 
@@ -138,7 +139,9 @@ def test_every_parameter_of_the_tokenizer_learns(backend, cfg):
     dead = [n for n, g in found.items() if not np.abs(g).max() > 1e-8]
     assert set(found) == set(backend.engine.parameters(net)) and not dead
     assert all(np.isfinite(g).all() for g in found.values())
-    assert (np.abs(found["audio.head.weight"]).max(-1) > 0).all()  # each band's tone, noise and, by its own loss, pitch
+    assert (
+        np.abs(found["audio_decoder.head.weight"]).max(-1) > 0
+    ).all()  # each band's tone, noise and, by its own loss, pitch
 
 
 @pytest.mark.parametrize("head", ["flow", "regression"])
@@ -149,8 +152,8 @@ def test_every_parameter_of_the_dynamics_learns(backend, head, start):
     dead = [n for n, g in found.items() if not np.abs(g).max() > 1e-10]
     assert set(found) == set(backend.engine.parameters(net)) and not dead
     assert (np.abs(found["embed_action.weight"]).max(-1) > 0).all()  # the hidden action's row too
-    levels = np.abs(found["embed_level.weight"]).max(-1) > 0
-    strides = np.abs(found["embed_stride.weight"]).max(-1) > 0
+    levels = np.abs(found["embed_noise_level.weight"]).max(-1) > 0
+    strides = np.abs(found["embed_step_size.weight"]).max(-1) > 0
     flow = head == "flow"
     assert levels.tolist() == ([True] * 5 if flow else [True, False, False, False, True])
     assert strides.tolist() == ([True, True, True, False, True] if flow else [True, False, False, False, True])
@@ -163,7 +166,7 @@ def test_checkpointing_changes_no_gradient(backend):
     ):
         plain, saving = (getattr(lively(backend, changed(checkpointing=on)), part) for on in (False, True))
         if part == "tokenizer":
-            parts = saving.vision, saving.fusion, saving.seeing, saving.sounding
+            parts = saving.vision_encoder, saving.fusion, saving.video_processor, saving.audio_processor
             assert all(p.checkpointing for p in parts)
             found = [gradients(backend, net, loss, batch) for net in (plain, saving)]
         else:
@@ -213,8 +216,8 @@ class Told:
     def __init__(self, net, z):
         self.cfg, self.actions, self.noisy, self.z, self.asked = net.cfg, net.actions, net.noisy, z, []
 
-    def forward(self, z, action, level, stride, past=None, key=None, checkpointing=False):
-        self.asked.append((z, action, level, stride, past))
+    def forward(self, z, action, noise_level, step_size, past=None, key=None, checkpointing=False):
+        self.asked.append((z, action, noise_level, step_size, past))
         return self.z[: z.shape[0]] + 0 * z
 
 
@@ -284,5 +287,16 @@ def test_a_long_step_learns_two_half_steps(backend):
     assert set(parts) == {"flow", "shortcut"} and float(engine.numpy(parts["shortcut"])) < 1e-6
     off = losses(backend).dynamics_loss(Told(net, -batch["z"]), batch, backend.random.key(2))[1]
     assert float(engine.numpy(off["shortcut"])) < 1e-6 < float(engine.numpy(off["flow"]))  # consistent, though wrong
-    few = {n: x[:3] for n, x in batch.items()}
-    assert set(losses(backend).dynamics_loss(net, few, backend.random.key(2))[1]) == {"flow"}
+
+
+@pytest.mark.parametrize("clips", [1, 2, 3, 4, 9])
+def test_the_shortcut_is_learnt_from_however_few_clips(backend, clips):
+    """A batch may be cut in parts of any size: each asks for long steps of a quarter of its clips, one at least."""
+    engine, net, batch = backend.engine, lively(backend).dynamics, latents(frames=4, count=clips)
+    told = Told(net, engine.array(batch["z"]))
+    parts = losses(backend).dynamics_loss(told, engine.array(batch), backend.random.key(2))[1]
+    assert set(parts) == {"flow", "shortcut"} and len(told.asked) == 4
+    fine, *coarse = (len(z) for z, *_ in told.asked)
+    assert coarse == [max(1, clips // 4)] * 3 and fine == max(1, clips - coarse[0])
+    found = gradients(backend, net, losses(backend).dynamics_loss, batch)
+    assert (np.abs(found["embed_step_size.weight"]).max(-1) > 0).sum() >= 2, "a longer step is learnt"

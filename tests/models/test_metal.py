@@ -50,7 +50,7 @@ def test_a_state_stays_as_it_was():
     assert sums == [12, 24, 36, 48, 48]
 
 
-@pytest.mark.parametrize("options", [{}, {"cache": "int8"}, {"context": "last"}], ids=["plain", "int8", "last"])
+@pytest.mark.parametrize("options", [{}, {"kv_cache": "int8"}], ids=["plain", "int8"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_one_future_of_a_moment(folder, precision, options):
     on_gpu.one_future(lambda: load(folder, MLX, precision=precision, **options))

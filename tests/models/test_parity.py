@@ -5,6 +5,7 @@ import pytest
 
 import mlxworld
 from mlxworld.configs.optim import OptimConfig
+from mlxworld.training.turn import Turn
 from tests.models.small import SMALL, changed, clip, encode, fresh, latents, lively, module
 
 PAIR = [mlxworld.on(name) for name in ("mlx", "torch")]
@@ -29,12 +30,12 @@ def outputs(backend, cfg):
     with engine.inference():
         out = net(video, engine.array(given["audio"]), actions, 2, backend.random.key(3), intermediates=True)
         again = engine.array(latents(cfg)["z"])
-        level = engine.array(np.arange(10, dtype=np.int32).reshape(2, 5) % (cfg.dynamics.levels + 1))
+        level = engine.array(np.arange(10, dtype=np.int32).reshape(2, 5) % (cfg.dynamics.noise_levels + 1))
         out["forward"] = net.dynamics(again, actions[:, :5], level, level * 0 + 1)
         out["picture"], out["sound"], _ = net.decode(again)
         heard = net.tokenizer.audio_processor(again)[1]
         out["loudness"], out["pitch"], _ = net.tokenizer.audio_decoder.controls(
-            heard, net.init_state(2)["audio"]["history"]
+            heard, net.init_state(2)["sound"]["history"]
         )
         out["blind"] = net.encode(video, engine.array(given["audio"]), engine.array(np.eye(2, 5, dtype=np.float32)))
     return engine.numpy(out | out.pop("reconstruction"))
@@ -59,8 +60,13 @@ def test_fresh_weights_are_the_same():
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-7, err_msg=name)
     same = {name for name in ours if np.array_equal(ours[name], other[name])}
-    constant = ("bias", "gain", "gate", "log_variance", "still")  # and norms: nothing else is the same under every key
-    assert all(n.split(".")[-1] in constant or "norm" in n for n in same), same
+    constant = (
+        "bias",
+        "qk_gain",
+        "channel_gate",
+        "log_variance",
+    )  # and norms
+    assert all(n.split(".")[-1] in constant or ".norm" in n for n in same), same
 
 
 def test_fresh_weights_have_the_sizes_of_their_table(backend):
@@ -70,7 +76,7 @@ def test_fresh_weights_have_the_sizes_of_their_table(backend):
     assert std["dynamics.embed.weight"] == pytest.approx(SMALL.latent.dim**-0.5, rel=0.1)
     assert std["dynamics.blocks.0.attn.qkv.weight"] == pytest.approx(dim**-0.5, rel=0.1)
     assert std["dynamics.blocks.0.attn.out.weight"] == pytest.approx((2 * depth * dim) ** -0.5, rel=0.1)
-    assert std["tokenizer.hearing.conv2.weight"] == pytest.approx((3 * 64) ** -0.5, rel=0.1)
+    assert std["tokenizer.audio_encoder.conv2.weight"] == pytest.approx((3 * 64) ** -0.5, rel=0.1)
     assert std["dynamics.head.weight"] == pytest.approx(0.02 * dim**-0.5, rel=0.1)
     assert std["dynamics.embed_action.weight"] == pytest.approx(0.02, rel=0.2)
     assert std["dynamics.tokens"] == pytest.approx(0.02, rel=0.2)
@@ -79,7 +85,7 @@ def test_fresh_weights_have_the_sizes_of_their_table(backend):
             assert not x.any(), name
         elif "norm" in name.split(".")[-2:][0]:
             assert (x == 1).all(), name
-    assert (made["tokenizer.fusion.levels.0.video_cross.gate"] == 0.5).all()
+    assert (made["tokenizer.fusion.levels.0.video_cross.channel_gate"] == 0.5).all()
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "dynamics"])
@@ -89,8 +95,8 @@ def test_ten_steps_of_training_are_the_same(part):
         losses = module(backend, "openworld.losses")
         loss = losses.tokenizer_loss if part == "tokenizer" else losses.dynamics_loss
         given = clip if part == "tokenizer" else latents
-        trainer = backend.engine.Trainer(getattr(fresh(backend), part), loss, OptimConfig())
-        steps = [trainer.step(given(frames=3, count=4, seed=s), seed=s, lr=1e-3) for s in range(10)]
+        trainer = backend.engine.Trainer(getattr(fresh(backend), part), (Turn(part, loss, OptimConfig(lr=1e-3)),))
+        steps = [trainer.step(given(frames=3, count=4, seed=s), seed=s) for s in range(10)]
         found.append([{name: float(x) for name, x in m.items()} for m in steps])
     ours, theirs = found
     assert {"loss", "grad_norm", "finite"} < set(ours[0]) == set(theirs[0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlxworld.play import dream
+from mlxworld.play import encode as windowed
 from tests.models.small import SMALL, B, T, changed, clip, encode, gap, latents, lively, module, unit
 
 CFGS = {
@@ -48,7 +48,7 @@ def test_a_later_frame_changes_no_earlier_latent(backend, cfg):
 
 @EACH
 def test_a_chunk_needs_no_more_than_its_past(backend, cfg):
-    """Training encodes long episodes in pieces that begin `reach` frames early; one frame fewer would show."""
+    """Training encodes long episodes in pieces that begin a receptive field early; one frame fewer would show."""
     net, given = lively(backend, cfg), clip(cfg, 9)
     whole = encode(backend, net, given)
     for begin in (4, 6):
@@ -66,10 +66,22 @@ def test_the_order_of_the_past_matters(backend):
 
 
 def test_encode_without_learning_equals_encode(backend):
-    """dream.encode, which training and evaluation use: bytes in, one clip at a time."""
+    """`play.encode`, which training and evaluation use: bytes in, one clip at a time."""
     net, given = lively(backend), clip()
-    found = dream.encode(backend, net, given["video"], given["audio"])
-    assert gap(found, encode(backend, net, given)) < 1e-5
+    z = [windowed.encode(backend, net, *pair) for pair in zip(given["video"], given["audio"], strict=True)]
+    assert gap(z, encode(backend, net, given)) < 1e-5
+
+
+def test_a_clip_of_any_length_is_encoded_window_by_window(backend, monkeypatch):
+    """As if at once: each window has the past that its latents depend on; 1,030 frames are no limit either."""
+    net = lively(backend)
+    given = {name: x[0] for name, x in clip(frames=30, count=1).items()}
+    monkeypatch.setattr(windowed, "CHUNK", 8)
+    z = windowed.encode(backend, net, given["video"], given["audio"])
+    assert gap(z, windowed.encode_window(backend, net, given["video"], given["audio"])) < 1e-5
+    long = clip(frames=2, count=1)
+    rows = np.arange(1030) % 2
+    assert windowed.encode_window(backend, net, long["video"][0, rows], long["audio"][0, rows]).shape[0] == 1030
 
 
 @pytest.mark.parametrize("kind", ["learned", "fixed"])
@@ -107,7 +119,7 @@ def test_frames_are_decoded_each_for_itself(backend):
 
 def test_depth_to_space_keeps_neighbours(backend):
     """(1, 1, 1, 4 * C) becomes a square of two by two, rows first."""
-    spread, engine = module(backend, "openworld.decoder").spread, backend.engine
+    spread, engine = module(backend, "openworld.decoder").depth_to_space, backend.engine
     x = np.arange(2 * 3 * 8, dtype=np.float32).reshape(1, 2, 3, 8)
     found = engine.numpy(spread(engine.array(x), 2))
     assert found.shape == (1, 4, 6, 2)
@@ -141,14 +153,14 @@ def test_with_shut_gates_each_pathway_is_its_own(backend):
 
     both = run(seen, heard)
     assert gap(run(seen, heard2)[0], both[0]) > 1e-3 < gap(run(seen2, heard)[1], both[1])
-    shut = {n: p * 0 for n, p in engine.parameters(fusion).items() if n.endswith(".gate")}
+    shut = {n: p * 0 for n, p in engine.parameters(fusion).items() if n.endswith(".channel_gate")}
     assert len(shut) == 4
     backend.nn.assign(fusion, shut)
     alone = run(seen, heard)
     assert np.array_equal(run(seen, heard2)[0], alone[0]) and np.array_equal(run(seen2, heard)[1], alone[1])
     assert gap(alone[0], both[0]) > 1e-3 < gap(alone[1], both[1])
     video, audio = None, engine.array(heard.reshape(-1, 1, 4, 64))
-    for level, bring, x in zip(fusion.levels, fusion.bring, seen, strict=True):  # the blocks alone, nothing across
+    for level, bring, x in zip(fusion.levels, fusion.project, seen, strict=True):  # the blocks alone, nothing across
         new = bring(engine.array(x.reshape(-1, 1, 16, 64)))
         video, audio = level.video_block(new if video is None else video + new)[0], level.audio_block(audio)[0]
     assert gap(engine.numpy(video).reshape(alone[0].shape), alone[0]) < 1e-5
@@ -156,16 +168,16 @@ def test_with_shut_gates_each_pathway_is_its_own(backend):
 
 
 def test_a_gate_is_of_channels_and_a_weight_of_tokens(backend):
-    """Crossing adds tanh(gate) * sigmoid(weigh(x)) * attention: one open channel is all that moves."""
+    """Crossing adds tanh(channel gate) * sigmoid(token gate) * attention: one open channel is all that moves."""
     engine, cross = backend.engine, lively(backend).tokenizer.fusion.levels[0].video_cross
     (seen, _), (_, heard) = features(0), features(0)
     x, y = engine.array(seen[0].reshape(-1, 1, 16, 64)), engine.array(heard.reshape(-1, 1, 4, 64))
     gate = np.zeros(64, np.float32)
     gate[5] = 1
-    backend.nn.assign(cross, {"gate": engine.array(gate)})
+    backend.nn.assign(cross, {"channel_gate": engine.array(gate)})
     moved = np.abs(engine.numpy(cross(x, y)) - engine.numpy(x)).max((0, 1, 2))
     assert moved[5] > 1e-3 and not np.delete(moved, 5).any()
-    backend.nn.assign(cross, {"weigh.bias": cross.weigh.bias - 200})
+    backend.nn.assign(cross, {"token_gate.bias": cross.token_gate.bias - 200})
     assert gap(engine.numpy(cross(x, y)), engine.numpy(x)) < 1e-6
 
 

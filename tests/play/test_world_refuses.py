@@ -111,8 +111,11 @@ BROKEN = {
     "config.json is a list": ("not the config of a world", lambda f: (f / "config.json").write_text("[]")),
     "no name": ("config.json has no name", lambda f: edit(f, lambda a: a.pop("name"))),
     "a name that is none": ("config.json has no name", lambda f: edit(f, lambda a: a.update(name=3))),
-    "a later format": ("not the config of a world", lambda f: edit(f, lambda a: a.update(format=2))),
-    "another family": ("another family .'tokens'", lambda f: edit(f, lambda a: a["model"].update(family="tokens"))),
+    "a later format": ("not the config of a world", lambda f: edit(f, lambda a: a.update(format=3))),
+    "another family": (
+        "unknown model family .t.",
+        lambda f: edit(f, lambda a: a["model"].update(family="tokens")),
+    ),
     "a setting of another type": ("size must be int", lambda f: edit(f, lambda a: a["model"].update(size="big"))),
     "a model that cannot be": (
         "steps must divide",

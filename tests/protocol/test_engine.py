@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.configs.optim import OptimConfig
+from mlxworld.training.turn import Turn
 
 B = 8
-OPTIMS = {name: OptimConfig(name=name, weight_decay=0.1, clip=0.5, ema=0.9) for name in ("adamw", "muon")}
+OPTIMS = {name: OptimConfig(name=name, lr=1e-2, weight_decay=0.1, clip=0.5, ema=0.9) for name in ("adamw", "muon")}
 
 
 def net(backend, seed=0):
@@ -27,12 +28,14 @@ def net(backend, seed=0):
     class Net(backend.nn.Module):
         def __init__(self):
             super().__init__()
-            self.embed = backend.nn.Embedding(5, 12)
+            role = backend.nn.role
+            self.embed = role(backend.nn.Embedding(5, 12), "embedding")
             self.conv = backend.nn.Conv2d(3, 12, (3, 5), padding=(1, 2))
             self.norm = backend.nn.RMSNorm(12)
             self.hidden = [backend.nn.Linear(12, 24), backend.nn.Linear(24, 12)]
             self.query = backend.ops.zeros((1, 12))
-            self.head = backend.nn.Linear(12, 2)
+            role(self, "embedding", "query")
+            self.head = role(backend.nn.Linear(12, 2), "head")
             self.unused = backend.nn.Linear(3, 3)
             self._shift = backend.ops.full((12,), 0.25)
 
@@ -71,11 +74,11 @@ def batch(step=0, size=B):
 
 def trainer(backend, optim: str | OptimConfig = "adamw", **kwargs):
     optim = OPTIMS[optim] if isinstance(optim, str) else optim
-    return backend.engine.Trainer(net(backend), loss_on(backend), optim, **kwargs)
+    return backend.engine.Trainer(net(backend), (Turn("all", loss_on(backend), optim),), **kwargs)
 
 
 def run(t, steps, first=0):
-    return [float(t.step(batch(s), seed=s, lr=1e-2 / (1 + s))["loss"]) for s in range(first, first + steps)]
+    return [float(t.step(batch(s), seed=s, rate=1 / (1 + s))["loss"]) for s in range(first, first + steps)]
 
 
 def close(a, b, tolerance):
@@ -117,7 +120,7 @@ def test_a_run_goes_on_on_the_other_backend(optim):
 
 def test_a_state_of_another_optimizer_is_refused(backend):
     t = trainer(backend)
-    with pytest.raises(MlxworldError, match=r"old.safetensors does not fit this model: optim\.v\..* is missing"):
+    with pytest.raises(MlxworldError, match=r"old.safetensors does not fit this model: optim\.all\.v\..* is missing"):
         t.load_state(trainer(backend, "muon").state(), "old.safetensors")
 
 
@@ -128,14 +131,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(backend):
 
     runs = []
     for n in (1, 4):
-        t = backend.engine.Trainer(net(backend), loss, OPTIMS["adamw"], accumulate=n)
-        metrics = [t.step(batch(s), s, 1e-2) for s in range(2)][-1]
+        t = backend.engine.Trainer(net(backend), (Turn("all", loss, OPTIMS["adamw"]),), accumulate=n)
+        metrics = [t.step(batch(s), s) for s in range(2)][-1]
         runs.append({name: backend.engine.numpy(x) for name, x in metrics.items()} | t.state())
     moments, rest = ([{n: x for n, x in r.items() if n.startswith("optim.") == m} for r in runs] for m in (True, False))
     close(rest[1], rest[0], 1e-6)
     close(moments[1], moments[0], 1e-5)
     with pytest.raises(MlxworldError, match="a batch of 6 cannot be cut in 4 equal parts"):
-        trainer(backend, accumulate=4).step(batch(size=6), 0, 1e-2)
+        trainer(backend, accumulate=4).step(batch(size=6), 0)
 
 
 @pytest.mark.parametrize("optim", OPTIMS)
@@ -145,41 +148,43 @@ def test_a_step_that_is_not_finite_changes_nothing(backend, optim, poison):
     run(t, 2)
     before, bad = t.state(), batch(5)
     bad["x"][3, 0, 0, 0] = poison
-    assert float(t.step(bad, 5, 1e-2)["finite"]) == 0
+    assert float(t.step(bad, 5)["finite"]) == 0
     after = t.state()
     assert after.pop("step") == before.pop("step") + 1
     kept = [{n: x for n, x in s.items() if n.startswith(("model.", "optim."))} for s in (after, before)]
     close(kept[0], kept[1], 0)
     assert all(np.isfinite(x).all() for x in after.values())
-    assert float(t.step(batch(6), 6, 1e-2)["finite"]) == 1
+    assert float(t.step(batch(6), 6)["finite"]) == 1
 
 
 def test_gradients_are_clipped_by_their_global_norm(backend):
     t = trainer(backend, OptimConfig(clip=0.01, beta1=0.9))
-    norm = float(t.step(batch(), 0, 0.0)["grad_norm"])
-    moments = [x for n, x in t.state().items() if n.startswith("optim.m.")]
+    norm = float(t.step(batch(), 0, rate=0.0)["grad_norm"])
+    moments = [x for n, x in t.state().items() if n.startswith("optim.all.m.")]
     assert norm > 0.1
     assert np.sqrt(sum(np.square(m).sum() for m in moments)) == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
 def test_only_matrices_decay_and_frozen_weights_stay(backend):
-    t = trainer(backend, OptimConfig(weight_decay=0.5))
+    t = trainer(backend, OptimConfig(lr=0.1, weight_decay=0.5))
     before = t.state()
-    t.step(batch(), 0, 0.1)
+    t.step(batch(), 0)
     after = t.state()  # `unused` has no gradient
     np.testing.assert_allclose(after["model.unused.weight"], before["model.unused.weight"] * 0.95, rtol=1e-6)
     np.testing.assert_array_equal(after["model.unused.bias"], before["model.unused.bias"])
     model = net(backend)
     model.conv.freeze() if hasattr(model.conv, "freeze") else model.conv.requires_grad_(False)
-    t = backend.engine.Trainer(model, loss_on(backend), OPTIMS["adamw"])
+    t = backend.engine.Trainer(model, (Turn("all", loss_on(backend), OPTIMS["adamw"]),))
     run(t, 1)
-    np.testing.assert_array_equal(t.state()["model.conv.weight"], before["model.conv.weight"])
-    assert "optim.m.conv.weight" not in t.state()
+    conv = backend.engine.numpy(backend.engine.parameters(model)["conv.weight"])
+    np.testing.assert_array_equal(conv, before["model.conv.weight"])
+    assert not [name for name in t.state() if "conv" in name], "what is frozen costs nothing but itself"
 
 
 def test_muon_moves_hidden_matrices_by_orthogonal_steps_of_adams_size(backend):
-    optim = OptimConfig(name="muon", weight_decay=0)
-    rules = {n: optim.rule(n, p.ndim) for n, p in backend.engine.parameters(net(backend)).items()}
+    optim, model = OptimConfig(name="muon", lr=0.1, weight_decay=0), net(backend)
+    marks = backend.nn.roles(model)
+    rules = {n: optim.rule(marks.get(n), p.ndim) for n, p in backend.engine.parameters(model).items()}
     hidden = ["conv.weight", "hidden.0.weight", "hidden.1.weight", "unused.weight"]
     assert [n for n, rule in rules.items() if rule == "muon"] == [n for n in rules if n in hidden]
     assert (
@@ -187,7 +192,7 @@ def test_muon_moves_hidden_matrices_by_orthogonal_steps_of_adams_size(backend):
     )
     t = trainer(backend, optim)
     before = t.state()
-    t.step(batch(), 0, 0.1)
+    t.step(batch(), 0)
     for name in hidden[:3]:
         step = (t.state()[f"model.{name}"] - before[f"model.{name}"]).reshape(len(before[f"model.{name}"]), -1) / 0.1
         values = np.linalg.svd(step, compute_uv=False) / (0.2 * np.sqrt(max(step.shape)))
@@ -198,7 +203,7 @@ def test_the_average_follows_the_weights(backend):
     t = trainer(backend)
     average = backend.engine.numpy(t.ema)
     for s in range(4):
-        t.step(batch(s), s, 1e-2)
+        t.step(batch(s), s)
         decay = min(0.9, (1 + s) / (10 + s))
         weights = backend.engine.numpy(backend.engine.parameters(t.model))
         average = {n: decay * a + (1 - decay) * weights[n] for n, a in average.items()}
@@ -215,9 +220,9 @@ def test_mixed_precision_computes_low_and_keeps_float32_weights(backend, precisi
         error = backend.ops.square(backend.ops.float32(guess) - batch["y"]).mean()
         return error, {"error": error}
 
-    t = backend.engine.Trainer(net(backend), loss, OPTIMS["adamw"], precision=precision)
-    exact = backend.engine.Trainer(net(backend), loss, OPTIMS["adamw"])
-    mixed, full = t.step(batch(), 0, 1e-2), exact.step(batch(), 0, 1e-2)
+    t = backend.engine.Trainer(net(backend), (Turn("all", loss, OPTIMS["adamw"]),), precision=precision)
+    exact = backend.engine.Trainer(net(backend), (Turn("all", loss, OPTIMS["adamw"]),))
+    mixed, full = t.step(batch(), 0), exact.step(batch(), 0)
     assert seen == [precision, "float32"]
     assert float(mixed["loss"]) == pytest.approx(float(full["loss"]), rel=0.02)
     assert float(mixed["grad_norm"]) == pytest.approx(float(full["grad_norm"]), rel=0.05)
@@ -228,11 +233,11 @@ def test_float16_halves_its_scale_when_gradients_overflow(backend):
     t = trainer(backend, precision="float16")
     before, big = t.state(), batch()
     big["y"] *= 1e4
-    assert float(t.step(big, 0, 1e-2)["finite"]) == 0
+    assert float(t.step(big, 0)["finite"]) == 0
     after = t.state()
     assert after["optim.scale"] == before["optim.scale"] / 2
     np.testing.assert_array_equal(after["model.conv.weight"], before["model.conv.weight"])
-    assert float(t.step(batch(), 0, 1e-2)["finite"]) == 1
+    assert float(t.step(batch(), 0)["finite"]) == 1
     assert t.state()["optim.scale"] > after["optim.scale"]
 
 
@@ -246,7 +251,7 @@ def test_a_torch_step_never_waits_for_the_device():
         t = trainer(mlxworld.on("torch"), optim)
         with NoReading():
             for s in range(2):
-                t.step(batch(s), s, 1e-2)
+                t.step(batch(s), s)
 
 
 COMPILED = """
@@ -255,7 +260,7 @@ import mlxworld
 from tests.protocol.test_engine import *
 
 backend = mlxworld.on(sys.argv[1])
-optim, traces = OptimConfig(name="muon", skips=(), weight_decay=0.1), []
+optim, traces = OptimConfig(name="muon", lr=0.01, weight_decay=0.1), []
 
 def model():
     made = backend.nn.Linear(3, 2)
@@ -277,8 +282,8 @@ ends = []
 for compiled in (False, True):
     traces.clear()
     torchs = sys.argv[1] == "torch"  # torch.compile would watch the list
-    t = backend.engine.Trainer(model(), loss if torchs else counted, optim, compile=compiled)
-    losses = [float(t.step({"x": batch(s)["x"][:, 0, 0], "y": batch(s)["y"]}, s, 0.01 * s)["loss"]) for s in range(4)]
+    t = backend.engine.Trainer(model(), (Turn("all", loss if torchs else counted, optim),), compile=compiled)
+    losses = [float(t.step({"x": batch(s)["x"][:, 0, 0], "y": batch(s)["y"]}, s, s)["loss"]) for s in range(4)]
     ends.append(t.state() | {"losses": np.array(losses)})
 close(ends[1], ends[0], 1e-5)
 print("traced", len(traces) or torch._dynamo.utils.counters["stats"]["unique_graphs"])

@@ -42,14 +42,19 @@ def attention(q, k, v, mask=0.0):
     return softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + mask) @ v
 
 
+def one_head(q, k, v):
+    """Every head of q attends to the first of k and v."""
+    return attention(q, *(np.repeat(x[:, :1], q.shape[1], axis=1) for x in (k, v)))
+
+
+def loud(q, k, v):
+    return attention(q * 0.7 * math.sqrt(q.shape[-1]), k, v)
+
+
 def written(ring, new, slots):
     after = ring.copy()
     after[:, :, slots] = new
     return [after, ring]
-
-
-def nats(logits, labels):
-    return -np.log(np.take_along_axis(softmax(logits), labels[..., None], -1)).mean()
 
 
 # (op, call, numpy's answer, arrays); the answer is taken in the dtype of float32, int32, bool or as it says itself.
@@ -60,10 +65,6 @@ CASES = [
     ("exp", lambda o, x: o.exp(x), np.exp, [X]),
     ("floor", lambda o, x: o.floor(x), np.floor, [X]),
     ("log", lambda o, x: o.log(x), np.log, [POSITIVE]),
-    ("maximum", lambda o, x, y: o.maximum(x, y), np.maximum, [X, Y]),
-    ("maximum", lambda o, x: o.maximum(x, 0.25), lambda x: np.maximum(x, 0.25), [X]),
-    ("minimum", lambda o, x, y: o.minimum(x, y), np.minimum, [X, Y]),
-    ("minimum", lambda o, x: o.minimum(x, 1), lambda x: np.minimum(x, 1), [X]),
     ("rsqrt", lambda o, x: o.rsqrt(x), lambda x: 1 / np.sqrt(x), [POSITIVE]),
     ("sigmoid", lambda o, x: o.sigmoid(x), sigmoid, [WIDE]),
     ("sin", lambda o, x: o.sin(x), np.sin, [X]),
@@ -76,7 +77,6 @@ CASES = [
     ("gelu", lambda o, x: o.gelu(x), lambda x: x * (1 + erf(x / math.sqrt(2))) / 2, [X]),
     ("relu", lambda o, x: o.relu(x), lambda x: np.maximum(x, 0), [WIDE]),
     ("silu", lambda o, x: o.silu(x), lambda x: x * sigmoid(x), [WIDE]),
-    ("softplus", lambda o, x: o.softplus(x), lambda x: np.logaddexp(x, 0), [WIDE]),
     ("array", lambda o: o.array([[1.5, 2], [3, 4]]), lambda: np.array([[1.5, 2], [3, 4]]), []),
     ("array", lambda o: o.array([1, 2]), lambda: np.array([1, 2]), []),
     ("array", lambda o: o.array(np.arange(3.0)), lambda: np.arange(3.0), []),
@@ -107,15 +107,11 @@ CASES = [
         lambda x: np.pad(x, [(1, 0), (0, 0), (2, 3)], constant_values=0.5),
         [X],
     ),
-    ("repeat", lambda o, x: o.repeat(x, 3, axis=1), lambda x: np.repeat(x, 3, 1), [X]),
     ("roll", lambda o, x: o.roll(x, 2, axis=-1), lambda x: np.roll(x, 2, -1), [X]),
     ("roll", lambda o, x: o.roll(x, -1, axis=1), lambda x: np.roll(x, -1, 1), [X]),
     ("clip", lambda o, x: o.clip(x, -1, 0.5), lambda x: np.clip(x, -1, 0.5), [X]),
     ("max", lambda o, x: o.max(x, axis=-1), lambda x: x.max(-1), [X]),
     ("max", lambda o, x: o.max(x, axis=(0, 2), keepdims=True), lambda x: x.max((0, 2), keepdims=True), [X]),
-    ("min", lambda o, x: o.min(x, axis=(1, 2)), lambda x: x.min((1, 2)), [X]),
-    ("softmax", lambda o, x: o.softmax(x, axis=0), lambda x: softmax(x, 0), [X]),
-    ("softmax", lambda o, x: o.softmax(x), softmax, [WIDE]),
     ("rfft", lambda o, x: o.rfft(x), lambda x: [np.fft.rfft(x).real, np.fft.rfft(x).imag], [X]),
     ("rfft", lambda o, x: o.rfft(x), lambda x: [np.fft.rfft(x).real, np.fft.rfft(x).imag], [X[..., :4]]),
     ("irfft", lambda o, a, b: o.irfft(a, b, 9), lambda a, b: np.fft.irfft(a + 1j * b, 9), [X, X[::-1].copy()]),
@@ -124,8 +120,9 @@ CASES = [
     ("attention", lambda o, q, k, v: o.attention(q, k, v), attention, [Q, K, V]),
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, SEEN]),
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, BIAS]),
+    ("attention", lambda o, q, k, v: o.attention(q, k[:, :1], v[:, :1]), one_head, [Q, K, V]),
+    ("attention", lambda o, q, k, v: o.attention(q, k, v, scale=0.7), loud, [Q, K, V]),
     ("ring_write", lambda o, r, n, s: [o.ring_write(r, n, s), r], written, [RING, FRAMES, np.array([3, 0], np.int32)]),
-    ("cross_entropy", lambda o, x, i: o.cross_entropy(x, i), nats, [X[:2, :3] * 10, WHOLE]),
 ]
 
 
@@ -156,10 +153,11 @@ def test_gradients_are_the_slopes(backend):
 
     def f(x, y):
         z = x * backend.ops.silu(y) + backend.ops.where(x > y, backend.ops.square(x), y)
-        return backend.ops.softmax(z)
+        return backend.ops.silu(z)
 
     def g(x, y):
-        return softmax(x * y * sigmoid(y) + np.where(x > y, x * x, y))
+        z = x * y * sigmoid(y) + np.where(x > y, x * x, y)
+        return z * sigmoid(z)
 
     def total(x, y):
         return (g(x, y) * np.cos(np.arange(w.size).reshape(w.shape) + 1.0)).sum()

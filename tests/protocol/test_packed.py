@@ -6,7 +6,7 @@ import torch
 
 from mlxworld import World
 from tests.play.played import play, same, write
-from torch_backend import count, packed
+from torch_backend import count, nn, packed
 
 pytestmark = [
     pytest.mark.platform,
@@ -18,12 +18,12 @@ pytestmark = [
 def test_a_packed_layer_is_the_layer(bias):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(96, 40, bias=bias), torch.randn(2, 1, 17, 96)
-    model = torch.nn.ModuleDict({"up": layer, "head": torch.nn.Linear(96, 8)})
+    model = torch.nn.ModuleDict({"up": layer, "last": nn.role(torch.nn.Linear(96, 8), "head")})
     with torch.no_grad():
         true = layer(x)
         packed.pack(model)
         found = model["up"](x)
-    assert type(model["up"]) is packed.PackedLinear and type(model["head"]) is torch.nn.Linear
+    assert type(model["up"]) is packed.PackedLinear and type(model["last"]) is torch.nn.Linear
     assert found.dtype == torch.float32 and found.shape == true.shape
     assert 0 < (found - true).square().mean().sqrt() < 0.01 * true.std()
 

@@ -31,7 +31,7 @@ def test_another_model_is_told_apart(monkeypatch):
     def shorter(world, *rest):
         import dataclasses
 
-        dynamics = dataclasses.replace(world.dynamics, memory=world.dynamics.memory - 1, period=31 * 32)
+        dynamics = dataclasses.replace(world.dynamics, global_window=world.dynamics.global_window - 1, period=31 * 32)
         return plain(dataclasses.replace(world, dynamics=dynamics), *rest)
 
     monkeypatch.setattr(protocol_cost, "plain_torch", shorter)

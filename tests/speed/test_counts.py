@@ -76,7 +76,7 @@ def dynamics_flops(cfg) -> int:
     """Of one pass over a frame: projections, attention over each ring (a window and one frame), feed-forward."""
     d, (K, D) = cfg.dynamics, (cfg.latent.tokens, cfg.latent.dim)
     hidden = 64 * -(-d.dim * 8 // 3 // 64)
-    rings = [1 + (d.memory if (i + 1) % d.every == 0 else d.window) for i in range(d.depth)]
+    rings = [1 + (d.global_window if (i + 1) % d.global_every == 0 else d.local_window) for i in range(d.depth)]
     block = 2 * K * d.dim * (4 * d.dim + 3 * hidden)
     return 2 * K * 2 * D * d.dim + sum(block + 4 * K * d.dim * K * n for n in rings)
 

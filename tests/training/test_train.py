@@ -327,5 +327,7 @@ def test_help_names_the_flags_and_explains_them(capsys):
         train.main(["--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0 and text.startswith("usage: mlxworld train")
-    assert all(flag in text for flag in ("--dynamics.steps", "--config.latent.grid", "--minutes", "--optim.ema", "--resume"))
+    assert all(
+        flag in text for flag in ("--dynamics.steps", "--config.latent.grid", "--minutes", "--optim.ema", "--resume")
+    )
     assert "the curriculum" in text
