@@ -97,7 +97,8 @@ def loss(name: str, backend: ModuleType) -> Arrays:
     arrays = {"loss": engine.numpy(total)} | {f"loss {names.golden(n)}": x for n, x in engine.numpy(parts).items()}
     slopes = gradients(backend, net, fn, given, seed=3)
     today = names.named(backend, net, f"{part}.")
-    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in sorted(today)}
+    trained = (n for n in sorted(today) if today[n] in slopes)
+    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in trained}
 
 
 def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:

@@ -7,8 +7,8 @@ of float16. B batch, G heads, N slots, K tokens of a slot, E width of a head, T 
 from typing import Any
 
 from ... import ops
+from ..arrays import Array
 
-Array = Any
 Store = Any  # an array, or {"bytes", "scale"}
 
 
@@ -23,10 +23,9 @@ def write(store: Store, new: Array, slots: Array) -> Store:
     """The store with frames new (B, G, T, K, E) in its slots (T,)."""
     if not isinstance(store, dict):
         return ops.ring_write(store, new, slots)
-    new = ops.float32(new)  # rounding in a lower precision would be off by a byte
-    scale = ops.max(ops.abs(new), axis=-1, keepdims=True) / 127
-    whole = ops.uint8(new / (scale + 1e-6) + 128)
-    scale = ops.cast(scale, like=store["scale"])
+    new = ops.float32(new)  # a lower precision has no halves between odd bytes: all would round up
+    scale = ops.cast(ops.max(ops.abs(new), axis=-1, keepdims=True) / 127, like=store["scale"])
+    whole = ops.uint8(new / (ops.float32(scale) + 1e-6) + 128)
     return {
         "bytes": ops.ring_write(store["bytes"], whole, slots),
         "scale": ops.ring_write(store["scale"], scale, slots),
