@@ -70,8 +70,8 @@ def role(module, kind, *names):
 def roles(module):
     kinds = {}
     for path, owner in module.named_modules():
-        marks = owner.__dict__.get("_roles")
-        for name, value in owner.items() if marks else ():
+        marks = owner.__dict__.get("_roles", {})
+        for name, value in owner.items():
             kind = marks.get(name, marks.get(""))
             if kind and isinstance(value, mx.array):
                 kinds[f"{path}.{name}" if path else name] = kind

@@ -107,8 +107,8 @@ def role(module, kind, *names):
 def roles(module):
     kinds = {}
     for path, owner in module.named_modules():
-        marks = getattr(owner, "_roles", None)
-        for name, _ in owner.named_parameters(recurse=False) if marks else ():
+        marks: dict[str, str] = getattr(owner, "_roles", {})
+        for name, _ in owner.named_parameters(recurse=False):
             if kind := marks.get(name, marks.get("")):
                 kinds[f"{path}.{name}" if path else name] = kind
     return kinds

@@ -21,7 +21,7 @@ class Window(NamedTuple):
     end: int
 
 
-def windows(T: int, receptive_field: int, chunk: int = CHUNK) -> Iterator[Window]:
+def windows(T: int, receptive_field: int, chunk: int) -> Iterator[Window]:
     """The windows of a clip of T frames, `chunk` frames each but the last."""
     for begin in range(0, T, chunk):
         yield Window(max(0, begin - receptive_field), begin, min(T, begin + chunk))
@@ -33,7 +33,7 @@ def encode(package: ModuleType, model: Any, video: np.ndarray, audio: np.ndarray
     if len(video) <= length:
         return encode_window(package, model, video, audio)
     latents = []
-    for window in windows(len(video), model.cfg.receptive_field):
+    for window in windows(len(video), model.cfg.receptive_field, CHUNK):
         rows = np.arange(window.past, window.past + length).clip(max=len(video) - 1)  # one length: one compilation
         z = encode_window(package, model, video[rows], audio[rows])
         latents.append(z[window.begin - window.past : window.end - window.past])

@@ -3,7 +3,6 @@ computed once, first over short clips, then over long ones; last, if --forcing.s
 (self forcing)."""
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,7 +65,7 @@ class Recipe(WorldRecipe):
     def _batches(self, part: str, size: int, frames: int, seed: int):
         """The batches of one part of a curriculum, from a step on."""
 
-        def batches(start: int) -> Iterator[Batch]:
+        def batches(start: int) -> Clips:
             if part == "tokenizer":
                 return Clips(self.frames, size, frames, seed, start)
             assert self._latents is not None

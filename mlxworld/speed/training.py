@@ -8,7 +8,6 @@ computed again for gradient checkpointing count too; the optimizer does not.
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,7 @@ import numpy as np
 from .. import families
 from ..training.monitor import Monitor
 from ..training.run import Run
-from ..training.stage import Batch, Stage
+from ..training.stage import Source, Stage
 from . import counts
 from .measure import Show, silent
 
@@ -68,7 +67,7 @@ def _measured(run: Run, stage: Stage, gemm_tflops: float, show: Show) -> dict[st
     return row | {"tflops": tflops, "utilisation": tflops / gemm_tflops}
 
 
-def timed(engine: Any, trainer: Any, batches: Iterator[Batch], show: Any) -> dict[str, float]:
+def timed(engine: Any, trainer: Any, batches: Source, show: Any) -> dict[str, float]:
     """first_s, steps_per_s and the loader's share of the time, after the first step and two more."""
     start = time.perf_counter()
     engine.numpy(trainer.step(next(batches), 0, 0.1)["loss"])

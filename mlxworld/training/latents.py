@@ -44,7 +44,7 @@ def encode_dataset(
         with path.open("wb") as file:  # written, not mapped: a full disk is an error then, and no signal
             np.lib.format.write_array_header_1_0(file, header)
             for first, last in frames.spans():
-                for window in encoding.windows(last - first, model.cfg.receptive_field):
+                for window in encoding.windows(last - first, model.cfg.receptive_field, encoding.CHUNK):
                     rows = first + np.arange(window.past, window.past + length).clip(max=last - first - 1)
                     z = encoding.encode_window(package, model, frames.video[rows], frames.sound(rows))
                     file.write(z[window.begin - window.past : window.end - window.past].astype("<f2").tobytes())

@@ -24,7 +24,7 @@ from .monitor import Monitor
 from .recipe import Recipe
 from .schedule import cosine, warmup
 from .settings import TrainConfig
-from .stage import Batch, Stage, phases
+from .stage import Source, Stage, phases
 
 PATIENCE = {"float16": 20}  # steps in a row that may be not finite, while the scale of the loss is sought; else none
 
@@ -118,7 +118,7 @@ class Run:
             with contextlib.closing(stage.batches[part](step)) as batches:
                 step = self._train_part(index, part, step, batches)
 
-    def _train_part(self, index: int, part: int, step: int, batches: Iterator[Batch]) -> int:
+    def _train_part(self, index: int, part: int, step: int, batches: Source) -> int:
         """The steps of one part of a stage's curriculum from `step` on. The device is waited for at log steps only."""
         stage, name, seed = self.stages[index], self.stages[index].name, self._seed(index)
         pending, waited, reported = [], 0.0, time.monotonic()

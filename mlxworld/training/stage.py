@@ -1,15 +1,25 @@
 """A stage of a training: what is trained, on what, and what a person sees of it. `Run` carries stages out."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .turn import Turn
 
 Batch = dict[str, Any]  # arrays with a leading axis B
-Batches = Callable[[int], Iterator[Batch]]  # the step to begin with -> batches from there on, without end
+
+
+class Source(Protocol):
+    """Batches without end, made in the background until they are closed."""
+
+    def __next__(self) -> Batch: ...
+
+    def close(self) -> None: ...
+
+
+Batches = Callable[[int], Source]  # the step to begin with -> batches from there on
 
 
 @dataclass(frozen=True)

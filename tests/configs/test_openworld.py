@@ -73,7 +73,7 @@ def test_whole_numbers_do_where_fractions_are_meant():
     assert from_dict(OpenWorldConfig, {"dynamics": {"dropout": 0}}).dynamics.dropout == 0
 
 
-ROLLOUT = ("dim", "heads", "depth", "window", "memory", "every", "period", "levels", "steps")
+ROLLOUT = ("dim", "heads", "depth", "local_window", "global_window", "global_every", "period", "noise_levels", "steps")
 RULES = [
     ("size must be a multiple of patch", {"size": 36}),
     ("size / patch must be a multiple", {"latent": {"grid": 3}}),
@@ -87,8 +87,8 @@ RULES = [
     ("dynamics.head", {"dynamics": {"head": "gan"}}),
     ("dynamics.steps must divide", {"dynamics": {"steps": 3}}),
     ("dynamics.levels must be a power of two", {"dynamics": {"noise_levels": 6}}),
-    ("multiple of window and memory", {"dynamics": {"local_window": 5}}),
-    ("multiple of window and memory", {"dynamics": {"global_window": 7}}),
+    ("multiple of local_window and global_window", {"dynamics": {"local_window": 5}}),
+    ("multiple of local_window and global_window", {"dynamics": {"global_window": 7}}),
     ("at most 2048", {"dynamics": {"period": 2052}}),
     ("samples must be a multiple", {"samples": 258}),
     ("window must be even", {"samples": 12, "audio": {"overlap": 3}}),
@@ -109,7 +109,7 @@ RULES = [
     ),
     *((f"{name} must be at least 1", {name: x}) for name in ("size", "patch", "fps", "samples") for x in (0, -4)),
     *((f"dynamics.{name} must be", {"dynamics": {name: x}}) for name in ROLLOUT for x in (0, -2)),
-    *((f"vision.{name} must be", {"vision": {name: 0}}) for name in ("dim", "heads", "depth", "memory")),
+    *((f"vision.{name} must be", {"vision": {name: 0}}) for name in ("dim", "heads", "depth", "temporal_window")),
     *((f"audio.{name} must be", {"audio": {name: 0}}) for name in ("bands", "columns", "overlap", "dim")),
     *((f"latent.{name} must be", {"latent": {name: 0}}) for name in ("grid", "audio", "dim")),
     ("vision.taps must be at least 1", {"vision": {"taps": (0, 2)}}),

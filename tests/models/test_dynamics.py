@@ -158,11 +158,11 @@ def test_training_path_is_causal(backend):
 def test_training_over_a_past_sees_what_a_rollout_sees(backend, T, checkpointing):
     """All frames in one pass, each over the past as it was: the same as each frame alone after that past. Nine frames
     are three windows of a local layer, which then attends chunk by chunk."""
-    net, engine, full = lively(backend).dynamics, backend.engine, SMALL.dynamics.levels
+    net, engine, full = lively(backend).dynamics, backend.engine, SMALL.dynamics.noise_levels
     z, past = (latents(frames=T, seed=s)["z"] for s in (0, 1))
     action, level = latents(frames=T)["actions"], np.arange(2 * T, dtype=np.int32).reshape(2, T) % 4
     stride = 1 + level % 2
-    whole = {"z": z, "action": action, "level": level, "stride": stride, "past": past}
+    whole = {"z": z, "action": action, "noise_level": level, "step_size": stride, "past": past}
     found = engine.numpy(net(**engine.array(whole), checkpointing=checkpointing))
     for t in range(T):
         joined = np.concatenate([past[:, :t], z[:, t : t + 1]], axis=1)

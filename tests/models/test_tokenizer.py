@@ -10,7 +10,7 @@ CFGS = {
     "grid": SMALL,
     "queries": changed(latent={"layout": "queries"}),
     "fixed": changed(vision={"encoding": "fixed"}),
-    "630 samples": changed(audio={"bands": 8}, vision={"global_window": 3}).fitted(("noop", "left"), 35, 22050, 630),
+    "630 samples": changed(audio={"bands": 8}, vision={"temporal_window": 3}).fitted(("noop", "left"), 35, 22050, 630),
     "two sounds": changed(latent={"audio": 2}),
 }
 EACH = pytest.mark.parametrize("cfg", CFGS.values(), ids=CFGS)
@@ -59,7 +59,7 @@ def test_a_chunk_needs_no_more_than_its_past(backend, cfg):
 
 
 def test_the_order_of_the_past_matters(backend):
-    """Else a latent could not tell where a ball goes. Only the pictures are exchanged, both are within the memory."""
+    """Else a latent could not tell where a ball goes. Only the pictures are exchanged, both are within its window."""
     net, given = lively(backend), clip(frames=4)
     other = given | {"video": given["video"][:, [0, 2, 1, 3]]}
     assert gap(encode(backend, net, given)[:, 3], encode(backend, net, other)[:, 3]) > 1e-3

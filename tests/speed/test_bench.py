@@ -10,7 +10,7 @@ from mlxworld import bench
 from mlxworld.cli import entry
 from mlxworld.play.world import Clip, World
 from mlxworld.speed import measure
-from mlxworld.speed.training import step_flops, training
+from mlxworld.speed.training import training
 from tests.play.small_world import small_world
 
 PARTS = ("rollout", "dynamics", "decoder", "encoder")
@@ -57,35 +57,51 @@ def test_memory_that_grows_and_frames_that_slow_down_are_seen(folder, monkeypatc
     times, memory = measure.rollout(world, frames)
     assert memory["process_growth"] * memory["process"] > 0.5 * frames * 2**22
     warm = len(held) - frames
-    assert warm >= world.config.dynamics.global_window and times["first_ms"] == pytest.approx(1)
+    assert warm >= world.config.context_frames and times["first_ms"] == pytest.approx(1)
     assert times["p99_early_ms"] == pytest.approx(warm + 3.97) and times["p99_late_ms"] == pytest.approx(warm + 39.97)
     assert times["fps"] == pytest.approx(1e3 / (warm + 20.5))
 
 
-@pytest.mark.parametrize("backend", ["mlx", "torch"])
-def test_training(folder, backend, monkeypatch):
-    monkeypatch.setattr("mlxworld.speed.training.SECONDS", 0.0)
-    world = World.load(folder, backend)
-    found = training(world.package, world.config, {"dynamics": 4, "tokenizer": 2}, "float32", False, 1e-3)
-    for stage, clips in (("dynamics", 4), ("tokenizer", 2)):
-        f = found[stage]
-        assert f["samples_per_s"] == pytest.approx(clips * f["steps_per_s"]) and 0 <= f["loader_wait"] < 1
-        flops = f["tflops"] * 1e12 / f["samples_per_s"]
-        assert flops == pytest.approx(step_flops(world.package, world.config, stage))
-        assert f["utilisation"] == f["tflops"] / 1e-3
+@pytest.fixture(scope="module")
+def trained(folder):
+    """What training takes on either backend."""
+    rows = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlxworld.speed.training.SECONDS", 0.0)
+        for backend in ("mlx", "torch"):
+            world = World.load(folder, backend)
+            rows[backend] = training(world.package, world.config, 4, "float32", False, 1e-3)
+    return rows
 
 
-def test_flops_of_a_training_step_by_hand(folder):
+def flops(row: dict) -> float:
+    """Of a clip."""
+    return row["tflops"] * 1e12 / row["samples_per_s"]
+
+
+def test_training(trained):
+    for rows in trained.values():
+        assert rows.keys() == {"tokenizer", "dynamics"}, "what is off by default is not measured"
+        for row in rows.values():
+            assert row["samples_per_s"] == pytest.approx(4 * row["steps_per_s"]) and 0 <= row["loader_wait"] < 1
+            assert row["utilisation"] == row["tflops"] / 1e-3
+        assert (rows["tokenizer"]["frames"], rows["dynamics"]["frames"]) == (8, 32)
+    for stage in ("tokenizer", "dynamics"):
+        assert flops(trained["mlx"][stage]) == pytest.approx(flops(trained["torch"][stage]), rel=0.1), stage
+
+
+def test_flops_of_a_training_step_by_hand(folder, trained):
     """Each of T frames is predicted over a clean copy of all: the projections of 2T frames; local layers look at three
-    windows. A quarter of the clips has a teacher of two more passes, which nothing is learnt of."""
-    world = World.load(folder, "torch")
-    d, (K, D) = world.config.dynamics, (world.config.latent.tokens, world.config.latent.dim)
+    windows. A quarter of the clips has a teacher of two more passes, which nothing is learnt of. A backward pass has
+    twice the products of the forward one, but for the first layer, whose input learns nothing."""
+    d, (K, D) = World.load(folder, "torch").config.dynamics, (5, 16)
     T, hidden = 32, 64 * -(-d.dim * 8 // 3 // 64)
     tokens = 2 * T * K
     block = 2 * tokens * d.dim * (4 * d.dim + 3 * hidden)
-    local, wide = (4 * tokens * frames * K * d.dim for frames in (3 * d.window, 2 * T))
-    one = 2 * block + local + wide + 2 * tokens * 2 * D * d.dim
-    assert step_flops(world.package, world.config, "dynamics") == (1 + 2 / 4 + 2) * one
+    local, wide = (4 * tokens * frames * K * d.dim for frames in (3 * d.local_window, 2 * T))
+    first = 2 * tokens * D * d.dim
+    one = 2 * block + local + wide + 2 * first
+    assert flops(trained["torch"]["dynamics"]) == pytest.approx((1 + 2 / 4 + 2) * one - first, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +128,7 @@ def test_what_a_precision_costs_stands_beside_its_speed(folder, flags, differs, 
     [
         (["--world", "FOLDER", "--preset", "nano"], "give either --world or --preset"),
         ([], "give either --world or --preset"),
-        (["--preset", "huge"], "unknown preset 'huge': choose one of nano"),
+        (["--preset", "huge"], "unknown preset 'huge' of openworld: choose one of nano"),
         (["--world", "nowhere"], "unknown world 'nowhere'"),
         (["--world", "FOLDER", "--frames", "0"], "--frames must be at least 1, got 0"),
         (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, got 0"),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlxworld.speed import counts
-from mlxworld.speed.parts import CLIP, parts
+from mlxworld.speed.parts import parts
 from tests.models.small import SMALL, lively
 
 F = 4  # bytes of a float32
@@ -98,7 +98,7 @@ def test_both_backends_count_the_same_flops():
         found.append({n: total(counts.operations(package, p.fn, p.state, *p.inputs)) for n, p in pieces.items()})
     assert found[0] == found[1] and min(found[0].values()) > 0
     assert found[0]["dynamics"] + found[0]["decoder"] == found[0]["step"]
-    assert pieces["encoder"].frames == CLIP
+    assert pieces["encoder"].frames == SMALL.receptive_field + 8
 
 
 def test_histogram_holds_all_work(backend):

@@ -86,7 +86,7 @@ def test_the_world_plays_at_its_checkpoints_and_its_card_tells_its_training(run)
     assert last == {"data": data, "licence": "CC0-1.0", "steps": steps, **where}
     assert run.cards[7]["steps"] == {"tokenizer": 6, "dynamics": 2, "forcing": 0}
     names = {"config.json", "model.safetensors", "starts.safetensors", "train.json", "checkpoint.safetensors"}
-    assert {p.name for p in run.out.iterdir()} == names | {"latents.npy", "samples", "events"}
+    assert {p.name for p in run.out.iterdir()} == names | {"latents.npy", "samples", "events", ".lock"}
 
 
 def test_every_setting_of_a_stage_reaches_the_trainer(run):
@@ -131,11 +131,12 @@ def test_the_loop_waits_for_the_device_at_log_steps_only(dots, tmp_path, monkeyp
     monkeypatch.setattr(engine.Trainer, "step", lambda self, *_: events.append("step"))
     train.main(argv(dots, tmp_path / "out", **{"log-steps": 4}))
     assert read == [
-        *(("tokenizer", 4, 4), ("tokenizer", 6, 2), ("dynamics", 4, 4), ("dynamics", 6, 2), ("forcing", 4, 4)),
+        *(("tokenizer", 4, 4), ("tokenizer", 6, 2), ("dynamics", 3, 3), ("dynamics", 4, 1), ("dynamics", 6, 2)),
+        ("forcing", 4, 4),
     ]
     first, last = events.index("step"), len(events) - events[::-1].index("step")
     waits = {event for event in events[first:last] if event != "step"}
-    assert waits == {"waits after 2 reports", "waits after 4 reports"}, "between the stages, when a part is done"
+    assert waits == {"waits after 2 reports", "waits after 5 reports"}, "between the stages, when a part is done"
 
 
 def test_on_a_gpu_mlx_dreams_with_the_weights_of_now(monkeypatch):
@@ -166,7 +167,7 @@ def test_a_dataset_is_encoded_as_if_at_once(dots, tmp_path, monkeypatch, backend
     cfg = train.parse(argv(dots, tmp_path))
     cache = open_frames(dots, size=tiny.SIZE)
     for memory, columns in ((4, 4), (1, 1)):
-        vision = dataclasses.replace(cfg.config.vision, memory=memory)
+        vision = dataclasses.replace(cfg.config.vision, temporal_window=memory)
         audio = dataclasses.replace(cfg.config.audio, columns=columns)
         model_config = dataclasses.replace(cfg.config, vision=vision, audio=audio)
         model_config = model_config.fitted(cache.info.actions, tiny.FPS, cache.info.sample_rate, tiny.S)
@@ -326,5 +327,5 @@ def test_help_names_the_flags_and_explains_them(capsys):
         train.main(["--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0 and text.startswith("usage: mlxworld train")
-    assert all(flag in text for flag in ("--dynamics.steps", "--model.latent.grid", "--optim.ema", "--resume"))
+    assert all(flag in text for flag in ("--dynamics.steps", "--config.latent.grid", "--minutes", "--optim.ema", "--resume"))
     assert "the curriculum" in text
