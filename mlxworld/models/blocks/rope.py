@@ -36,7 +36,8 @@ def whole_turns(period: int, width: int) -> list[list[list[float]]]:
 def first_rows(table: Array, frames: int) -> Array:
     """The rows of frames 0 .. frames - 1 of a table (2, period, E) of `whole_turns`: (2, frames, E), begun anew after
     each period. Attention sees differences of frames only, so this is exact where no frame sees a period back."""
-    return ops.concat([table] * -(-frames // table.shape[1]), axis=1)[:, :frames]
+    periods = -(-frames // table.shape[1])
+    return (table if periods == 1 else ops.concat([table] * periods, axis=1))[:, :frames]
 
 
 def frequencies(width: int, base: float = 10000.0, factors: Sequence[float] | None = None) -> list[float]:
