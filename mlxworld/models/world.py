@@ -8,17 +8,16 @@ B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width 
 
 from typing import Any
 
+from mlxworld.configs.world import WorldConfig
+
 from .. import ops, random
 from ..nn import Module
+from .arrays import Array, State
 from .part import Part
-
-Array = Any
-State = Any  # a tree of arrays, of the same shapes at every frame
 
 
 class WorldModel(Module):
-    def __init__(self, cfg: Any):
-        """cfg: a WorldConfig."""
+    def __init__(self, cfg: WorldConfig):
         super().__init__()
         self.cfg = cfg
 

@@ -96,8 +96,8 @@ def loss(name: str, backend: ModuleType) -> Arrays:
     total, parts = fn(net, engine.array(given), backend.random.key(3))
     arrays = {"loss": engine.numpy(total)} | {f"loss {names.golden(n)}": x for n, x in engine.numpy(parts).items()}
     slopes = gradients(backend, net, fn, given, seed=3)
-    today = names.named(backend, net, f"{part}.")
-    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in sorted(today) if today[n] in slopes}
+    today = names.trained(backend, net, f"{part}.")
+    return arrays | {f"gradient {n}": np.linalg.norm(slopes[today[n]]) for n in sorted(today)}
 
 
 def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:
@@ -110,8 +110,8 @@ def training(name: str, optimizer: str, backend: ModuleType) -> Arrays:
     arrays = {f"metric {names.golden(n)}": np.array([m[n] for m in metrics]) for n in sorted(metrics[0])}
     for kind, after in (("weight", engine.parameters(net)), ("average", trainer.ema)):
         moved = {n: x - before[n] for n, x in engine.numpy(after).items()}
-        today = names.named(backend, net, f"{part}.")
-        arrays |= {f"{kind} {n}": _seen(moved[today[n]]) for n in sorted(today) if today[n] in moved}
+        today = names.trained(backend, net, f"{part}.")
+        arrays |= {f"{kind} {n}": _seen(moved[today[n]]) for n in sorted(today)}
     return arrays
 
 

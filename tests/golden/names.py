@@ -34,8 +34,15 @@ def golden(name: str) -> str:
 
 
 def named(backend: ModuleType, net: Any, part: str = "") -> dict[str, str]:
-    """{golden name: name today} of the parameters of `net`; part: what the whole model calls it, as in "dynamics."."""
+    """{golden name: name today} of all that is saved of `net`; part: what the whole model calls it, as in "dynamics."."""
     return {golden(part + name): name for name in arrays(backend, net)}
+
+
+def trained(backend: ModuleType, net: Any, part: str = "") -> dict[str, str]:
+    """As `named`, without buffers. The numbers of the tokenizer's training are of the first release with its mean frame
+    (golden name "still") left untrained, as it is since it is a buffer: all else was the same parameters, then as now.
+    """
+    return {golden(part + name): name for name in backend.nn.parameters(net)}
 
 
 def arrays(backend: ModuleType, net: Any) -> dict[str, Any]:

@@ -9,10 +9,11 @@ B batch, T frames, K tokens of a frame, C model width, H heads, G heads of keys 
 from collections.abc import Callable
 from typing import Any
 
+from mlxworld.configs.block import BlockConfig
+
 from ... import nn, ops
 from ...nn import Linear, Module
-
-Array = Any
+from ..arrays import Array
 
 
 def band(frames: int, window: int, like: Array) -> Array:
@@ -30,33 +31,36 @@ def mask(seen: Array, like: Array) -> Array:
 def attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     """q (B, H, T, K, E), k and v (B, G, N, K, E) -> (B, H, T*K, E): all to all, under a mask that broadcasts to
     (B, H, T*K, N*K)."""
-    return ops.attention(*(a.flatten(2, 3) for a in (q, k, v)), mask)
+    q, k, v = (a.flatten(2, 3) for a in (q, k, v))
+    return ops.attention(q, k, v, mask)
 
 
 def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """As `attend`, over n chunks of the frames: each sees itself and the first half of the one before.
 
-    mask (n, T*K / n, 3/2 T*K / n) says what of it; of the first chunk there is no one before: mask it.
+    mask (n, T*K / n, 3/2 T*K / n) says what of it; the first chunk has none before it: mask that part. T is a multiple
+    of 2 n.
     """
-    B, H, _, _, E = q.shape
-    n = len(mask)
-    q, k, v = q.reshape(B, H * n, -1, E), _with_before(k, n), _with_before(v, n)
-    mask = ops.broadcast_to(mask, (H, *mask.shape)).reshape(1, H * n, *mask.shape[1:])
-    return ops.attention(q, k, v, mask).reshape(B, H, -1, E)
+    (B, H, T, K, E), G, n = q.shape, k.shape[1], len(mask)
+    r = H // G  # heads of queries for each of keys, next to each other: chunks are further heads
+    q = q.reshape(B, G, r, n, -1, E).swapaxes(2, 3).reshape(B, H * n, -1, E)
+    mask = ops.broadcast_to(mask[:, None], (G, n, r, *mask.shape[1:])).reshape(1, H * n, *mask.shape[1:])
+    y = ops.attention(q, _with_before(k, n), _with_before(v, n), mask)
+    return y.reshape(B, G, n, r, -1, E).swapaxes(2, 3).reshape(B, H, T * K, E)
 
 
 def _with_before(x, n):
-    """Each of n chunks of (B, H, T, K, E) after the first half of the chunk before: (B, H * n, 3/2 T*K / n, E)."""
-    B, H, _, _, E = x.shape
-    x = x.reshape(B, H, n, 2, -1, E)
-    past = x[:, :, :, :1]
-    before = ops.concat([past[:, :, :1], past[:, :, :-1]], axis=2)
-    return ops.concat([before, x], axis=3).reshape(B, H * n, -1, E)
+    """Each of n chunks of (B, G, T, K, E) after the first half of the chunk before: (B, G * n, 3/2 T*K / n, E)."""
+    B, G, _, _, E = x.shape
+    x = x.reshape(B, G, n, 2, -1, E)
+    first_half = x[:, :, :, :1]
+    before = ops.concat([first_half[:, :, :1], first_half[:, :, :-1]], axis=2)
+    return ops.concat([before, x], axis=3).reshape(B, G * n, -1, E)
 
 
 class Attention(Module):
-    def __init__(self, cfg: Any, cross: bool = False):
-        """cfg: BlockConfig; cross: keys and values are a source's."""
+    def __init__(self, cfg: BlockConfig, cross: bool = False):
+        """cross: keys and values are a source's."""
         super().__init__()
         self.heads, self.groups, self.width = cfg.heads, cfg.groups, cfg.width
         self.qk_norm, self.eps = cfg.qk_norm, cfg.eps

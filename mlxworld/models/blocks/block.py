@@ -6,11 +6,12 @@ B batch, T frames, K tokens of a frame, C model width.
 from collections.abc import Callable
 from typing import Any
 
+from mlxworld.configs.block import BlockConfig
+
 from ... import nn, ops, random
 from ...nn import LayerNorm, Linear, Module, RMSNorm
+from ..arrays import Array
 from .attention import Attention, attend
-
-Array = Any
 
 
 class RMSNormPlusOne(Module):
@@ -25,7 +26,7 @@ class RMSNormPlusOne(Module):
         return ops.cast(y, like=x)
 
 
-def norm(cfg: Any) -> Module:
+def norm(cfg: BlockConfig) -> LayerNorm | RMSNorm | RMSNormPlusOne:
     """The norm that a BlockConfig names, over its width."""
     if cfg.norm == "rms":
         return RMSNorm(cfg.dim, cfg.eps)
@@ -48,7 +49,7 @@ ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "relu": ops.
 class FeedForward(Module):
     """down(act(up(x))), or with a gate down(act(gate) * up(x)), gate and up in one product (Shazeer 2020)."""
 
-    def __init__(self, cfg: Any):
+    def __init__(self, cfg: BlockConfig):
         super().__init__()
         self.hidden, self.gated, self.act = cfg.ffn, cfg.gated, cfg.act
         self.up = Linear(cfg.dim, (2 if cfg.gated else 1) * cfg.ffn, bias=cfg.bias)
@@ -66,8 +67,7 @@ class FeedForward(Module):
 
 
 class Block(Module):
-    def __init__(self, cfg: Any):
-        """cfg: BlockConfig."""
+    def __init__(self, cfg: BlockConfig):
         super().__init__()
         self.order, self.gate, self.dropout = cfg.order, cfg.gate, cfg.dropout
         self.attn, self.mlp, self.norm1 = Attention(cfg), FeedForward(cfg), norm(cfg)

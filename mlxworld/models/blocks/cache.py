@@ -1,14 +1,14 @@
 """Keys and values of the past, kept in arrays of fixed shapes. `update` is pure: it gives a new cache.
 
-A store (B, G, N, K, E) is an array, or bytes about 128 with a scale for each token and head, which take half the memory
-of float16. B batch, G heads, N slots, K tokens of a slot, E width of a head, T new frames.
+A store (B, G, N, K, E) is an array, or bytes about 128 with a float32 scale for each token and head, which take half
+the memory of float16. B batch, G heads, N slots, K tokens of a slot, E width of a head, T new frames.
 """
 
 from typing import Any
 
 from ... import ops
+from ..arrays import Array
 
-Array = Any
 Store = Any  # an array, or {"bytes", "scale"}
 
 
@@ -16,17 +16,17 @@ def empty(shape: tuple[int, ...], like: Array, int8: bool = False) -> Store:
     """A store of zeros, in the dtype of `like`, or of bytes."""
     if not int8:
         return ops.zeros(shape, like=like)
-    return {"bytes": ops.uint8(ops.full(shape, 128, like=like)), "scale": ops.zeros((*shape[:-1], 1), like=like)}
+    scale = ops.float32(ops.zeros((*shape[:-1], 1), like=like))
+    return {"bytes": ops.uint8(ops.full(shape, 128, like=like)), "scale": scale}
 
 
 def write(store: Store, new: Array, slots: Array) -> Store:
     """The store with frames new (B, G, T, K, E) in its slots (T,)."""
     if not isinstance(store, dict):
         return ops.ring_write(store, new, slots)
-    new = ops.float32(new)  # rounding in a lower precision would be off by a byte
+    new = ops.float32(new)  # bfloat16 has no halves between odd bytes: all would round up
     scale = ops.max(ops.abs(new), axis=-1, keepdims=True) / 127
-    whole = ops.uint8(new / (scale + 1e-6) + 128)
-    scale = ops.cast(scale, like=store["scale"])
+    whole = ops.uint8(new / (scale + 1e-12) + 128)
     return {
         "bytes": ops.ring_write(store["bytes"], whole, slots),
         "scale": ops.ring_write(store["scale"], scale, slots),
@@ -34,10 +34,10 @@ def write(store: Store, new: Array, slots: Array) -> Store:
 
 
 def read(store: Store, like: Array) -> Array:
-    """All slots (B, G, N, K, E), in the dtype of `like`."""
+    """All slots (B, G, N, K, E): bytes in the dtype of `like`, an array as it is."""
     if not isinstance(store, dict):
         return store
-    return (ops.cast(store["bytes"], like=like) - 128) * ops.cast(store["scale"], like=like)
+    return ops.cast((ops.float32(store["bytes"]) - 128) * store["scale"], like=like)
 
 
 class Ring:

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from ... import nn, ops, random
+from ..arrays import Array
 
 
-def init_weights(model: Any, key: Any, depth: int) -> None:
+def init_weights(model: Any, key: Array, depth: int) -> None:
     """Sets the parameters of a model, names in sorted order, one key each. depth: blocks of the residual stream.
 
     | parameter | from |
@@ -18,9 +19,11 @@ def init_weights(model: Any, key: Any, depth: int) -> None:
     | bias | 0 |
     | anything else (norms, gates, uncertainties) | as its module made it |
     """
-    parameters, roles, fresh = nn.parameters(model), nn.roles(model), {}
+    parameters: dict[str, Array] = nn.parameters(model)
+    roles: dict[str, str] = nn.roles(model)
+    fresh: dict[str, Array] = {}
     for name, part in zip(sorted(parameters), random.split(key, len(parameters)), strict=True):
-        x, role = parameters[name], roles.get(name)
+        x, role = parameters[name], roles.get(name, "")
         fan_in = math.prod(x.shape[1:])
         if name.rpartition(".")[2] == "bias":
             fresh[name] = ops.zeros(x.shape)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import ops
-
-Array = Any
+from ..arrays import Array
 
 
 def rotate(x: Array, angles: Any) -> Array:
@@ -32,6 +31,13 @@ def whole_turns(period: int, width: int) -> list[list[list[float]]]:
     cos = [[math.cos(a) for a in row] * 2 for row in angles]
     sin = [[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles]
     return [cos, sin]
+
+
+def first_rows(table: Array, frames: int) -> Array:
+    """The rows of frames 0 .. frames - 1 of a table (2, period, E) of `whole_turns`: (2, frames, E), begun anew after
+    each period. Attention sees differences of frames only, so this is exact where no frame sees a period back."""
+    periods = -(-frames // table.shape[1])
+    return (table if periods == 1 else ops.concat([table] * periods, axis=1))[:, :frames]
 
 
 def frequencies(width: int, base: float = 10000.0, factors: Sequence[float] | None = None) -> list[float]:

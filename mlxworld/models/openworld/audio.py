@@ -9,13 +9,14 @@ B batch, T frames, S samples of a frame, J columns of a frame, M bands, L = S / 
 """
 
 import math
-from typing import Any
+
+from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops, random
 from ...nn import Conv1d, Linear, Module, RMSNorm, role
+from ..arrays import Array
 from . import signal
 
-Array = Any
 LOOP = 8  # frames until the noise repeats
 QUIET = (math.log(signal.FLOOR) + 5) / 3  # what the encoder sees of silence
 
@@ -23,7 +24,7 @@ QUIET = (math.log(signal.FLOOR) + 5) / 3  # what the encoder sees of silence
 class AudioEncoder(Module):
     """audio (B, T, S) -> features (B, T, J, C), one token a spectrogram column."""
 
-    def __init__(self, cfg, dim):
+    def __init__(self, cfg: OpenWorldConfig, dim: int):
         super().__init__()
         a = cfg.audio
         self.columns = a.columns
@@ -46,7 +47,7 @@ class AudioEncoder(Module):
 class AudioDecoder(Module):
     """Features of the frames' sound (B, T, C) -> samples (B, T, S) in [-1, 1], and the next call's state."""
 
-    def __init__(self, cfg, dim):
+    def __init__(self, cfg: OpenWorldConfig, dim: int):
         super().__init__()
         a = cfg.audio
         self.columns, self.bands, self.length = a.columns, a.bands, cfg.hop

@@ -3,12 +3,11 @@
 B frames (batch and time together), G squares along a side, C channels.
 """
 
-from typing import Any
+from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops
 from ...nn import Conv2d, Linear, Module, RMSNorm, role
-
-Array = Any
+from ..arrays import Array
 
 
 def depth_to_space(x: Array, n: int) -> Array:
@@ -20,7 +19,7 @@ def depth_to_space(x: Array, n: int) -> Array:
 class Residual(Module):
     """x + conv(silu(norm(x)))."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.norm = RMSNorm(channels)
         self.conv = Conv2d(channels, channels, 3, padding=1)
@@ -32,7 +31,7 @@ class Residual(Module):
 class VideoDecoder(Module):
     """cells (B, T, G*G, C) -> what differs from the mean picture (B, T, H, W, 3)."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__()
         d, c = cfg.decoder, cfg.latent
         side = cfg.size // cfg.patch

@@ -18,14 +18,13 @@ window and the frame after it.
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
+from mlxworld.configs.openworld import DynamicsConfig
 
 from ... import ops, random
 from ...nn import Embedding, Linear, Module, RMSNorm, role
 from .. import blocks
+from ..arrays import Array, State
 from ..blocks import rope
-
-Array = Any
-State = dict[str, Any]
 
 
 def after(i: Array, n: Array | int) -> Array:
@@ -53,8 +52,8 @@ def _weave(past, new, w):
 
 
 class LatentDynamics(Module):
-    def __init__(self, cfg: Any, tokens: int, latent: int, actions: int):
-        """cfg: DynamicsConfig; K tokens of width `latent` a frame; that many `actions`, and one for a hidden action."""
+    def __init__(self, cfg: DynamicsConfig, tokens: int, latent: int, actions: int):
+        """K tokens of width `latent` a frame; that many `actions`, and one for a hidden action."""
         super().__init__()
         self.cfg, self.size, self.actions = cfg, (tokens, latent), actions
         block = BlockConfig(cfg.dim, cfg.heads, dropout=cfg.dropout)
@@ -139,7 +138,7 @@ class LatentDynamics(Module):
         T, twice, local = z.shape[1], past is not None, blocks.attend
         w = self.cfg.local_window if twice and T % self.cfg.local_window == 0 else T  # frames of a chunk
         t = ops.arange(T, like=z)[None]
-        time, new, angles = t, t * 0, ops.cast(self._rotary[:, :T, None, None], like=self.tokens)
+        time, new, angles = t, t * 0, ops.cast(rope.first_rows(self._rotary, T)[:, :, None, None], like=self.tokens)
         if twice:
             z, action, angles = _weave(past, z, w), _weave(action, action, w), _weave(angles, angles, w)
             noise_level = _weave(noise_level * 0 + self.cfg.noise_levels, noise_level, w)

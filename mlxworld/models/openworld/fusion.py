@@ -6,12 +6,12 @@ B frames (batch and time together), N tokens of one modality, M of the other, C 
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
+from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops
 from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
-
-Array = Any
+from ..arrays import Array
 
 
 class CrossModalAttention(Module):
@@ -19,7 +19,7 @@ class CrossModalAttention(Module):
     Flamingo, Alayrac et al. 2022) times a weight that each token decides from its own content. Shut, x passes
     untouched."""
 
-    def __init__(self, dim, heads):
+    def __init__(self, dim: int, heads: int):
         super().__init__()
         self.norm = RMSNorm(dim)
         self.norm_other = RMSNorm(dim)
@@ -37,7 +37,7 @@ class CrossModalAttention(Module):
 class FusionLevel(Module):
     """Attention inside each modality, then both ways across."""
 
-    def __init__(self, dim, heads):
+    def __init__(self, dim: int, heads: int):
         super().__init__()
         block = BlockConfig(dim, heads)
         self.video_block = blocks.Block(block)
@@ -56,7 +56,7 @@ class CrossModalFusion(Module):
 
     A modality that is missing is replaced by a learned token, frame by frame, before the first level."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__()
         v = cfg.vision
         self.checkpointing = cfg.checkpointing

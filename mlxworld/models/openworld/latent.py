@@ -3,23 +3,21 @@
 B batch, T frames, P patches, J spectrogram columns, K tokens (first the picture's, then the sound's), D their width.
 """
 
-from typing import Any
-
 from mlxworld.configs.block import BlockConfig
+from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops
 from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
+from ..arrays import Array
 from .dynamics import unit
-
-Array = Any
 
 
 class LatentCompressor(Module):
     """Fused features -> z (B, T, K, D), each token of mean square 1. `grid`: a picture token is a square of patches, a
     sound token all columns. `queries`: K learned queries attend to every patch and column."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__()
         c, dim = cfg.latent, cfg.vision.dim
         self.layout, self.grid, self.side, self.audio = c.layout, c.grid, cfg.size // cfg.patch, c.audio
@@ -55,7 +53,7 @@ class LatentProcessor(Module):
     """Latent tokens -> the features that a decoder reads: attention inside the frame. Cells are the picture's squares:
     in the `queries` layout learned tokens find them."""
 
-    def __init__(self, cfg, width):
+    def __init__(self, cfg: OpenWorldConfig, width: int):
         super().__init__()
         c, d = cfg.latent, cfg.decoder
         self.layout, self.cells, self.checkpointing = c.layout, c.grid * c.grid, cfg.checkpointing

@@ -6,78 +6,43 @@ Each takes (model, batch, key) and returns the loss and its parts, all scalars. 
 B batch, T frames, H, W pixels, S samples of a frame, K tokens of width D.
 """
 
+from typing import Any
+
+from mlxworld.configs.openworld import OpenWorldConfig
+
 from ... import ops, random
-from ...nn import Module
+from ..arrays import Array
+from ..objectives import audio as audio_losses
+from ..objectives import video as video_losses
+from ..objectives.uncertainty import Uncertainty
 from .dynamics import unit
 from .signal import Spectrum
 
 # Sizes that the losses have when things go well: where each log-variance starts, so that no task drowns another.
 START = {"pixel": -5.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft": -1.5, "waveform": -5.0, "pitch": -2.0}
 MOVING = 50.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
-EDGE = 0.1  # of 1, the full range of a pixel
+EDGE = 0.1  # of Huber's loss, where 1 is the full range of a pixel
 HIDDEN = 0.04  # share of clips without picture, and of clips without sound
 CHANGED = 4.0  # extra weight of a latent token that changes
 
 
-class Objective(Module):
+class Objective(Uncertainty):
     """The tokenizer's losses: the constants of their spectra, and the tasks' log-variances (a parameter)."""
 
-    def __init__(self, cfg):
-        super().__init__()
+    def __init__(self, cfg: OpenWorldConfig):
+        super().__init__(START)
         hops = [n for n in range(cfg.hop // 4, cfg.hop + 1) if cfg.samples % n == 0]
         self.mel = Spectrum(cfg.stft_window, cfg.hop, cfg.audio.bands, cfg.sample_rate)
         self.spectra = [Spectrum(4 * hop, hop) for hop in (hops[0], cfg.samples)]  # short windows, and long ones
         self.chunk = max(n for n in range(1, 65) if cfg.samples % n == 0)
-        self.log_variance = ops.array([START[name] for name in START])
-
-    def forward(self, parts):
-        """{task: loss} -> the weighed sum."""
-        loss = ops.stack([parts[name] for name in START])
-        return (ops.exp(-self.log_variance) * loss + self.log_variance).sum()
 
 
-def moving(video):
-    """(B, T, H, W, 1) in [0, 1]: how far a pixel is from the clip's mean picture, so how much of it moves."""
-    still = video.mean(axis=1, keepdims=True)
-    return ops.clip(4 * ops.max(ops.abs(video - still), axis=-1, keepdims=True), 0.0, 1.0)
+def pixel(prediction: Array, video: Array) -> Array:
+    """Huber's loss of pixels (B, T, H, W, 3), more where the clip moves."""
+    return video_losses.motion_huber(prediction, video, EDGE, MOVING)
 
 
-def pixel(prediction, video):
-    """Huber's loss (quadratic below EDGE), more where the clip moves: a plain absolute error pulls as hard at the last
-    trace of noise in a wall as at a ball that is missing. Both (B, T, H, W, 3)."""
-    d = ops.abs(prediction - video)
-    d = ops.where(d < EDGE, 0.5 / EDGE * ops.square(d), d - 0.5 * EDGE)
-    return (d * (1 + MOVING * moving(video))).mean()
-
-
-def perceptual(prediction, video, scales=3):
-    """Mean absolute difference of edges at several scales: what an eye sees before it sees brightness."""
-    a, b, total = prediction, video, 0.0
-    for _ in range(scales):
-        d = a - b
-        total = total + ops.abs(d[:, :, 1:] - d[:, :, :-1]).mean() + ops.abs(d[:, :, :, 1:] - d[:, :, :, :-1]).mean()
-        a, b = _halve(a), _halve(b)
-    return total / scales
-
-
-def _halve(x):
-    B, T, H, W, C = x.shape
-    return x.reshape(B, T, H // 2, 2, W // 2, 2, C).mean(axis=(3, 5))
-
-
-def waveform(prediction, audio, chunk=64):
-    """Difference of short-time energy, over `chunk` samples, which divide both (B, N). The latent holds no phase, so
-    samples themselves need not agree, and a loss on them would reward silence."""
-    a, b = (ops.abs(x).reshape(-1, chunk).mean(axis=-1) for x in (prediction, audio))
-    return ops.abs(a - b).mean()
-
-
-def spectral(spectra, prediction, audio):
-    """Mean difference of log magnitudes over several resolutions (multi-resolution STFT, Yamamoto et al. 2020)."""
-    return sum(ops.abs(s.log_power(prediction) - s.log_power(audio)).mean() for s in spectra) / len(spectra)
-
-
-def pitch(spectrum, decoder, offsets, audio):
+def pitch(spectrum: Spectrum, decoder: Any, offsets: Array, audio: Array) -> Array:
     """Offsets (B, J, M) against the frequency of the true sound in each band, weighed by its share of the power."""
     power, frequency = spectrum.frequency(audio)
     target = ops.clip((frequency - decoder._centre) / decoder._half_width, -1.0, 1.0)
@@ -85,7 +50,7 @@ def pitch(spectrum, decoder, offsets, audio):
     return (share * ops.abs(offsets - ops.stop_gradient(target))).sum(axis=-1).mean()
 
 
-def tokenizer_loss(model, batch, key):
+def tokenizer_loss(model: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
     """model: AudioVideoTokenizer. batch: video (B, T, H, W, 3) uint8, audio (B, T, S).
 
     The decoders read latents with a random amount of noise in them, as a rollout's will have. Now and then one modality
@@ -95,36 +60,40 @@ def tokenizer_loss(model, batch, key):
     B, T = video.shape[:2]
     keys = random.split(key, 4)
     chance = random.uniform(keys[0], (B, 1))
-    seen, heard = (ops.float32(x) + ops.zeros((B, T), like=audio) for x in (chance > HIDDEN, chance < 1 - HIDDEN))
-    z = model.encode(video, audio, seen, heard)
+    shown, heard = (ops.float32(x) + ops.zeros((B, T), like=audio) for x in (chance > HIDDEN, chance < 1 - HIDDEN))
+    z = model.encode(video, audio, shown, heard)
     strength = model.cfg.latent.noise * random.uniform(keys[1], (B, T, 1, 1))
-    rough = unit(z + strength * random.normal(keys[2], z.shape))
-    sound, _, offsets = model.sound(rough)
-    there = seen[:, :, None, None, None]  # what is hidden is not asked for either
-    prediction, video = there * model.picture(rough), there * video
-    flat, true = ((heard[:, :, None] * x).reshape(B, -1) for x in (sound, audio))
+    noisy = unit(z + strength * random.normal(keys[2], z.shape))
+    sound, _, offsets = model.sound(noisy)
+    shown, heard = shown[:, :, None, None, None], heard[:, :, None]  # what is hidden is not asked for either
+    picture, video = shown * model.picture(noisy), shown * video
+    sound, audio = ((heard * x).reshape(B, -1) for x in (sound, audio))
     content, motion = model.split(z)
     change = ops.stop_gradient(content[:, 1:] - content[:, :-1])
-    moved = model.motion(ops.cast(motion[:, 1:], like=model.motion.weight))
+    predicted_change = model.motion(ops.cast(motion[:, 1:], like=model.motion.weight))
     o = model.objective
     parts = {
-        "pixel": pixel(prediction, video),
-        "perceptual": perceptual(prediction, video),
-        "motion": ops.square(ops.float32(moved) - change).mean(),
-        "mel": ops.abs(o.mel.log_mel(flat) - o.mel.log_mel(true)).mean(),
-        "stft": spectral(o.spectra, flat, true),
-        "waveform": waveform(flat, true, o.chunk),
-        "pitch": pitch(o.mel, model.audio_decoder, offsets, true),
+        "pixel": pixel(picture, video),
+        "perceptual": video_losses.edges(picture, video),
+        "motion": ops.square(ops.float32(predicted_change) - change).mean(),
+        "mel": ops.abs(o.mel.log_mel(sound) - o.mel.log_mel(audio)).mean(),
+        "stft": audio_losses.multi_resolution_stft(o.spectra, sound, audio),
+        "waveform": audio_losses.short_time_energy(sound, audio, o.chunk),
+        "pitch": pitch(o.mel, model.audio_decoder, offsets, audio),
     }
     return o(parts), parts
 
 
-def dynamics_loss(model, batch, key, checkpointing=False):
+def dynamics_loss(
+    model: Any, batch: dict[str, Array], key: Array, checkpointing: bool = False
+) -> tuple[Array, dict[str, Array]]:
     """model: LatentDynamics. batch: z (B, T, K, D) and actions (B, T); for self forcing also `dream` (B, T, K, D), what
     the model itself made of these frames: then the past is the dreamt one, and the target stays the truth.
 
     Every frame has a random noise level and is predicted from earlier ones with a little noise. Three quarters of the
-    batch learn the finest step from the truth; the rest, one clip at least, learn a longer step from two half as long.
+    batch learn the finest step from the truth ("flow"); the rest, one clip at least, learn a longer step from two half
+    as long ("shortcut"). A clip that is alone learns both. So both losses are there in every batch, however few clips
+    each of its accumulated parts has; only the regression head, and a model of one noise level, have no longer step.
     """
     c, z, actions = model.cfg, batch["z"], batch["actions"]
     z = ops.float32(z)
@@ -133,13 +102,13 @@ def dynamics_loss(model, batch, key, checkpointing=False):
     hide = random.bernoulli(keys[0], c.action_dropout, (B, T))
     actions = ops.where(hide, ops.cast(actions * 0 + model.actions, like=actions), actions)
     noise = random.normal(keys[1], z.shape)
-    drop = keys[6] if c.dropout > 0 else None
+    dropout_key = keys[6] if c.dropout > 0 else None
     past = ops.float32(batch["dream"]) if "dream" in batch else z
-    rough = 2 * c.context_noise * random.uniform(keys[2], (B, T, 1, 1))
-    past = (1 - rough) * past + rough * random.normal(keys[5], z.shape)
+    share = 2 * c.context_noise * random.uniform(keys[2], (B, T, 1, 1))
+    past = (1 - share) * past + share * random.normal(keys[5], z.shape)
 
     def predict(x, noise_level, step_size, rows):
-        return model.forward(x, actions[rows], noise_level, step_size, past[rows], drop, checkpointing)
+        return model.forward(x, actions[rows], noise_level, step_size, past[rows], dropout_key, checkpointing)
 
     changed = ops.square(z[:, 1:] - z[:, :-1]).mean(axis=-1)
     weight = 1 + CHANGED * ops.concat([ops.zeros((B, 1, z.shape[2]), like=z), ops.clip(changed, 0.0, 1.0)], axis=1)
@@ -149,21 +118,22 @@ def dynamics_loss(model, batch, key, checkpointing=False):
         return (w * ops.square(prediction - ops.stop_gradient(target)).mean(axis=-1)).sum() / w.sum()
 
     if c.head == "regression":
-        everyone = slice(0, B)
-        nothing = ops.zeros((B, T), like=actions)
-        truth = error(predict(z * 0, nothing, nothing + c.noise_levels, everyone), z, everyone)
+        every, zero = slice(0, B), ops.zeros((B, T), like=actions)
+        truth = error(predict(z * 0, zero, zero + c.noise_levels, every), z, every)
         return truth, {"flow": truth}
 
-    # The last clips learn a longer step, a quarter of them, and one at least. A clip alone learns both: the shortcut
-    # is never left out, in whatever parts a batch is cut.
-    fine, coarse = slice(0, max(1, B - max(1, B // 4))), slice(B - max(1, B // 4), B)
+    longest = c.noise_levels.bit_length() - 1  # the longest step is 2^longest levels
+    coarse_clips = max(1, B // 4) if longest > 0 else 0
+    fine, coarse = slice(0, max(1, B - coarse_clips)), slice(B - coarse_clips, B)
     noise_level = random.randint(keys[3], 0, c.noise_levels, (B, T))
     one = noise_level * 0 + 1
     x = model.noisy(z, noise, noise_level)[fine]
     truth = error(predict(x, noise_level[fine], one[fine], fine), z[fine], fine)
+    if longest == 0:
+        return truth, {"flow": truth}
 
     # A step of size 2^i begins at a multiple of itself; its target is where two half steps lead.
-    power = random.randint(keys[4], 1, c.noise_levels.bit_length(), (B, 1)) + 0 * noise_level
+    power = random.randint(keys[4], 1, longest + 1, (B, 1)) + 0 * noise_level
     step_size = 2**power
     start = ops.int32(ops.floor(ops.float32(noise_level) / step_size)) * step_size
     half, start, step_size = (step_size // 2)[coarse], start[coarse], step_size[coarse]

@@ -7,8 +7,11 @@ B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width 
 
 from typing import Any
 
+from mlxworld.configs.openworld import OpenWorldConfig
+
 from ... import ops, random
 from ...nn import Linear, Module
+from ..arrays import Array
 from ..blocks import init_weights
 from ..world import WorldModel
 from .audio import AudioDecoder, AudioEncoder
@@ -19,14 +22,14 @@ from .latent import LatentCompressor, LatentProcessor
 from .losses import Objective
 from .vision import VisionEncoder
 
-Array = Any
-
 
 class AudioVideoTokenizer(Module):
     """Frames with their sound to latents and back. The picture is decoded from z_content alone; z_dynamics, the last
     D - content channels of each token, holds motion and what can only be heard."""
 
-    def __init__(self, cfg: Any):
+    mean_frame: Array  # (H * W * 3,), a buffer: the data's mean picture
+
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__()
         self.cfg = cfg
         content, motion = cfg.latent.content, cfg.latent.dim - cfg.latent.content
@@ -68,8 +71,9 @@ class AudioVideoTokenizer(Module):
 
 
 class TransformerWorldModel(WorldModel):
-    def __init__(self, cfg: Any):
-        """cfg: OpenWorldConfig."""
+    cfg: OpenWorldConfig
+
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__(cfg)
         self.tokenizer = AudioVideoTokenizer(cfg)
         self.dynamics = LatentDynamics(cfg.dynamics, cfg.latent.tokens, cfg.latent.dim, len(cfg.actions))

@@ -8,26 +8,28 @@ import math
 
 from ... import ops
 from ...nn import Module
+from ..arrays import Array
 
 FLOOR = 1e-4  # magnitude below which sound counts as silence: -80 dB of a full-scale tone
 
 
-def hz_to_mel(hz):
+def hz_to_mel(hz: float) -> float:
     """Slaney's scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
     return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
 
 
-def mel_to_hz(mel):
+def mel_to_hz(mel: float) -> float:
+    """The inverse of `hz_to_mel`."""
     return mel * 200 / 3 if mel < 15 else 1000 * math.exp(math.log(6.4) / 27 * (mel - 15))
 
 
-def mel_edges(bands, sample_rate):
+def mel_edges(bands: int, sample_rate: int) -> list[float]:
     """Hertz of the bands' M + 2 edges, from 0 to half the sample rate: band m is a triangle over edges m, m+1, m+2."""
     top = hz_to_mel(sample_rate / 2)
     return [mel_to_hz(top * i / (bands + 1)) for i in range(bands + 2)]
 
 
-def mel_filters(bands, window, sample_rate):
+def mel_filters(bands: int, window: int, sample_rate: int) -> list[list[float]]:
     """(F, M) triangular filters of unit height, F = window / 2 + 1."""
     edges = mel_edges(bands, sample_rate)
     rows = []
@@ -40,7 +42,7 @@ def mel_filters(bands, window, sample_rate):
     return rows
 
 
-def columns(x, window, hop):
+def columns(x: Array, window: int, hop: int) -> Array:
     """x (B, N), N a multiple of hop, window a multiple of hop -> (B, N / hop, window); silence before the start."""
     B, N = x.shape
     n = window // hop
@@ -51,7 +53,7 @@ def columns(x, window, hop):
 class Spectrum(Module):
     """Short-time spectra with a Hann window, scaled so that a full-scale tone has magnitude 1, and their mel bands."""
 
-    def __init__(self, window, hop, bands=0, sample_rate=0):
+    def __init__(self, window: int, hop: int, bands: int = 0, sample_rate: int = 0):
         """window, hop: samples, window a multiple of hop. bands: mel bands, 0 for none."""
         super().__init__()
         self.window, self.hop = window, hop
@@ -62,20 +64,20 @@ class Spectrum(Module):
             self._filters = ops.array(mel_filters(bands, window, sample_rate))
             self._bins = ops.array([i / window for i in range(window // 2 + 1)])
 
-    def power(self, x):
+    def power(self, x: Array) -> Array:
         """(B, N) -> squared magnitudes (B, J, F)."""
         real, imag = ops.rfft(columns(x, self.window, self.hop) * self._taper)
         return ops.square(real) + ops.square(imag)
 
-    def log_power(self, x):
+    def log_power(self, x: Array) -> Array:
         """(B, N) -> natural logarithm of magnitudes (B, J, F)."""
         return 0.5 * ops.log(self.power(x) + FLOOR**2)
 
-    def log_mel(self, x):
+    def log_mel(self, x: Array) -> Array:
         """(B, N) -> natural logarithm of mel magnitudes (B, J, M), from -9.2 (silence)."""
         return 0.5 * ops.log(self.power(x) @ self._filters + FLOOR**2)
 
-    def frequency(self, x):
+    def frequency(self, x: Array) -> tuple[Array, Array]:
         """(B, N) -> power and mean frequency of each band, both (B, J, M), frequency in cycles a sample.
 
         Frequencies are reassigned (Auger & Flandrin 1995): bin k's is f_k - Im(X_slope conj X) / (2 pi |X|^2), so

@@ -4,25 +4,24 @@ B batch, T frames, H, W pixels, P patches of a frame, C width.
 """
 
 import math
-from typing import Any
 
 from mlxworld.configs.block import BlockConfig
+from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops
 from ...nn import Linear, Module, RMSNorm, role
 from .. import blocks
+from ..arrays import Array
 from ..blocks import rope
 
-Array = Any
-
-PERIOD = 1024  # frames until the rotary angles of time repeat: far more than a patch sees
+PERIOD = 1024  # frames until the rotary angles of time repeat: no patch sees so many
 
 
 class SpatioTemporalEncoding(Module):
     """Where and when a patch is: a code added for its place, learned or fixed (sines of row and column, Vaswani et al.
     2017), and rotary angles for its frame, so that only differences of time matter."""
 
-    def __init__(self, side, dim, heads, kind):
+    def __init__(self, side: int, dim: int, heads: int, kind: str):
         super().__init__()
         if kind == "learned":
             self.code = ops.zeros((side * side, dim))
@@ -40,8 +39,7 @@ class SpatioTemporalEncoding(Module):
 
     def angles(self, frames: int, x: Array) -> Array:
         """(2, T, 1, 1, E) of so many frames in x's dtype, for attention over time."""
-        table = ops.concat([self._rotary] * -(-frames // PERIOD), axis=1)
-        return ops.cast(table[:, :frames, None, None], like=x)
+        return ops.cast(rope.first_rows(self._rotary, frames)[:, :, None, None], like=x)
 
 
 def _sines(position, dim):
@@ -53,7 +51,7 @@ class VisionEncoder(Module):
     """video (B, T, H, W, 3), differences from a mean picture -> features (B, T, P, C) at several depths, the
     last of which has seen the past."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg: OpenWorldConfig):
         super().__init__()
         v = cfg.vision
         self.patch, self.taps, self.temporal_window = cfg.patch, v.taps, v.temporal_window

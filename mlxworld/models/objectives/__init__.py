@@ -1,0 +1,6 @@
+"""Losses that know no family. Each is a function of arrays, or a Module where it has parameters.
+
+uncertainty.py  tasks weighed by learned variances
+video.py        motion, Huber's loss, edges
+audio.py        short-time energy, spectra of several resolutions
+"""
