@@ -137,7 +137,7 @@ def _kept(source: Source, part: Any) -> Part:
     """A part whose state stays inside."""
 
     def call(model, state, **inputs):
-        return part.fn(state, *inputs.values())
+        return part.fn(state, *(inputs[name] for name in part.inputs))
 
     module = Stateful(source.model, part.state, call)
     return Part(part.name, part.about, module, _inputs(source, part), _outputs(part), module.state())
@@ -149,8 +149,8 @@ def _open(source: Source, part: Any) -> Part:
     names = list(named(part.state))
 
     def call(**inputs):
-        state = tree_unflatten([inputs.pop(name) for name in names], tree)
-        outputs, state = part.fn(state, *inputs.values())
+        state = tree_unflatten([inputs[name] for name in names], tree)
+        outputs, state = part.fn(state, *(inputs[name] for name in part.inputs))
         return *outputs, *tree_flatten(state)[0]
 
     before = {n: Port(x, f"{n} of the call before; zeros at first") for n, x in zip(names, leaves, strict=True)}
@@ -169,7 +169,8 @@ def _inputs(source: Source, part: Any) -> dict[str, Port]:
         "video": "Pictures (1, N, H, W, 3): red, green, blue, 0..1.",
         "audio": f"Samples (1, N, S) in [-1, 1], {cfg.sample_rate} a second.",
     }
-    return {name: Port(example, about[name]) for name, example in part.inputs.items()}
+    # Clones: two inputs that are one tensor would be one input of the exported program.
+    return {name: Port(example.clone(), about[name]) for name, example in part.inputs.items()}
 
 
 def _outputs(part: Any) -> dict[str, str]:

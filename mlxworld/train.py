@@ -23,6 +23,7 @@ from .files.lock import writer
 from .files.reading import read_json, shown_name
 from .play.world import preferred_backend
 from .training.monitor import Monitor
+from .training.recipe import Recipe
 from .training.run import Run
 from .training.settings import MAY_CHANGE, TrainConfig, flags
 
@@ -73,9 +74,8 @@ def train(cfg: TrainConfig) -> None:
     package = on(cfg.backend or preferred_backend())
     cfg = cfg.resolved(on_gpu=package.engine.device() != "cpu")
     require_run(cfg)
-    recipe = families.recipe(cfg.model)(cfg)
     with writer(cfg.out, "is being trained"):
-        claim(cfg)
+        recipe = claim(cfg)
         with Monitor(cfg.out / "events") as monitor:
             Run(package, cfg, recipe, monitor).go()
             monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: python -m apps.play --world {cfg.out}")
@@ -103,10 +103,18 @@ def require_run(cfg: TrainConfig) -> None:
         raise MlxworldError(f"{cfg.out} was begun with other settings, resume with the same: {changes}")
 
 
-def claim(cfg: TrainConfig) -> None:
-    """Writes the settings into the run folder, which this process alone writes to."""
-    require_run(cfg)  # another process may have begun while the data was opened
-    atomic.write_text(cfg.out / "train.json", json.dumps(settings(cfg), indent=1) + "\n")
+def claim(cfg: TrainConfig) -> Recipe:
+    """Writes the settings into the run folder, and opens the data. Raises MlxworldError, and leaves no run, where the
+    data does not fit."""
+    require_run(cfg)  # another process may have begun meanwhile
+    path = cfg.out / "train.json"
+    atomic.write_text(path, json.dumps(settings(cfg), indent=1) + "\n")
+    try:
+        return families.recipe(cfg.model)(cfg)
+    except MlxworldError:
+        if not cfg.resume:
+            path.unlink()
+        raise
 
 
 def settings(cfg: TrainConfig) -> dict[str, Any]:

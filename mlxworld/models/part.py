@@ -12,6 +12,6 @@ class Part:
     name: str
     about: str
     fn: Callable[..., tuple[tuple[Any, ...], Any]]
-    state: Any  # a tree of arrays to begin with; None for none
+    state: dict[str, Any]  # a tree of arrays to begin with; empty where there is none
     inputs: dict[str, Any]  # an example of each, of the shape that it always has
     outputs: tuple[str, ...]

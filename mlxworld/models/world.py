@@ -46,8 +46,8 @@ class WorldModel(Module):
         raise TypeError(f"{type(self).__name__} has no init_past")
 
     def init_sound(self, B: int) -> State:
-        """The state of the sound before the first frame; None where sound has no state."""
-        return None
+        """The state of the sound before the first frame; none where sound has no state."""
+        return {}
 
     def decode(self, z: Array, sound: State = None) -> tuple[Array, Array, State]:
         """z (B, T, K, D), the state of the sound (None: silence before) -> video, audio, the state after."""
@@ -103,8 +103,8 @@ class WorldModel(Module):
         parts = (
             Part("step", "The next frame's latent, after an action. The state is the past.", step, past, moved, ("z",)),
             Part("observe", "Takes a frame into the state of `step`.", observe, past, {"z": z, **moved}, ("observed",)),
-            Part("video", "A latent's picture.", video, None, {"z": z}, ("video",)),
+            Part("video", "A latent's picture.", video, {}, {"z": z}, ("video",)),
             Part("audio", "A latent's sound.", audio, sound, {"z": z}, ("audio",)),
-            Part("encode", about, encode, None, clip, ("z",)),
+            Part("encode", about, encode, {}, clip, ("z",)),
         )
         return {part.name: part for part in parts}

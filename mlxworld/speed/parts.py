@@ -53,5 +53,5 @@ def _alone(engine: Any, part: Any, frames: int) -> Part:
     rng = np.random.default_rng(0)
     examples = [engine.numpy(x) for x in part.inputs.values()]
     drawn = [rng.standard_normal(x.shape).astype(np.float32) if x.dtype.kind == "f" else x for x in examples]
-    state = engine.array(np.zeros(1, np.float32)) if part.state is None else part.state
+    state = part.state or engine.array(np.zeros(1, np.float32))  # a loop passes something on
     return Part(part.fn, state, tuple(engine.array(x) for x in drawn), frames)

@@ -25,7 +25,7 @@ class Recipe:
     card: dict[str, Any]  # facts about the data, for the model's card
 
     def __init__(self, cfg: TrainConfig):
-        self.cfg = cfg
+        self.cfg: Any = cfg
 
     def require(self, identity: dict[str, Any]) -> None:
         """Raises MlxworldError unless the data is what a run with this `identity` began with."""

@@ -86,7 +86,7 @@ def open_dataset(cfg: TrainConfig) -> FrameStore:
         )
     if not folder.is_dir():
         _record(cfg, folder)
-    return open_frames(folder, size=cfg.config.size)
+    return open_frames(folder, size=cfg.config.size, cache=cfg.cache)
 
 
 def _record(cfg: TrainConfig, folder: Path) -> None:

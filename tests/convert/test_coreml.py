@@ -165,7 +165,7 @@ def test_an_operation_swapped_is_seen(package, original, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [("video", "tokenizer.video.head.bias"), ("step", "dynamics.head.weight")]
+    ("function", "name"), [("video", "tokenizer.video_decoder.head.bias"), ("step", "dynamics.head.weight")]
 )
 def test_a_weight_changed_is_seen(package, original, tmp_path, monkeypatch, function, name):
     """The first number of one weight, in the file of weights."""

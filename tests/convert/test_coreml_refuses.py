@@ -99,7 +99,7 @@ def test_what_is_no_package(folder, tmp_path):
             read_package(tmp_path / name)
 
 
-@pytest.mark.parametrize("options", [{"batch": 2}, {"precision": "float32"}, {"steps": 4}, {"cache": "int8"}])
+@pytest.mark.parametrize("options", [{"batch": 2}, {"precision": "float32"}, {"steps": 4}, {"kv_cache": "int8"}])
 def test_options_that_conversion_has_settled(decoder, options):
     with pytest.raises(MlxworldError, match="settled when a world is converted"):
         CoreMLPlayer(decoder, SMALL, Options(**options))

@@ -13,7 +13,7 @@ from torch_backend.stateful import Stateful, named
 VARIANTS = [
     SMALL,
     changed(dynamics={"head": "regression"}),
-    changed(latent={"layout": "queries"}, dynamics={"context": "last"}),
+    changed(latent={"layout": "queries"}),
 ]
 
 

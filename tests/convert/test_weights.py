@@ -55,8 +55,8 @@ def test_through_torch_and_back_bit_for_bit(world, tmp_path, dtype):
     run(source, tmp_path / "x.pt")
     state = torch.load(tmp_path / "x.pt", weights_only=True)
     head = torch.nn.Conv2d(16, 12, 3)  # the picture's last layer as plain torch makes it
-    head.load_state_dict({n: state[f"tokenizer.video.head.{n}"].float() for n in ("weight", "bias")})
-    ours = torch.tensor(held["tokenizer.video.head.weight"]).float()
+    head.load_state_dict({n: state[f"tokenizer.video_decoder.head.{n}"].float() for n in ("weight", "bias")})
+    ours = torch.tensor(held["tokenizer.video_decoder.head.weight"]).float()
     assert torch.equal(head.weight, ours.movedim(-1, 1))
     run(tmp_path / "x.pt", tmp_path / "back", "--like", world)
     same(arrays(tmp_path / "back"), held)
@@ -142,7 +142,7 @@ def test_foreign_names_containers_and_wrappers(world, tmp_path):
             {
                 "layers.{}.w{}.k": "dynamics.blocks.{}.norm{}.weight",
                 "freqs": None,
-                "top.w": "tokenizer.video.head.weight",
+                "top.w": "tokenizer.video_decoder.head.weight",
             }
         )
     )

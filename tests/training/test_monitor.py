@@ -35,7 +35,7 @@ def test_lines_without_a_terminal(tmp_path, capsys):
 def test_a_bar_with_losses_and_time_left_on_a_terminal(tmp_path, monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(
-        monitor, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=80, color_system=None)
+        monitor, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80, color_system=None)
     )
     with Monitor(tmp_path) as shown:
         shown.stage("dynamics", 30, done=10)

@@ -71,12 +71,16 @@ class FrameStore:
 
 
 def open_frames(
-    folder: str | os.PathLike, size: int | tuple[int, int] | None = None, fps: int | None = None, workers: int = 0
+    folder: str | os.PathLike,
+    size: int | tuple[int, int] | None = None,
+    fps: int | None = None,
+    workers: int = 0,
+    cache: Path | None = None,
 ) -> FrameStore:
     """The decoded dataset of a folder, decoded now if it is not yet: a recording, or a folder of anybody's videos.
 
     `size` (H, W), or one number for both, and `fps` replace the dataset's own. `workers`: decoding processes, 0 for
-    one a core. Files that cannot be used are named on stderr and counted, the rest is kept. Raises MlxworldError if
+    one a core. `cache`: where it is kept, in the folder itself unless given. Files that cannot be used are named on stderr and counted, the rest is kept. Raises MlxworldError if
     the folder is missing or holds nothing that can be used, or the cache cannot be written.
     """
     folder = Path(folder)
@@ -85,7 +89,7 @@ def open_frames(
     if not files:
         raise MlxworldError(f"{folder}: holds no video")
     settings = f"{info.size[0]}x{info.size[1]}-{info.fps}fps-"
-    place = folder / ".cache" / (settings + _key(folder, files, info))
+    place = (cache or folder / ".cache") / (settings + _key(folder, files, info))
     if not (place / "cache.json").exists():
         _build(folder, files, info, place, workers or os.cpu_count() or 1)
         for old in place.parent.glob(f"{settings}*"):

@@ -5,5 +5,5 @@ The table lists only what differs: see `names.to_ours`, partial.
 
 from ..names import Kernel, Table
 
-_KERNELS = ("hearing.conv{}", "audio.conv", "video.stages.{}.conv", "video.head")
+_KERNELS = ("audio_encoder.conv{}", "audio_decoder.conv", "video_decoder.stages.{}.conv", "video_decoder.head")
 TABLE: Table = {f"tokenizer.{layer}.weight": Kernel(f"tokenizer.{layer}.weight") for layer in _KERNELS}

@@ -11,6 +11,7 @@ class Model(WorldModel):
         super().__init__(cfg)
         pixels = 3 * cfg.size**2
         self.register_buffer("mean_frame", ops.zeros((pixels,)))
+        self.scale = ops.ones((cfg.dim,))
         self.see, self.hear = Linear(pixels, cfg.dim), Linear(cfg.samples, cfg.dim)
         self.embed_action = role(Embedding(len(cfg.actions), cfg.dim), "embedding")
         self.mix, self.move = Linear(2 * cfg.dim, 2 * cfg.dim), role(Linear(2 * cfg.dim, cfg.dim), "residual")
@@ -22,12 +23,12 @@ class Model(WorldModel):
 
     def encode(self, video, audio):
         pixels = video.reshape(*video.shape[:2], -1) - self.mean_frame
-        pixels, audio = (ops.cast(x, like=self.see.weight) for x in (pixels, audio))
+        pixels, audio = (ops.cast(x, like=self.scale) for x in (pixels, audio))
         return ops.tanh(ops.float32(self.see(pixels) + self.hear(audio)))[:, :, None]
 
     def following(self, z, noise, action):
         """z, noise (B, T, 1, D), action (B, T) -> the z of the frame after each."""
-        x = ops.cast(z + 0.01 * noise, like=self.mix.weight)
+        x = ops.cast(z + 0.01 * noise, like=self.scale) * self.scale
         x = self.mix(ops.concat([x, self.embed_action(action)[:, :, None]], axis=-1))
         return ops.tanh(z + ops.float32(self.move(ops.silu(x))))
 
@@ -42,11 +43,11 @@ class Model(WorldModel):
         return {"z": z + 0 * (noise + action[:, :, None, None])}  # an exporter drops an input that is not read
 
     def decode_video(self, z):
-        video = ops.float32(self.paint(ops.cast(z[:, :, 0], like=self.paint.weight))) + self.mean_frame
+        video = ops.float32(self.paint(ops.cast(z[:, :, 0], like=self.scale))) + self.mean_frame
         return video.reshape(*z.shape[:2], self.cfg.size, self.cfg.size, 3)
 
     def decode_audio(self, z, sound):
-        return ops.tanh(ops.float32(self.sing(ops.cast(z[:, :, 0], like=self.sing.weight)))), sound
+        return ops.tanh(ops.float32(self.sing(ops.cast(z[:, :, 0], like=self.scale)))), sound
 
 
 def loss(model, batch, key):
