@@ -58,6 +58,7 @@ class Connections:
         self.most = max(16, min(MOST, raise_file_limit() // 2))
         self._open: dict[Peer, Connection] = {}
         self._waiting: dict[Peer, float] = {}  # the moment by which a request is due; the longest wait is first
+        self.crowded = False  # a connection was dropped to make room, and the event loop has yet to close it
 
     def __len__(self) -> int:
         return len(self._open)
@@ -105,6 +106,7 @@ class Connections:
     def _drop_longest(self, address: str | None = None) -> bool:
         peer = next((peer for peer in self._waiting if address in (None, peer[0])), None)
         self.drop(peer)
+        self.crowded = True
         return peer is not None
 
     def _forget(self, peer: Peer, connection: Connection) -> None:
@@ -128,6 +130,9 @@ class Listener(socket.socket):
         connections = self.connections
         if connections is None:
             return super().accept()
+        if connections.crowded:  # the event loop accepts many at once: it is to close one first
+            connections.crowded = False
+            raise BlockingIOError
         if self._spare is None:
             self._spare = _open_spare()
         try:

@@ -57,7 +57,8 @@ class Client:
                 await self.wake.wait()
                 self.wake.clear()
                 while (message := self.outbox.pop(frames=self.sent - self.seen < IN_FLIGHT)) is not None:
-                    await asyncio.wait_for(self._send(message), SEND_S)
+                    async with asyncio.timeout(SEND_S):
+                        await self._send(message)
 
     async def _send(self, message: str | bytes) -> None:
         if isinstance(message, str):
@@ -143,7 +144,10 @@ class Hub:
         """A page that cannot be sent to any more is not listened to either."""
         if task.cancelled():
             return
-        if (error := task.exception()) and not isinstance(error, TimeoutError):
+        if (error := task.exception()) is None:
+            self.connections.wait(peer(client.socket.scope))  # it is being closed, unless the page does not answer
+            return
+        if not isinstance(error, TimeoutError):
             LOG.error("a page could not be sent to", exc_info=error)
         self.connections.drop(peer(client.socket.scope))
 

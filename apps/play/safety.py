@@ -2,13 +2,17 @@
 
 import hmac
 import logging
-from urllib.parse import parse_qs, urlsplit
+import re
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .connections import Connections
 
 LOG = logging.getLogger(__name__)
+HOST = re.compile(
+    r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?", re.ASCII | re.IGNORECASE
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
@@ -78,12 +82,11 @@ class Guard:
 
 
 def hostname(host: str) -> str | None:
-    """The name in a Host header, without the port; None where it is malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return parts.hostname if parts.netloc == host and (parts.port is None or parts.port) else None
-    except ValueError:
+    """The name in a Host header in small letters, without the port; None where it is malformed."""
+    parts = HOST.fullmatch(host)
+    if parts is None or not 0 < int(parts["port"] or 80) < 65536:
         return None
+    return (parts["name"] or parts["address"]).lower()
 
 
 def peer(scope: Scope) -> tuple[str, int] | None:

@@ -41,12 +41,14 @@ class Served:
 class Page:
     """A page as the tests play it: one socket, which answers every frame with "seen" unless it is told to be slow."""
 
-    def __init__(self, served: Served, origin: str | None = "", query: str | None = None):
+    def __init__(self, served: Served, origin: str | None = "", query: str | None = None, max_queue: int | None = None):
+        """max_queue: messages that come unheard before the page reads no more; None: it reads on for ever."""
         query = (f"token={served.token}" if served.token else "") if query is None else query
         url = f"ws://127.0.0.1:{served.port}/socket?{query}"
         origin = f"http://127.0.0.1:{served.port}" if origin == "" else origin
         self.stack = ExitStack()
-        connection = connect(url, origin=origin, compression=None, max_size=None, open_timeout=5)  # type: ignore[arg-type]
+        bounds = {"max_size": None, "max_queue": max_queue, "compression": None, "open_timeout": 5}
+        connection = connect(url, origin=origin, **bounds)  # type: ignore[arg-type]
         self.socket = self.stack.enter_context(connection)
         self.slow = False
         self.frames = 0
