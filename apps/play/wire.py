@@ -32,7 +32,7 @@ import mlxworld
 HEADER = struct.Struct("<BBHIIIHHIffdd")
 FRAME, MOMENT, BRANCH = 0, 1, 2
 CUT, REPLAYED = 1, 2
-MAX_MESSAGE = 3 * 1024 * 1024
+MAX_MESSAGE = 4 * 1024 * 1024
 """Longest message in characters: the longest action log fits a replay, however its actions change."""
 MAX_COMMAND = 64 * 1024
 """Longest message of any other kind, in characters."""

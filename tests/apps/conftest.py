@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,14 @@ class Page:
 
     def __exit__(self, *error) -> None:
         self.stack.close()
+
+    def cut(self) -> None:
+        """End the connection as a cut cable does: no close frame, and the other side's bytes are refused."""
+        linger = b"\1\0\0\0\0\0\0\0"
+        with suppress(OSError):  # the server has ended it
+            self.socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.socket.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.socket.close()
 
     def say(self, type: str, **fields) -> None:  # noqa: A002
         self.socket.send(json.dumps({"type": type, **fields}))

@@ -15,9 +15,9 @@ from .toy import ToyWorld
 class Told:
     """A game whose messages are kept for reading."""
 
-    def __init__(self):
+    def __init__(self, choice: Choice = Choice("pong"), world: type[ToyWorld] = ToyWorld):  # noqa: B008
         self.out: queue.Queue = queue.Queue()
-        self.game = Game(ToyWorld.load, ["pong", "doom"], ["torch", "mlx"], Choice("pong"))
+        self.game = Game(world.load, ["pong", "doom"], ["torch", "mlx"], choice)
         self.game.start()
         self.game.emit = lambda target, message: self.out.put(message)
 

@@ -22,7 +22,7 @@ from apps.play.connections import Connections
 from apps.play.hub import MAX_PAGES
 from apps.play.safety import Guard
 
-from .conftest import Page, Served
+from .conftest import Served
 from .test_socket import get, handshake
 
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
@@ -137,7 +137,7 @@ def test_at_most_sixteen_pages(process):
         for _ in range(MAX_PAGES):
             page = stack.enter_context(process.join())
             page.until("frame")
-            stack.callback(reset, page)
+            stack.callback(page.cut)
         with process.join() as one_more:
             with pytest.raises(ConnectionClosed):
                 one_more.hear()
@@ -156,18 +156,9 @@ def test_a_hundred_pages_that_go_without_a_close(process):
             page.until("frame")
             page.say("take")
             page.say("run", on=True)
-            reset(page)
+            page.cut()
         watcher.until("control", mine=True, pages=1)
         assert process.settles(before, 1)
-
-
-def reset(page: Page) -> None:
-    """End a page's connection as a cut cable does: no close frame, and the other side's bytes are refused."""
-    linger = b"\1\0\0\0\0\0\0\0"
-    with suppress(OSError):  # the server has ended it
-        page.socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        page.socket.socket.shutdown(socket.SHUT_RDWR)
-        page.socket.socket.close()
 
 
 BROKEN_FRAMES = {
@@ -196,7 +187,7 @@ def test_broken_frames_end_their_page_only(process):
                     for _ in range(4):
                         page.socket.socket.sendall(broken)
                         time.sleep(0.05)
-                reset(page)
+                page.cut()
             watcher.until("control", mine=True)
         assert watcher.until("frame", flags=0)["index"] > 0
 
@@ -218,7 +209,7 @@ def test_ten_thousand_random_messages(process):
                 except ConnectionClosed:
                     continue
                 finally:
-                    reset(page)
+                    page.cut()
         watcher.until("control", mine=True, pages=1)
         assert watcher.step(2)["action"] == 2
 
