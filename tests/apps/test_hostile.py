@@ -7,8 +7,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,53 +20,9 @@ from apps.play.connections import Connections
 from apps.play.hub import MAX_PAGES
 from apps.play.safety import Guard
 
-from .conftest import Served
 from .test_socket import get, handshake
 
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
-
-
-class Process(Served):
-    """A server in a process of its own, with what it has written to its log."""
-
-    def __init__(self, port: int, process: subprocess.Popen, log: Path):
-        super().__init__(port, None, None)  # type: ignore[arg-type]
-        self.process, self.log = process, log
-
-    def files(self) -> int:
-        """Number of files that the process has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def settles(self, files: int, seconds: float) -> bool:
-        """Whether no more than so many files are open within some seconds."""
-        end = time.monotonic() + seconds
-        while self.files() > files and time.monotonic() < end:
-            time.sleep(0.1)
-        return self.files() <= files
-
-
-@pytest.fixture
-def process(tmp_path):
-    if sys.platform != "linux":
-        pytest.skip("looks into /proc")
-    bounds.raise_file_limit()  # this process holds the other ends
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path / "log"
-    command = f"ulimit -n 256; exec '{sys.executable}' -m tests.apps.toy {port}"
-    with open(log, "wb") as file:
-        served = Process(port, subprocess.Popen(["bash", "-c", command], stdout=file, stderr=file), log)
-    for _ in range(200):
-        try:
-            get(port, "/")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield served
-    served.process.send_signal(signal.SIGTERM)
-    served.process.wait(10)
-    assert log.read_text() == ""
 
 
 @contextmanager
