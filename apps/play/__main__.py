@@ -3,6 +3,7 @@
 import errno
 import functools
 import ipaddress
+import logging
 import secrets
 import socket
 import threading
@@ -20,8 +21,9 @@ from mlxworld import MlxworldError
 from mlxworld.cli import entry
 
 from .app import create_app
+from .connections import Listener
 from .game import Choice
-from .wire import MAX_MESSAGE
+from .hub import LONGEST
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         server.run(sockets=[listener])
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> Listener:
     """A listening socket. Raises MlxworldError, with one line, where the address cannot be had."""
     if not 0 <= port < 65536:
         raise MlxworldError(f"port {port} is not between 0 and 65535")
@@ -71,7 +73,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (socket.gaierror, UnicodeError) as error:
         raise MlxworldError(f"unknown host {host!r}: choose an address of this machine with --host") from error
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Listener(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
@@ -101,17 +103,33 @@ def page_address(listener: socket.socket, token: str | None) -> str:
     return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 
+class Server(uvicorn.Server):
+    """uvicorn whose listeners keep the app's connections within bounds."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on these listening sockets until the end."""
+        for listener in sockets or []:
+            if isinstance(listener, Listener):
+                listener.connections = self.config.app.state.connections  # type: ignore[union-attr]
+        await super().serve(sockets)
+
+
 def make_server(app: Starlette) -> uvicorn.Server:
-    """uvicorn as the app needs it: frames are not compressed, and no page can hold up the end."""
+    """uvicorn as the app needs it: frames are not compressed, no page can hold up the end, and nothing that a page
+    does or sends is worth a line of the server's own log (the app logs what fails in it)."""
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        loop="asyncio",
+        http="h11",
+        log_level="critical",
         access_log=False,
-        ws_max_size=2 * MAX_MESSAGE,
+        backlog=128,
+        ws_max_size=4 * LONGEST,  # the hub ends a socket in good order below this
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def open_page(server: uvicorn.Server, address: str) -> None:

@@ -4,6 +4,7 @@ Commands come in through `submit` (in order) and `press` (only the latest counts
 goes out through `emit(target, message)`: a dict for JSON, bytes for a packed frame; target None means everyone.
 """
 
+import logging
 import queue
 import threading
 import traceback
@@ -16,26 +17,17 @@ import mlxworld
 from mlxworld import MlxworldError
 
 from . import wire
-from .branch import MAX_ACTIONS, Branch, Log, Moment, Origin, digest
+from .action_log import MAX_ACTIONS, Log, Origin, digest
+from .branch import Branch, Moment
+from .inbox import Inbox
 from .keys import Keys
+from .offers import Choice, Offers
 from .wire import BadMessage
 
+LOG = logging.getLogger(__name__)
 MAX_MOMENTS = 8
 MAX_BRANCHES = 4
-MAX_WAITING = 64
 REWIND_S = 5.0
-PRECISIONS = ("float32", "float16", "bfloat16")
-STEPS = (1, 2, 4, 8)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What to load: a name or folder, and the settings; None leaves a setting to the world."""
-
-    world: str
-    backend: str | None = None
-    steps: int | None = None
-    precision: str | None = None
 
 
 @dataclass
@@ -53,15 +45,18 @@ class Game:
         self.emit: Callable[[Any, dict | bytes], object] = lambda target, message: None
         self.keys = Keys()
         self._load, self._choice = load, choice
-        self._offered = {"worlds": list(dict.fromkeys([*worlds, choice.world])), "backends": backends}
-        self._commands: queue.SimpleQueue[tuple[dict, Any]] = queue.SimpleQueue()
+        self._offers = Offers(worlds, backends, choice)
+        self._inbox = Inbox()
         self._thread = threading.Thread(target=self._live, name="model", daemon=True)
-        self._ready: queue.Queue[Exception | None] = queue.Queue()
+        self._ready: queue.Queue[BaseException | None] = queue.Queue()
         self._stopping = False
         self._running = False
         self._replay: Replay | None = None
         self._serial = 0
         self._ident = 0
+        self._opened = 0
+        self._period = 0.0
+        self._digest: str | None = None
         self._moments: dict[int, Moment] = {}
         self._branches: dict[int, Branch] = {}
         self._active = 0
@@ -69,20 +64,21 @@ class Game:
     def start(self) -> None:
         """Load the first world on the model thread. Raises what loading raised."""
         self._thread.start()
-        if error := self._ready.get():
+        if (error := self._ready.get()) is not None:
             raise error
 
     def stop(self) -> None:
         """End the model thread after its present frame."""
-        self._commands.put(({"type": "end"}, None))
+        self._inbox.put({"type": "end"}, None, bounded=False)
         self._thread.join(timeout=10)
 
     def submit(self, command: dict[str, Any], sender: Any = None) -> bool:
         """Queue a command that `wire.parse` has checked; False when too many wait already (as while a world loads)."""
-        if command["type"] in wire.COMMANDS and self._commands.qsize() >= MAX_WAITING:
-            return False
-        self._commands.put((command, sender))
-        return True
+        return self._inbox.put(command, sender, bounded=command["type"] in wire.COMMANDS)
+
+    def forget(self, sender: Any) -> None:
+        """A page has gone: what it waited for is not made any more."""
+        self._inbox.forget(sender)
 
     # -- the model thread ---------------------------------------------------------------------------------------------
 
@@ -93,40 +89,59 @@ class Game:
     def _live(self) -> None:
         try:
             self._open(self._choice, Origin(7, None))
-        except Exception as error:
+        except BaseException as error:
             self._ready.put(error)
             return
         self._ready.put(None)
         due = perf_counter()
         while not self._stopping:
-            wait = max(0.0, due - perf_counter()) if self._running else None
-            try:
-                command, sender = self._commands.get(timeout=wait)
-            except queue.Empty:
-                self._guard(self._advance, None)
+            entry = self._inbox.get(timeout=max(0.0, due - perf_counter()) if self._running else None)
+            if entry is None:
+                self._guard(self._advance_or_pause, None)
                 due = self._next(due)
             else:
+                command, sender = entry
                 was = self._running
                 self._guard(lambda c=command, s=sender: getattr(self, f"_on_{c['type']}")(c, s), sender)
                 due = due if was and self._running else perf_counter()
 
     def _next(self, due: float) -> float:
         """When the next frame is due: at the world's own rate, without bursts to catch up when the model is slow."""
-        period, now = 1 / self._branch.world.fps, perf_counter()
-        return due + period if now - due < 2 * period else now
+        late = perf_counter() - due
+        return due + self._period if late < 2 * self._period else due + late
 
     def _guard(self, act: Callable[[], None], sender: Any) -> None:
-        """Run one command or step; whatever fails is told, and the thread lives on."""
+        """Run one command or step; whatever fails is told in one line, and the thread lives on."""
         try:
             act()
         except (MlxworldError, BadMessage) as error:
-            self.emit(sender, {"type": "error", "text": str(error)})
-            self._tell_world(sender)
-        except Exception as error:
-            traceback.print_exc()
+            message = wire.error(error)
+            if message["text"] != str(error):
+                LOG.warning("%s", wire.printable(str(error)))
+            self.emit(sender, message)
+            self._recover(sender)
+            self._recover(sender, self._tell_state)
+        except BaseException as error:  # a world may raise anything, SystemExit too
+            LOG.error("the world failed\n%s", wire.printable(traceback.format_exc()))
             self._running, self._replay = False, None
-            self.emit(None, {"type": "error", "text": f"the world failed and is paused: {error}"})
-            self._tell_state()
+            self.emit(None, wire.error(f"the world failed and is paused: {wire.one_line(error)}"))
+            self._recover(None)
+            self._recover(None, self._tell_state)
+
+    def _recover(self, target: Any, tell: Callable[[Any], None] | None = None) -> None:
+        """Tell pages what is true, as far as the world still says it."""
+        try:
+            (tell or self._tell_world)(target)
+        except BaseException:
+            LOG.error("the world cannot be described\n%s", wire.printable(traceback.format_exc()))
+
+    def _advance_or_pause(self) -> None:
+        """The next frame of a running world; one that cannot be made is not tried again and again."""
+        try:
+            self._advance()
+        except BaseException:
+            self._running, self._replay = False, None
+            raise
 
     def _advance(self) -> None:
         action, key = self.keys.read()
@@ -135,8 +150,6 @@ class Game:
             action, flags = replay.log.actions[replay.done], wire.REPLAYED
             replay.done += 1
         elif len(self._branch.actions) >= MAX_ACTIONS:
-            self._running = False
-            self._tell_state()
             raise MlxworldError("the action log is full: restart the world to play on")
         self._branch.step(action)
         self._show(flags=flags, action=action, key=key)
@@ -150,16 +163,29 @@ class Game:
         self.emit(target, wire.pack(self._branch.frame, fps, **shape))
 
     def _thumb(self, kind: int, ident: int, target: Any = None) -> None:
-        kept = self._moments[ident] if kind == wire.MOMENT else self._branches[ident]
-        self.emit(target, wire.pack(kept.frame, self._branch.world.fps, kind=kind, ident=ident))
+        shown = self._moments[ident] if kind == wire.MOMENT else self._branches[ident]
+        self.emit(target, wire.pack(shown.frame, self._branch.world.fps, kind=kind, ident=ident))
 
-    def _open(self, choice: Choice, origin: Origin) -> None:
-        """Load a world and begin it; on failure the present one stays."""
+    def _open(self, choice: Choice, origin: Origin, world_digest: str | None = None) -> None:
+        """Load a world and begin it; on failure, and where its digest is not the one asked for, the present one stays.
+
+        Raises MlxworldError, or what the world raised.
+        """
         self.emit(None, {"type": "loading", "world": choice.world})
         settings = {"backend": choice.backend, "steps": choice.steps, "precision": choice.precision}
-        branch = Branch.begin(self._load(choice.world, **settings), origin)
-        self._choice, self._replay = choice, None
-        self.keys.clear(len(branch.world.actions))
+        try:
+            world = self._load(choice.world, **settings)
+            if world_digest is not None and world.digest != world_digest:
+                raise MlxworldError(f"the action log was made with other weights than {world.name} has")
+            branch, period = Branch.begin(world, origin), 1 / world.fps
+            self._offers.loaded(choice, world)
+            self.keys.clear(len(world.actions))
+        except BaseException:
+            if self._branches:
+                self._recover(None)  # no page waits for a world that does not come
+            raise
+        self._choice, self._replay, self._period, self._digest = choice, None, period, world_digest
+        self._opened += 1
         self._moments.clear()
         self._active = self._new_ident()
         self._branches = {self._active: branch}
@@ -173,22 +199,17 @@ class Game:
         about = {"name": w.name, "actions": list(w.actions), "keys": w.keys, "fps": w.fps, "starts": w.starts}
         sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
         chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
-        offered = {
-            "worlds": self._offered["worlds"],
-            "backends": self._offered["backends"],
-            "precisions": sorted({*PRECISIONS, w.precision}),
-            "step_counts": sorted({*STEPS, w.steps}),
-        }
-        self.emit(target, {"type": "world", "world": name, **about, **sound, **chosen, "offered": offered})
+        place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
+        self.emit(target, {"type": "world", **place, **about, **sound, **chosen})
 
     def _tell_state(self, target: Any = None) -> None:
         branch, replay = self._branch, self._replay
         story = {"seed": branch.origin.seed, "start": branch.origin.start}
-        kept = {"moments": [{"ident": i, "index": m.frame.index} for i, m in self._moments.items()]}
+        shelf = {"moments": [{"ident": i, "index": m.frame.index} for i, m in self._moments.items()]}
         lives = {"branches": [{"ident": i, "index": b.frame.index} for i, b in self._branches.items()]}
         room = {"max_moments": MAX_MOMENTS, "max_branches": MAX_BRANCHES, "active": self._active}
         progress = [replay.done, len(replay.log.actions)] if replay else None
-        state = {"running": self._running, "replay": progress, **story, **kept, **lives, **room}
+        state = {"running": self._running, "replay": progress, **story, **shelf, **lives, **room}
         self.emit(target, {"type": "state", **state})
 
     def _tell_all(self, target: Any = None) -> None:
@@ -246,11 +267,11 @@ class Game:
         self._thumb(wire.MOMENT, ident)
 
     def _on_restore(self, command: dict, sender: Any) -> None:
-        self._branch.restore(self._kept(self._moments, command, "moment"))
+        self._branch.restore(self._shelved(self._moments, command, "moment"))
         self._jumped()
 
     def _on_forget(self, command: dict, sender: Any) -> None:
-        self._kept(self._moments, command, "moment")
+        self._shelved(self._moments, command, "moment")
         del self._moments[command["ident"]]
         self._tell_state()
 
@@ -265,13 +286,13 @@ class Game:
         self._thumb(wire.BRANCH, ident)
 
     def _on_switch(self, command: dict, sender: Any) -> None:
-        self._kept(self._branches, command, "branch")
+        self._shelved(self._branches, command, "branch")
         left, self._active = self._active, command["ident"]
         self._jumped()
         self._thumb(wire.BRANCH, left)
 
     def _on_close(self, command: dict, sender: Any) -> None:
-        self._kept(self._branches, command, "branch")
+        self._shelved(self._branches, command, "branch")
         if command["ident"] == self._active:
             raise MlxworldError("this branch is the one being played: switch to another one first")
         del self._branches[command["ident"]]
@@ -279,20 +300,17 @@ class Game:
 
     def _on_load(self, command: dict, sender: Any) -> None:
         choice = Choice(command["world"], command["backend"], command["steps"], command["precision"])
-        self._open(self._offer(choice), self._branch.origin if self._branch.origin.start is None else Origin(7, None))
+        self._open(
+            self._offers.check(choice), self._branch.origin if self._branch.origin.start is None else Origin(7, None)
+        )
         self._tell_all()
 
     def _on_log(self, command: dict, sender: Any) -> None:
-        self.emit(sender, {"type": "log", "log": self._branch.log(self._choice.world)})
+        self.emit(sender, {"type": "log", "log": self._branch.log(self._world_digest())})
 
     def _on_replay(self, command: dict, sender: Any) -> None:
         log = Log.read(command["log"])
-        wanted = self._offer(Choice(log.world, log.backend, log.steps, log.precision))
-        w = self._branch.world
-        if (self._choice.world, w.backend, w.steps, w.precision) != (log.world, log.backend, log.steps, log.precision):
-            self._open(wanted, log.origin)
-        else:
-            self._branches[self._active] = Branch.begin(w, log.origin)
+        self._begin_as(log)
         fits = tuple(self._branch.world.actions) == log.action_names
         self._replay, self._running = (Replay(log), True) if fits else (None, False)
         self._tell_all()
@@ -312,16 +330,44 @@ class Game:
         self.emit(None, {"type": "replayed", "same": same, "frames": replay.done})
         self._tell_state()
 
-    def _kept(self, kept: dict[int, Any], command: dict, what: str) -> Any:
-        if command["ident"] not in kept:
+    def _shelved(self, shelf: dict[int, Any], command: dict, what: str) -> Any:
+        if command["ident"] not in shelf:
             raise MlxworldError(f"this {what} is no longer kept")
-        return kept[command["ident"]]
+        return shelf[command["ident"]]
 
-    def _offer(self, choice: Choice) -> Choice:
-        """Only what was offered is loaded: no text of a page ever becomes a path."""
-        if choice.world not in self._offered["worlds"]:
-            raise MlxworldError("this world is not among those offered: start the app with --world NAME")
-        backends = [*self._offered["backends"], self._branch.world.backend]  # the present one may be a package's
-        if choice.backend not in backends:
-            raise MlxworldError(f"this backend is not installed: choose one of {', '.join(self._offered['backends'])}")
-        return choice
+    def _world_digest(self) -> str:
+        """The digest of the present world; reading all weights takes a moment, so it is read once."""
+        if self._digest is None:
+            self._digest = self._branch.world.digest
+        return self._digest
+
+    def _begin_as(self, log: Log) -> None:
+        """Begin the world of an action log with its settings: the one with its digest, whatever it is called here.
+
+        An old log has no digest and is matched by name. Raises MlxworldError where no such world is offered.
+        """
+        present = self._choice.world
+        called = self._offers.called(log.world)
+        same = self._world_digest() == log.world_digest if log.world_digest else False
+        names = sorted(called, key=lambda name: name != present)
+        if same and present not in names:
+            names.append(present)
+        if not names:
+            self._offers.check(Choice(log.world))
+        failure: MlxworldError | None = None
+        for name in names:
+            try:
+                return self._begin_named(name, log)
+            except MlxworldError as error:
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+    def _begin_named(self, name: str, log: Log) -> None:
+        w = self._branch.world
+        choice = self._offers.check(Choice(name, log.backend, log.steps, log.precision))
+        settled = (w.backend, w.steps, w.precision) == (log.backend, log.steps, log.precision)
+        if name == self._choice.world and settled and log.world_digest in (None, self._world_digest()):
+            self._branches[self._active] = Branch.begin(w, log.origin)
+        else:
+            self._open(choice, log.origin, log.world_digest)

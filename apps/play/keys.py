@@ -19,21 +19,21 @@ class Keys:
     def clear(self, count: int | None = None) -> None:
         """Let go of everything; `count` is how many actions there are from now on."""
         with self._lock:
-            self._held, self._tap, self._stamp = 0, 0, None
+            self._pressed, self._tap, self._stamp = 0, 0, None
             self._count = count or self._count
 
     def press(self, action: int, stamp: float) -> None:
-        """`action` is held from now on (0: nothing); `stamp` is the page's clock in ms."""
+        """`action` is held from this moment on (0: nothing); `stamp` is the page's clock in ms."""
         with self._lock:
             if action >= self._count:
                 raise BadMessage(f"act: action {action} is not below {self._count}")
-            self._held = action
+            self._pressed = action
             self._tap = action or self._tap
             self._stamp = stamp if self._stamp is None else self._stamp
 
     def read(self) -> tuple[int, float | None]:
         """The action for the next frame, and the stamp of the first press that no frame has answered yet."""
         with self._lock:
-            action, stamp = self._tap or self._held, self._stamp
+            action, stamp = self._tap or self._pressed, self._stamp
             self._tap, self._stamp = 0, None
             return action, stamp

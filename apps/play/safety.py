@@ -1,10 +1,18 @@
 """Who may talk to the app: Host, Origin and token checks, response headers, and a rate limit."""
 
 import hmac
-from urllib.parse import parse_qs, urlsplit
+import logging
+import re
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .connections import Connections
+
+LOG = logging.getLogger(__name__)
+HOST = re.compile(
+    r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?", re.ASCII | re.IGNORECASE
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
@@ -26,12 +34,14 @@ class Guard:
 
     Without a token (bound to the loopback) the Host must name the loopback: a foreign page that rebinds its DNS name
     to 127.0.0.1 is refused. With a token (bound wider) any Host may be used, and the page and the socket ask for the
-    token. A socket must come from a page of the same host: its Origin is checked on every handshake.
+    token. A socket must come from a page of the same host: its Origin is checked on every handshake. `connections`
+    learns which connections have had their answer. What fails in the app is logged here, and the server is not told.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None = None):
+    def __init__(self, app: ASGIApp, token: str | None = None, connections: Connections | None = None):
         self.app = app
         self.token = token
+        self.connections = Connections() if connections is None else connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -44,29 +54,44 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *HEADERS]
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        try:
+            await self.app(scope, receive, with_headers)
+        except Exception:
+            LOG.exception("%s %s failed", scope["type"], scope["path"])
+            self.connections.drop(peer(scope))
+        finally:
+            self.connections.wait(peer(scope))
 
     def refusal(self, scope: Scope) -> str | None:
         """Why this request is not served, in one line; None where it is."""
         headers = scope["headers"]
         host = _header(headers, b"host")
-        if self.token is None and hostname(host) not in LOOPBACK:
+        name = hostname(host)
+        if name is None:
+            return "Host is missing or malformed"
+        if self.token is None and name not in LOOPBACK:
             return "Host is not this machine"
-        if scope["type"] == "websocket" and urlsplit(_header(headers, b"origin")).netloc != host:
+        origin = _header(headers, b"origin").lower()
+        if scope["type"] == "websocket" and origin not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return "Origin is not the page of this app"
         if self.token is not None and scope["path"] in GUARDED:
-            given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-            if not hmac.compare_digest(given.encode(), self.token.encode()):
+            sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+            if not hmac.compare_digest(sent.encode(), self.token.encode()):
                 return "the address needs its token: open the one that the app printed when it started"
         return None
 
 
 def hostname(host: str) -> str | None:
-    """The name in a Host header, without the port; None where it is malformed."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
+    """The name in a Host header in small letters, without the port; None where it is malformed."""
+    parts = HOST.fullmatch(host)
+    if parts is None or not 0 < int(parts["port"] or 80) < 65536:
         return None
+    return (parts["name"] or parts["address"]).lower()
+
+
+def peer(scope: Scope) -> tuple[str, int] | None:
+    """Address and port of the other end of a request's connection."""
+    return scope["client"] and tuple(scope["client"])
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str:
@@ -87,15 +112,15 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
 class Bucket:
     """Token bucket: `rate` messages a second on average, `burst` at once."""
 
-    def __init__(self, rate: float, burst: float, now: float):
+    def __init__(self, rate: float, burst: float, at: float):
         self.rate, self.burst = rate, burst
-        self._left, self._at = burst, now
+        self._left, self._at = burst, at
 
-    def take(self, now: float) -> bool:
-        """Whether one more message may pass at time `now` (seconds)."""
-        self._left = min(self.burst, self._left + (now - self._at) * self.rate)
-        self._at = now
-        if self._left < 1:
+    def take(self, at: float, weight: float = 1) -> bool:
+        """Whether a message that counts as `weight` of them may pass at time `at` (seconds)."""
+        self._left = min(self.burst, self._left + (at - self._at) * self.rate)
+        self._at = at
+        if self._left < weight:
             return False
-        self._left -= 1
+        self._left -= weight
         return True

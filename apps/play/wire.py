@@ -20,7 +20,9 @@ A frame is a 48-byte little-endian header, the sound, then the picture:
 
 import json
 import math
+import re
 import struct
+import unicodedata
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -30,8 +32,12 @@ import mlxworld
 HEADER = struct.Struct("<BBHIIIHHIffdd")
 FRAME, MOMENT, BRANCH = 0, 1, 2
 CUT, REPLAYED = 1, 2
-MAX_MESSAGE = 256 * 1024
-"""Longest command in characters; an hour and a half of actions fits a replay."""
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Longest message in characters: the longest action log fits a replay, however its actions change."""
+MAX_COMMAND = 64 * 1024
+"""Longest message of any other kind, in characters."""
+MAX_TEXT = 200
+"""Longest text of an error, in characters."""
 
 
 class BadMessage(Exception):
@@ -59,6 +65,35 @@ def pack(
     sizes = (serial, frame.index, ident, height, width, len(sound) // 4)
     header = HEADER.pack(kind, flags, action, *sizes, frame.model_ms, encode_ms, frame.index / fps, key)
     return b"".join((header, sound, picture))
+
+
+def kind_of(packed: bytes) -> tuple[int, int]:
+    """Kind and ident of a packed frame."""
+    return packed[0], int.from_bytes(packed[12:16], "little")
+
+
+def error(text: object, **fields: Any) -> dict[str, Any]:
+    """The message of an error. `text` becomes one line, as `one_line` says; `fields` are sent with it."""
+    return {"type": "error", "text": one_line(text), **fields}
+
+
+def one_line(text: object) -> str:
+    """The first line of `str(text)` that is not empty, without control characters, of at most MAX_TEXT characters.
+
+    An object that has no text, such as an exception raised without one, is named by its class.
+    """
+    try:
+        lines = str(text).splitlines()
+    except Exception:  # a __str__ of others that fails
+        lines = []
+    shortened = (" ".join(printable(line[:2000]).split()) for line in lines)
+    line = next(filter(None, shortened), type(text).__name__)
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with a space for every control character but the newline: it cannot colour or clear a terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
 
 
 def is_whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -101,7 +136,7 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "close": IDENT,
     "load": {
         "world": is_text,
-        "backend": is_text,
+        "backend": maybe(is_text),
         "steps": maybe(is_whole(1, 64)),
         "precision": maybe(is_text),
     },
@@ -110,11 +145,14 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "stop": {},  # stop the replay and play on from here
 }
 
+_REPLAY = re.compile(r'\s*{\s*"type"\s*:\s*"replay"')
+
 
 def parse(text: str) -> dict[str, Any]:
     """A command of the page as a dict whose fields are exactly those of COMMANDS, or BadMessage."""
-    if len(text) > MAX_MESSAGE:
-        raise BadMessage(f"message of {len(text)} characters: at most {MAX_MESSAGE} are read")
+    limit = MAX_MESSAGE if _REPLAY.match(text) else MAX_COMMAND
+    if len(text) > limit:
+        raise BadMessage(f"message of {len(text)} characters: at most {limit} are read")
     try:
         command = json.loads(text)
     except (ValueError, RecursionError) as error:

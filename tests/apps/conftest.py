@@ -1,23 +1,35 @@
 """The play app around the toy world, served on a free port of the loopback as a person's browser would meet it."""
 
 import json
+import os
+import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Page as BrowserPage
 from websockets.sync.client import connect
 
+from apps.play import connections as bounds
 from apps.play.__main__ import bind, make_server
 from apps.play.app import create_app
 from apps.play.game import Choice, Game
 
+from .browsing import wait
 from .toy import ToyWorld
 
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHAPE = ("height", "width", "samples")
 FIELDS = ("kind", "flags", "action", "serial", "index", "ident", *SHAPE, "model_ms", "encode_ms", "time", "key")
 
@@ -38,15 +50,36 @@ class Served:
         return Page(self, **headers)
 
 
+class Process(Served):
+    """A server in a process of its own, with what it has written to its log."""
+
+    def __init__(self, port: int, process: subprocess.Popen, log: Path):
+        super().__init__(port, None, None)  # type: ignore[arg-type]
+        self.process, self.log = process, log
+
+    def files(self) -> int:
+        """Number of files that the process has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def settles(self, files: int, seconds: float) -> bool:
+        """Whether no more than so many files are open within some seconds."""
+        end = time.monotonic() + seconds
+        while self.files() > files and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.files() <= files
+
+
 class Page:
     """A page as the tests play it: one socket, which answers every frame with "seen" unless it is told to be slow."""
 
-    def __init__(self, served: Served, origin: str | None = "", query: str | None = None):
+    def __init__(self, served: Served, origin: str | None = "", query: str | None = None, max_queue: int | None = None):
+        """max_queue: messages that come unheard before the page reads no more; None: it reads on for ever."""
         query = (f"token={served.token}" if served.token else "") if query is None else query
         url = f"ws://127.0.0.1:{served.port}/socket?{query}"
         origin = f"http://127.0.0.1:{served.port}" if origin == "" else origin
         self.stack = ExitStack()
-        connection = connect(url, origin=origin, compression=None, max_size=None, open_timeout=5)  # type: ignore[arg-type]
+        bounds = {"max_size": None, "max_queue": max_queue, "compression": None, "open_timeout": 5}
+        connection = connect(url, origin=origin, **bounds)  # type: ignore[arg-type]
         self.socket = self.stack.enter_context(connection)
         self.slow = False
         self.frames = 0
@@ -56,6 +89,14 @@ class Page:
 
     def __exit__(self, *error) -> None:
         self.stack.close()
+
+    def cut(self) -> None:
+        """End the connection as a cut cable does: no close frame, and the other side's bytes are refused."""
+        linger = b"\1\0\0\0\0\0\0\0"
+        with suppress(OSError):  # the server has ended it
+            self.socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.socket.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.socket.close()
 
     def say(self, type: str, **fields) -> None:  # noqa: A002
         self.socket.send(json.dumps({"type": type, **fields}))
@@ -91,10 +132,10 @@ class Page:
 
 
 @contextmanager
-def serving(world=ToyWorld, token: str | None = None):
+def serving(world=ToyWorld, token: str | None = None, choice: str = "pong"):
     """Serve the app around a world class until the block ends."""
     worlds, backends = ["pong", "doom", "broken"], ["torch", "mlx"]
-    app = create_app(world.load, Choice("pong"), worlds=worlds, backends=backends, token=token)
+    app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token)
     listener, server = bind("127.0.0.1", 0), make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -113,6 +154,13 @@ def serving(world=ToyWorld, token: str | None = None):
 def served():
     with serving() as app:
         yield app
+
+
+@pytest.fixture
+def serve():
+    """Serves apps around other worlds, as `serving` does, until the test ends. Ask for it before `visit`."""
+    with ExitStack() as stack:
+        yield lambda *world, **options: stack.enter_context(serving(*world, **options))
 
 
 @pytest.fixture
@@ -139,3 +187,70 @@ def taken_port():
         other.bind(("127.0.0.1", 0))
         other.listen()
         yield other.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    with ExitStack() as stack:
+        try:
+            playwright = stack.enter_context(sync_playwright())
+            browser = stack.enter_context(playwright.chromium.launch(executable_path=path, args=FLAGS))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            pytest.skip(f"needs Chromium, and what Playwright needs (on Debian libatomic1): {reason}")
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served):
+    """Opens the page as often as asked; at the end no page may have logged an error or a blocked resource."""
+    errors, contexts = [], []
+
+    def open_page(
+        script: str = "", begin: bool = True, address: str = served.address, wait_for_world: bool = True, **options
+    ) -> BrowserPage:
+        options = {"viewport": {"width": 1280, "height": 800}, **options}
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(8000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        if script:
+            page.add_init_script(script)
+        page.goto(address)
+        if not wait_for_world:
+            return page
+        expect(page.locator("#begin")).to_be_enabled()
+        if begin:
+            page.click("#begin")
+            wait(page, "Number(picture.dataset.index) > 2")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+@pytest.fixture
+def process(tmp_path):
+    """An app in a process of its own that may open 256 files; it may not write a word to its log."""
+    if sys.platform != "linux":
+        pytest.skip("looks into /proc")
+    bounds.raise_file_limit()  # this process holds the other ends
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "log"
+    command = f"ulimit -n 256; exec '{sys.executable}' -m tests.apps.toy {port}"
+    with open(log, "wb") as file:
+        served = Process(port, subprocess.Popen(["bash", "-c", command], stdout=file, stderr=file), log)
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.1)
+    yield served
+    served.process.send_signal(signal.SIGTERM)
+    served.process.wait(10)
+    assert log.read_text() == ""

@@ -1,87 +1,12 @@
 """The page in a real browser: what a person sees, hears and presses. Chromium runs headless."""
 
 import json
-import shutil
-import time
 
 import av
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
-from .conftest import Served
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    try:
-        playwright = sync_playwright().start()
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-    except Exception as error:
-        pytest.skip(f"needs Chromium, and what Playwright needs (on Debian libatomic1): {str(error).splitlines()[0]}")
-    yield browser
-    browser.close()
-    playwright.stop()
-
-
-@pytest.fixture
-def visit(browser: Browser, served: Served):
-    """Opens the page as often as asked; at the end no page may have logged an error or a blocked resource."""
-    errors, contexts = [], []
-
-    def open_page(script: str = "", begin: bool = True, address: str = served.address, **options) -> Page:
-        options = {"viewport": {"width": 1280, "height": 800}, **options}
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(8000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        if script:
-            page.add_init_script(script)
-        page.goto(address)
-        expect(page.locator("#begin")).to_be_enabled()
-        if begin:
-            page.click("#begin")
-            wait(page, "Number(picture.dataset.index) > 2")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not errors
-
-
-def wait(page: Page, condition: str, timeout: float = 8) -> None:
-    """Until a JavaScript condition holds (the page's policy forbids the eval of Playwright's own wait_for_function)."""
-    end = time.monotonic() + timeout
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"{condition} does not hold after {timeout} s"
-        page.wait_for_timeout(15)
-
-
-def shown(page: Page) -> str:
-    """The picture on the canvas, as text."""
-    return page.evaluate("picture.toDataURL()")
-
-
-def index(page: Page) -> int:
-    return int(page.evaluate("picture.dataset.index"))
-
-
-def pause(page: Page) -> None:
-    """Pauses, and waits for the frames that were on their way."""
-    page.click("#run")
-    expect(page.locator("#badge")).to_have_text("Paused")
-    last = -1
-    while last != (last := index(page)):
-        page.wait_for_timeout(150)
-
-
-def loud(page: Page) -> None:
-    wait(page, "play.sound.level() > 0.05")
+from .browsing import index, loud, pause, shown, wait
 
 
 def test_nothing_moves_before_the_click_and_then_all_does(visit):
@@ -108,7 +33,8 @@ def test_a_held_key_moves_the_square_sounds_and_is_logged(visit):
     with page.expect_download() as download:
         page.click("#log")
     log = json.loads(download.value.path().read_text())
-    assert 2 in log["actions"] and 1 not in log["actions"] and log["actions"][-1] == 0
+    actions = [action for action, _ in log["actions"]]
+    assert 2 in actions and 1 not in actions and actions[-1] == 0
 
 
 def test_pause_stops_picture_and_sound_and_a_step_is_one_frame(visit):

@@ -15,9 +15,9 @@ from .toy import ToyWorld
 class Told:
     """A game whose messages are kept for reading."""
 
-    def __init__(self):
+    def __init__(self, choice: Choice = Choice("pong"), world: type[ToyWorld] = ToyWorld):  # noqa: B008
         self.out: queue.Queue = queue.Queue()
-        self.game = Game(ToyWorld.load, ["pong", "doom"], ["torch", "mlx"], Choice("pong"))
+        self.game = Game(world.load, ["pong", "doom"], ["torch", "mlx"], choice)
         self.game.start()
         self.game.emit = lambda target, message: self.out.put(message)
 
@@ -90,7 +90,7 @@ def test_moments_restore_picture_future_and_log(told):
     ident = told.message("state", moments=1)["moments"][0]["ident"]
     future = told.steps(2, 2, 1)
     told.do("restore", ident=ident)
-    assert told.log()["actions"] == [1, 2]
+    assert told.log()["actions"] == [[1, 1], [2, 1]]
     assert told.steps(2, 2, 1) == future
     told.do("forget", ident=ident)
     told.do("restore", ident=ident)
@@ -105,11 +105,11 @@ def test_branches_live_on_their_own(told):
     assert state["active"] == fork
     told.steps(2, 2, 2, 2)
     told.do("switch", ident=trunk)
-    assert told.log()["actions"] == [1]
+    assert told.log()["actions"] == [[1, 1]]
     told.steps(1)
-    assert told.log()["actions"] == [1, 1]
+    assert told.log()["actions"] == [[1, 2]]
     told.do("switch", ident=fork)
-    assert told.log()["actions"] == [1, 2, 2, 2, 2]
+    assert told.log()["actions"] == [[1, 1], [2, 4]]
     told.do("close", ident=fork)
     assert "being played" in told.message("error")["text"]
 
@@ -143,21 +143,25 @@ def test_a_replayed_log_ends_in_the_very_same_frame(told):
     told.do("replay", log=log)
     assert told.message("replayed") == {"type": "replayed", "same": True, "frames": 32}
     assert told.log() == log
-    told.do("replay", log={**log, "actions": [*log["actions"][:-1], 1]})
+    told.do("replay", log={**log, "actions": [*log["actions"][:-1], [1, 1]]})
     assert told.message("replayed")["same"] is False
+
+
+BAD_ACTIONS = ["1", [3], [[1]], [[3, 1]], [[1, 0]], [[1, True]], [[[1], 1]], [[1, 200_001]], [[0, 200_000], 1], None]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": "x"}, {"actions": [3]}, {"actions": "1"}, {"seed": -1}, {"world": "../../etc/passwd"}, {"digest": None},
-     {"backend": "jax"}, {"steps": 3}, {"action_names": ["noop", "fire", "jump"]}, {"start": 99}],
+    [{"format": "x"}, {"seed": -1}, {"world": "../../etc/passwd"}, {"digest": None}, {"backend": "jax"}, {"steps": 3},
+     {"action_names": ["noop", "fire", "jump"]}, {"start": 99}, {"world_digest": 3}, {"world_digest": "0"},
+     *({"actions": actions} for actions in BAD_ACTIONS)],
 )  # fmt: skip
 def test_a_bad_log_is_refused_and_the_world_plays_on(told, change):
     told.steps(1)
     told.do("replay", log={**told.log(), **change})
     assert told.message("error")["text"]
     told.steps(2)
-    assert told.log()["actions"][-1] == 2
+    assert told.log()["actions"][-1] == [2, 1]
 
 
 def test_a_world_that_cannot_be_loaded_leaves_the_present_one(told):
@@ -165,7 +169,7 @@ def test_a_world_that_cannot_be_loaded_leaves_the_present_one(told):
     for world, backend, steps in (("nowhere", "torch", 2), ("pong", "jax", 2), ("pong", "torch", 3)):
         told.do("load", world=world, backend=backend, steps=steps, precision=None)
         told.message("error")
-    assert told.log()["actions"] == [1, 1]
+    assert told.log()["actions"] == [[1, 2]]
 
 
 def test_a_failing_step_pauses_and_is_told(told):

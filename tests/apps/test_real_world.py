@@ -44,15 +44,15 @@ def test_play_fork_go_back_and_replay_exactly(backend, folder):
     try:
         steps(1, 2)
         do("save")
-        kept = hear(lambda m: isinstance(m, dict) and m["type"] == "state" and m["moments"])["moments"][0]["ident"]
+        moment = hear(lambda m: isinstance(m, dict) and m["type"] == "state" and m["moments"])["moments"][0]["ident"]
         future = steps(1, 0, 2)
         assert len(set(future)) == 3
         do("fork")
-        do("restore", ident=kept)
+        do("restore", ident=moment)
         assert steps(1, 0, 2) == future
         do("log")
         log = hear(lambda m: isinstance(m, dict) and m["type"] == "log")["log"]
-        assert (log["backend"], log["actions"]) == (name, [1, 2, 1, 0, 2])
+        assert (log["backend"], log["actions"]) == (name, [[1, 1], [2, 1], [1, 1], [0, 1], [2, 1]])
         do("replay", log=log)
         assert hear(lambda m: isinstance(m, dict) and m["type"] == "replayed")["same"]
     finally:

@@ -4,6 +4,7 @@ A square falls from side to side and moves with the action; where it meets a bor
 used on the thread that made it, as MLX asks.
 """
 
+import hashlib
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -56,9 +57,14 @@ class ToyWorld:
             raise MlxworldError("unknown world 'broken': choose one of pong, doom")
         if steps is not None and 8 % steps:
             raise MlxworldError("dynamics.steps must divide dynamics.levels")
-        made = cls(name, backend or "torch", precision or "float32", steps or 2)
-        made.weights = weights
-        return made
+        world = cls(name, backend or "torch", precision or "float32", steps or 2)
+        world.weights = weights
+        return world
+
+    @property
+    def digest(self) -> str:
+        """Of what the world is, wherever it was loaded from."""
+        return hashlib.sha256(self.name.replace("\\", "/").split("/")[-1].encode()).hexdigest()
 
     def reset(self, seed=7, context=None) -> ToyFrame:
         self._check()

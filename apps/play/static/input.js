@@ -1,28 +1,30 @@
 // Keys, on-screen buttons and gamepad, joined into one held action: the one pressed last.
 
 const PAD_BUTTONS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight", 0: "Space", 1: "Enter" };
+const PRESSES = new Set(["Space", "Enter", "NumpadEnter"]);
+const MOVES = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"]);
+export const SCROLLS = new Set(["Space", ...MOVES]);
+const TEXTS = new Set(["text", "search", "url", "tel", "email", "password", "number", "textarea"]);
 const CAPS = { Period: ".", Comma: ",", Slash: "/", Backspace: "⌫", Enter: "⏎" };
 const SHAPES = { up: "↑", down: "↓", left: "←", right: "→" };
 
 export class Input {
-  // onAction(index); onKey(code) -> true where the page used the key itself
+  // onAction(index); onKey(code, repeat) -> true where the page uses the key itself, or no one else may
   constructor({ onAction, onKey }) {
-    this.onAction = onAction;
+    Object.assign(this, { onAction, onKey });
     this.held = new Map(); // source -> action index, the newest last
     this.sent = 0;
     this.keys = {};
     this.actions = [];
     this.buttons = [];
-    addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || isField(event.target)) return;
-      const action = this.actionOf(event.code);
-      const onButton = event.target.closest?.("button, a, summary") && ["Space", "Enter"].includes(event.code);
-      if (onButton) return;
-      if (action !== null) {
-        event.preventDefault();
-        if (!event.repeat) this.press("key:" + event.code, action);
-      } else if (!event.repeat && onKey(event.code)) event.preventDefault();
-    });
+    this.pointed = null; // the control that has the focus because it was clicked
+    addEventListener("pointerdown", (event) => (this.pointed = control(event.target)), true);
+    addEventListener("focusin", (event) => event.target !== this.pointed && (this.pointed = null));
+    addEventListener("focusout", () => (this.pointed = null));
+    for (const end of ["pointerup", "pointercancel"]) {
+      addEventListener(end, () => document.activeElement !== this.pointed && (this.pointed = null), true);
+    }
+    addEventListener("keydown", (event) => this.keydown(event));
     addEventListener("keyup", (event) => this.release("key:" + event.code));
     addEventListener("blur", () => this.releaseAll());
     document.addEventListener("visibilitychange", () => this.releaseAll());
@@ -31,6 +33,21 @@ export class Input {
       requestAnimationFrame(poll);
     };
     poll();
+  }
+
+  // A key goes to the control that has the focus, where that can use it, else to the world, else to the page.
+  keydown(event) {
+    const { code, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const focused = control(target);
+    if (focused && code === "Escape") return focused.blur();
+    const action = this.actionOf(code);
+    if (focused && uses(focused, event, action !== null, focused !== this.pointed)) return;
+    if (focused?.matches("button, a") && PRESSES.has(code)) focused.blur(); // clicked once: it is not pressed by keys
+    if (action !== null) {
+      event.preventDefault();
+      if (!event.repeat) this.press("key:" + code, action);
+    } else if (this.onKey(code, event.repeat)) event.preventDefault();
   }
 
   // A world's actions and keys; builds the on-screen buttons (action 0 is doing nothing and has none).
@@ -65,8 +82,9 @@ export class Input {
     for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) button.addEventListener(end, off);
     button.addEventListener("contextmenu", (event) => event.preventDefault());
     button.addEventListener("keydown", (event) => {
-      if (!["Space", "Enter"].includes(event.code)) return;
+      if (!PRESSES.has(event.code)) return;
       event.preventDefault();
+      event.stopPropagation();
       this.press(source, action);
     });
     button.addEventListener("keyup", off);
@@ -125,6 +143,18 @@ export function keyCap(code) {
   return cap;
 }
 
-function isField(target) {
-  return target instanceof Element && target.matches("input, select, textarea");
+// The control that an event is about, or null.
+function control(target) {
+  if (!(target instanceof Element)) return null;
+  return target.closest("label")?.control ?? target.closest("input, select, textarea, button, a");
+}
+
+// Whether a control makes something of this key. isAction: the world has an action for it; byKeyboard: the control got
+// the focus from Tab, not from a click, after which the keys go back to the world.
+function uses(focused, { code, shiftKey }, isAction, byKeyboard) {
+  const type = focused.matches("input, textarea") ? focused.type : focused.localName;
+  if (TEXTS.has(type)) return !code.startsWith("Page") && !(isAction && !shiftKey && code.startsWith("Arrow"));
+  if (!byKeyboard) return false;
+  if (type === "select") return true;
+  return (type === "range" ? MOVES : PRESSES).has(code);
 }

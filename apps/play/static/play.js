@@ -1,12 +1,13 @@
 // The page: joins the socket, the picture, the sound, the input and the panels. All state that matters lives in the
 // server; what is here only shows it.
 
-import { Input, keyCap } from "./input.js";
+import { Input, SCROLLS, keyCap } from "./input.js";
 import { Meters, pair } from "./meters.js";
 import { Recorder, save } from "./record.js";
 import { Shelf } from "./shelf.js";
+import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
-import { BRANCH, FRAME, Link, MOMENT, draw } from "./wire.js";
+import { BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, draw } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 const picture = $("picture");
@@ -19,24 +20,40 @@ let mine = false; // whether this page has the controls
 let begun = false; // whether the start overlay was clicked
 let hiddenPause = false; // paused because the page was hidden
 let replayed = 0;
+const TOO_LONG = "That was too long for the app: an action log that it has written itself fits.";
+
+const silence = new Silence({
+  broken: () => showLink("slow", "The world is not answering"),
+  over: () => showLink("ok", "connected"),
+});
 
 const link = new Link({
-  open: () => showLink("ok", "connected"),
-  closed: () => {
-    showLink("lost", "not connected, trying again");
+  open: () => {
+    showLink("ok", "connected");
+    silence.begin();
+  },
+  closed: ({ code, reason }) => {
+    silence.end();
+    if (code === 1009) toast(TOO_LONG, "bad");
+    showLink("lost", code === 1013 && reason ? reason : "not connected, trying again");
     sound.pause(true);
     meters.serial = null;
     veil("Connection lost. Trying again …");
   },
-  message: (message) => on[message.type]?.(message),
+  message: (message) => {
+    if (!["control", "error"].includes(message.type)) silence.heard(); // those two come without the world, too
+    on[message.type]?.(message);
+  },
   frame: (frame) => (frame.kind === FRAME ? showFrame(frame) : shelves[frame.kind].picture(frame)),
 });
 
 const on = {
   async world(message) {
     const changed = world && message.sample_rate !== world.sample_rate;
-    if (message.world !== world?.world) input.use(message.actions, message.keys, $("pads"));
+    const inputs = ({ actions, keys }) => JSON.stringify([actions, keys]);
+    if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"));
     world = message;
+    silence.expect({ loading: false });
     meters.reset();
     veil("");
     input.tell(true); // a key that is held stays held
@@ -45,6 +62,7 @@ const on = {
   },
   state(message) {
     state = message;
+    silence.expect({ running: state.running });
     showState();
   },
   control(message) {
@@ -54,11 +72,11 @@ const on = {
     input.tell(true);
     showState();
   },
-  loading: ({ world: name }) => veil(`Loading ${label(name)} …`),
-  error({ text }) {
-    veil("");
-    toast(text, "bad");
+  loading({ world: name }) {
+    silence.expect({ loading: true });
+    veil(`Loading ${label(name)} …`);
   },
+  error: ({ text }) => toast(text, "bad"), // where loading failed the present world is told again, and ends the veil
   log: ({ log }) => save(new Blob([JSON.stringify(log)], { type: "application/json" }), `${fileName()}.json`),
   replayed({ same, frames }) {
     if (same) toast(`Replayed ${frames} frames: the last one is the recorded one, bit for bit.`, "good");
@@ -68,10 +86,10 @@ const on = {
 
 const input = new Input({
   onAction: (action) => mine && link.send("act", { action, stamp: performance.now() }),
-  onKey: (code) => {
-    if (!SHORTCUTS[code] || !begun) return false;
-    SHORTCUTS[code][1]();
-    return true;
+  onKey: (code, repeat) => {
+    if (!begun) return false;
+    if (!repeat) SHORTCUTS[code]?.[1]();
+    return code in SHORTCUTS || SCROLLS.has(code);
   },
 });
 
@@ -88,8 +106,10 @@ const shelves = {
   }),
 };
 
+const pause = () => run(!state.running);
 const SHORTCUTS = {
-  KeyP: ["pause", () => run(!state.running)],
+  KeyP: ["pause", pause],
+  Space: ["pause", pause], // where the world has no action for it
   Period: ["one frame", () => command("step")],
   KeyZ: ["back 5 s", () => command("rewind")],
   KeyR: ["restart", restart],
@@ -101,6 +121,7 @@ const SHORTCUTS = {
 // -- what the server says, shown ---------------------------------------------------------------------------------------
 
 function showFrame(frame) {
+  silence.heard();
   draw(picture, frame);
   meters.frame(frame, state.running);
   if (begun) sound.push(frame, world?.fps ?? 30);
@@ -127,8 +148,10 @@ function showWorld() {
   const keys = Object.keys(world.keys);
   $("begin-keys").replaceChildren(...keys.slice(0, 6).map(keyCap));
   const lines = world.actions.slice(1).map((action) => [keys.filter((code) => world.keys[code] === action), action]);
-  const own = Object.entries(SHORTCUTS).filter(([code]) => !world.keys[code]);
-  $("key-list").replaceChildren(...[...lines, ...own.map(([code, [what]]) => [[code], what])].flatMap(keyLine));
+  const codes = Object.keys(SHORTCUTS).filter((code) => !world.keys[code]);
+  const own = new Set(codes.map((code) => SHORTCUTS[code][0]));
+  for (const what of own) lines.push([codes.filter((code) => SHORTCUTS[code][0] === what), what]);
+  $("key-list").replaceChildren(...lines.flatMap(keyLine));
   $("begin").disabled = false;
 }
 
@@ -197,7 +220,8 @@ const fileName = () => `${label(world.world)}-seed${state.seed}-${new Date().toI
 // -- what the person does ----------------------------------------------------------------------------------------------
 
 function command(type, fields) {
-  if (!link.send(type, fields)) toast("Not connected: wait a moment.", "bad");
+  if (!link.send(type, fields)) return toast("Not connected: wait a moment.", "bad");
+  if (mine && type !== "take") silence.ask();
 }
 
 function run(on) {
@@ -211,9 +235,11 @@ function restart() {
 function startHere() {
   const seed = Number($("seed").value);
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
-    return toast("A seed is a whole number from 0 to 4294967295.", "bad");
+    toast("A seed is a whole number from 0 to 4294967295.", "bad");
+    return false;
   }
   command("reset", { seed, start: $("clip").value === "" ? null : Number($("clip").value) });
+  return true;
 }
 
 $("begin").addEventListener("click", () => {
@@ -237,20 +263,22 @@ $("mute").addEventListener("click", () => {
 $("volume").addEventListener("input", () => sound.set({ volume: $("volume").value / 100 }));
 $("start-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  startHere();
+  if (startHere()) document.activeElement.blur(); // the keys go to the world again
 });
+$("seed").addEventListener("keydown", (event) => event.code === "Escape" && ($("seed").value = state.seed));
 $("dice").addEventListener("click", () => {
   $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % 100000;
   startHere();
 });
 
-// Another world or backend comes with its own best steps and precision.
+// Another world comes with its own best backend, steps and precision; another backend with its own best of the rest.
 for (const id of ["world", "backend", "steps", "precision"]) {
   $(id).addEventListener("change", () => {
     const keep = id === "steps" || id === "precision";
     const steps = keep ? Number($("steps").value) : null;
     const precision = keep ? $("precision").value : null;
-    command("load", { world: $("world").value, backend: $("backend").value, steps, precision });
+    const backend = id === "world" ? null : $("backend").value;
+    command("load", { world: $("world").value, backend, steps, precision });
   });
 }
 
@@ -258,7 +286,9 @@ $("replay").addEventListener("click", () => (state.replay ? command("stop") : $(
 $("replay-file").addEventListener("change", async () => {
   const file = $("replay-file").files[0];
   $("replay-file").value = "";
+  document.activeElement.blur();
   if (!file) return;
+  if (file.size > MAX_MESSAGE) return toast(TOO_LONG, "bad");
   try {
     command("replay", { log: JSON.parse(await file.text()) });
   } catch {

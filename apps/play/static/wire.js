@@ -1,6 +1,7 @@
 // The socket: decodes what apps/play/wire.py packs, answers every frame with "seen", and reconnects by itself.
 
 const HEADER = 48;
+export const MAX_MESSAGE = 4 * 1024 * 1024; // as in apps/play/wire.py
 export const FRAME = 0, MOMENT = 1, BRANCH = 2;
 
 export function decode(buffer) {
@@ -39,7 +40,7 @@ export function draw(canvas, { width, height, picture }) {
 }
 
 export class Link {
-  // on: {open(), closed(), message(object), frame(decoded)}
+  // on: {open(), closed({code, reason}), message(object), frame(decoded)}
   constructor(on) {
     this.on = on;
     this.wait = 250;
@@ -61,8 +62,8 @@ export class Link {
       if (frame.kind === FRAME) this.send("seen");
       this.on.frame(frame);
     };
-    socket.onclose = () => {
-      this.on.closed();
+    socket.onclose = (event) => {
+      this.on.closed(event);
       setTimeout(() => this.connect(), this.wait);
       this.wait = Math.min(4000, this.wait * 2);
     };

@@ -1,0 +1,35 @@
+"""What the browser tests look at and wait for."""
+
+import time
+
+from playwright.sync_api import Page, expect
+
+
+def wait(page: Page, condition: str, timeout: float = 8) -> None:
+    """Until a JavaScript condition holds (the page's policy forbids the eval of Playwright's own wait_for_function)."""
+    end = time.monotonic() + timeout
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} does not hold after {timeout} s"
+        page.wait_for_timeout(15)
+
+
+def shown(page: Page) -> str:
+    """The picture on the canvas, as text."""
+    return page.evaluate("picture.toDataURL()")
+
+
+def index(page: Page) -> int:
+    return int(page.evaluate("picture.dataset.index"))
+
+
+def pause(page: Page) -> None:
+    """Pauses, and waits for the frames that were on their way."""
+    page.click("#run")
+    expect(page.locator("#badge")).to_have_text("Paused")
+    last = -1
+    while last != (last := index(page)):
+        page.wait_for_timeout(150)
+
+
+def loud(page: Page) -> None:
+    wait(page, "play.sound.level() > 0.05")
