@@ -11,6 +11,7 @@ import mlx.core as mx
 import contextlib
 import os
 import re
+from typing import Any
 
 from mlx.nn import quantize as quantize_layers
 from mlx.utils import tree_flatten
@@ -127,7 +128,8 @@ class Loop:
 
 
 def _shapes(state):
-    return [(x.shape, str(x.dtype)) for _, x in tree_flatten(state)]
+    leaves: Any = tree_flatten(state)
+    return [(x.shape, str(x.dtype)) for _, x in leaves]
 
 
 def runs_ahead() -> bool:

@@ -53,7 +53,12 @@ def _sizes(name, value):
         return [] if name.startswith("_") else [value.size]
     layers = value if isinstance(value, list) else [value]
     layers = [layer for layer in layers if isinstance(layer, _nn.Module) and not isinstance(layer, Module)]
-    return [x.size for layer in layers for _, x in tree_flatten(layer.parameters())]
+    return [x.size for layer in layers for _, x in _arrays(layer.parameters())]
+
+
+def _arrays(tree) -> list[tuple[str, Any]]:
+    """The arrays of a tree with their dotted names."""
+    return list(tree_flatten(tree))  # pyright: ignore[reportArgumentType,reportReturnType]
 
 
 def residual(x, layer, y):
@@ -78,12 +83,12 @@ def roles(module):
     return kinds
 
 
-def parameters(module):
+def parameters(module) -> dict[str, Any]:
     constant = set(buffers(module))
-    return {name: x for name, x in tree_flatten(module.parameters()) if name not in constant}
+    return {name: x for name, x in _arrays(module.parameters()) if name not in constant}
 
 
-def buffers(module):
+def buffers(module) -> dict[str, Any]:
     owners = [(f"{path}." if path else "", owner) for path, owner in module.named_modules() if _buffer_names(owner)]
     return {path + name: owner[name] for path, owner in owners for name in _buffer_names(owner)}
 

@@ -40,7 +40,8 @@ class Trainer:
     ):
         self.model, self.turns, self.precision, self.accumulate = model, tuple(turns), precision, accumulate
         self.steps = 0  # calls of `step`, skipped updates included
-        weights, marks = nn.parameters(model), nn.roles(model)
+        weights: dict[str, Any] = nn.parameters(model)
+        marks = nn.roles(model)
         free = {name for name, _ in tree_flatten(model.trainable_parameters())}
         free = [name for name, x in weights.items() if name in free and floating(x)]
         self._names = {turn.name: turn.chosen(free) for turn in self.turns}

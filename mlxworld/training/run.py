@@ -177,7 +177,7 @@ class Run:
         rows = [self.engine.numpy(metrics) for metrics in pending]
         for metrics in rows:
             self._bad = 0 if metrics["finite"] else self._bad + 1
-            if self._bad >= PATIENCE.get(self.cfg.precision, 1):
+            if self._bad >= PATIENCE.get(str(self.cfg.precision), 1):
                 saved = self.checkpoint.exists()
                 state = f"the last good checkpoint is {self.checkpoint}" if saved else "no checkpoint was saved yet"
                 advice = f"go on with --resume and a lower --{name}.lr" if saved else f"try a lower --{name}.lr"

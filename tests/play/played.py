@@ -11,8 +11,8 @@ ACTIONS = [0, 1, 2, 2, 1, 0, "up", "down", "noop", 1, 1, 1, 2, 0, 2, 1]
 
 
 def write(folder, cfg=SMALL, name="small", net=None):
-    """A world's folder, made on MLX; three start clips of four frames."""
-    backend = mlxworld.on("mlx")
+    """A world's folder, made on PyTorch; three start clips of four frames."""
+    backend = mlxworld.on("torch")
     net = lively(backend, cfg) if net is None else net
     starts = latents(cfg, frames=4, count=3)
     weights = backend.engine.numpy(backend.nn.parameters(net) | backend.nn.buffers(net))
