@@ -34,7 +34,7 @@ def golden(name: str) -> str:
 
 
 def named(backend: ModuleType, net: Any, part: str = "") -> dict[str, str]:
-    """{golden name: name today} of all that is saved of `net`; part: what the whole model calls it, as in "dynamics."."""
+    """{golden name: name today} of what is saved of `net`; part: what the whole model calls it, as in "dynamics."."""
     return {golden(part + name): name for name in arrays(backend, net)}
 
 

@@ -1,6 +1,8 @@
 """Every option of the block against a plain reference in numpy, on both backends, forward and backward."""
 
+import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from tests.models.small import gradients, module
 from tests.models.test_parity import relative
 
 T, K, B = 3, 2, 2  # frames, tokens of a frame, batch
-PLAIN = {"dim": 24, "heads": 4}
+
+
+def block(**settings: Any) -> BlockConfig:
+    return dataclasses.replace(BlockConfig(dim=24, heads=4), **settings)
 
 
 def variants():
@@ -162,7 +167,7 @@ def added(backend, seen):
 
 @EACH
 def test_the_block_is_its_reference(backend, settings):
-    cfg = BlockConfig(**PLAIN | settings)
+    cfg = block(**settings)
     net, weights = build(backend, cfg)
     x, seen = stream(cfg), causal(T, K)
     for mask in (None, seen):
@@ -174,7 +179,7 @@ def test_the_block_is_its_reference(backend, settings):
 @EACH
 def test_a_gradient_reaches_every_parameter_and_is_that_of_the_reference(backend, settings):
     """Against a difference of the reference in a random direction of all weights at once."""
-    cfg = BlockConfig(**PLAIN | settings)
+    cfg = block(**settings)
     net, weights = build(backend, cfg)
     x, target = stream(cfg), stream(cfg, seed=2)
 
@@ -198,7 +203,7 @@ def test_a_gradient_reaches_every_parameter_and_is_that_of_the_reference(backend
 
 def test_a_block_of_options_has_the_parameters_of_its_options(backend):
     def names(**settings):
-        return set(backend.engine.parameters(module(backend, "blocks").Block(BlockConfig(**PLAIN | settings))))
+        return set(backend.engine.parameters(module(backend, "blocks").Block(block(**settings))))
 
     plain = names()
     assert plain == {
@@ -213,16 +218,16 @@ def test_a_block_of_options_has_the_parameters_of_its_options(backend):
 
 
 def test_a_fresh_tanh_gate_is_shut_and_a_scale_is_one(backend):
-    x = stream(BlockConfig(**PLAIN))
+    x = stream(block())
     for gate in ("tanh", "scale"):
-        net = module(backend, "blocks").Block(BlockConfig(**PLAIN, gate=gate))
+        net = module(backend, "blocks").Block(block(gate=gate))
         module(backend, "blocks").init_weights(net, backend.random.key(0), depth=1)
         y = backend.engine.numpy(net(backend.engine.array(x))[0])
         assert np.array_equal(y, x) == (gate == "tanh")
 
 
 def test_dropout_is_of_attention_in_training_alone(backend):
-    cfg = BlockConfig(**PLAIN, dropout=0.5)
+    cfg = block(dropout=0.5)
     net, weights = build(backend, cfg)
     x = backend.engine.array(stream(cfg))
     plain, one, same, two = (
@@ -235,7 +240,7 @@ def test_dropout_is_of_attention_in_training_alone(backend):
 @pytest.mark.parametrize("settings", [{}, {"kv_heads": 2, "qk_norm": "shared"}, {"qk_norm": "none", "qkv_bias": True}])
 def test_cross_attention_reads_its_source(backend, settings):
     """Queries of x, keys and values of a source of another length: as self-attention over both."""
-    cfg = BlockConfig(**PLAIN | settings)
+    cfg = block(**settings)
     cross, weights = filled(backend, module(backend, "blocks").Attention(cfg, cross=True))
     E, H = cfg.width, cfg.heads
     joined = {name: value for name, value in weights.items() if name in ("qk_gain", "out.weight")}
@@ -258,7 +263,7 @@ def test_cross_attention_reads_its_source(backend, settings):
 @pytest.mark.parametrize("kv_heads", [0, 1, 2])
 def test_attention_in_chunks_is_attention_under_its_mask(backend, kv_heads):
     """Chunks of 4 frames that see themselves and the first 2 frames of the chunk before."""
-    cfg = BlockConfig(**PLAIN, kv_heads=kv_heads)
+    cfg = block(kv_heads=kv_heads)
     net, _ = build(backend, cfg)
     blocks, engine, frames, w = module(backend, "blocks"), backend.engine, 12, 4
     x, t = engine.array(stream(cfg, frames=frames)), np.arange(frames * K) // K
@@ -275,7 +280,7 @@ def test_attention_in_chunks_is_attention_under_its_mask(backend, kv_heads):
 
 @pytest.mark.parametrize("settings", [{}, {"order": "sandwich", "gate": "scale"}, {"kv_heads": 2}])
 def test_checkpointing_changes_no_gradient_of_a_block(backend, settings):
-    cfg = BlockConfig(**PLAIN | settings)
+    cfg = block(**settings)
     (net, _), blocks, rope = build(backend, cfg), module(backend, "blocks"), module(backend, "blocks.rope")
     mask, engine = added(backend, causal(T, K)), backend.engine
     table = engine.array(np.asarray(rope.whole_turns(32, cfg.width), np.float32))
@@ -310,4 +315,4 @@ def test_a_block_that_cannot_be_is_refused(message, settings):
     from mlxworld.errors import MlxworldError
 
     with pytest.raises(MlxworldError, match=message):
-        BlockConfig(**PLAIN | settings)
+        block(**settings)

@@ -37,9 +37,11 @@ def softmax(x, axis=-1):
     return e / e.sum(axis, keepdims=True)
 
 
-def attention(q, k, v, mask=0.0):
-    mask = np.where(mask, 0, -np.inf) if np.asarray(mask).dtype == bool else mask
-    return softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + mask) @ v
+def attention(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    return softmax(scores) @ v
 
 
 def one_head(q, k, v):

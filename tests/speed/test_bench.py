@@ -8,6 +8,7 @@ import pytest
 
 from mlxworld import bench
 from mlxworld.cli import entry
+from mlxworld.configs.openworld import OpenWorldConfig
 from mlxworld.play.world import Clip, World
 from mlxworld.speed import measure
 from mlxworld.speed.training import training
@@ -94,7 +95,9 @@ def test_flops_of_a_training_step_by_hand(folder, trained):
     """Each of T frames is predicted over a clean copy of all: the projections of 2T frames; local layers look at three
     windows. A quarter of the clips has a teacher of two more passes, which nothing is learnt of. A backward pass has
     twice the products of the forward one, but for the first layer, whose input learns nothing."""
-    d, (K, D) = World.load(folder, "torch").config.dynamics, (5, 16)
+    cfg, (K, D) = World.load(folder, "torch").config, (5, 16)
+    assert isinstance(cfg, OpenWorldConfig)
+    d = cfg.dynamics
     T, hidden = 32, 64 * -(-d.dim * 8 // 3 // 64)
     tokens = 2 * T * K
     block = 2 * tokens * d.dim * (4 * d.dim + 3 * hidden)

@@ -88,7 +88,7 @@ TOGETHER = {
 @functools.cache
 def parsed(name: str | None = None) -> Settings:
     argv = ["--data", "x", "--out", "y", *tiny.argv()]
-    return train.parse(argv + TOGETHER.get(name or "", []) + (words(name) if name else []))
+    return cast(Settings, train.parse(argv + TOGETHER.get(name or "", []) + (words(name) if name else [])))
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in NO_FLAGS | {"model"}])

@@ -80,8 +80,9 @@ def open_frames(
     """The decoded dataset of a folder, decoded now if it is not yet: a recording, or a folder of anybody's videos.
 
     `size` (H, W), or one number for both, and `fps` replace the dataset's own. `workers`: decoding processes, 0 for
-    one a core. `cache`: where it is kept, in the folder itself unless given. Files that cannot be used are named on stderr and counted, the rest is kept. Raises MlxworldError if
-    the folder is missing or holds nothing that can be used, or the cache cannot be written.
+    one a core. `cache`: where it is kept, in the folder itself unless given. Files that cannot be used are named on
+    stderr and counted, the rest is kept. Raises MlxworldError if the folder is missing or holds nothing that can be
+    used, or the cache cannot be written.
     """
     folder = Path(folder)
     files = episodes(folder)
