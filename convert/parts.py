@@ -134,12 +134,13 @@ class _Call(torch.nn.Module):
 
 
 def _kept(source: Source, part: Any) -> Part:
-    """A part whose state stays inside."""
+    """A part whose state stays inside. Its buffers' names begin with past_: none is that of an input or output."""
 
     def call(model, state, **inputs):
-        return part.fn(state, *(inputs[name] for name in part.inputs))
+        outputs, past = part.fn(state["past"], *(inputs[name] for name in part.inputs))
+        return outputs, {"past": past}
 
-    module = Stateful(source.model, part.state, call)
+    module = Stateful(source.model, {"past": part.state}, call)
     return Part(part.name, part.about, module, _inputs(source, part), _outputs(part), module.state())
 
 
