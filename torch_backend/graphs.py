@@ -152,7 +152,10 @@ class Loop:
             return outputs
         compiled = self._compiled if name == self._compile else None
         if compiled is not None and self._fast:
-            run = compiled.ready
+            if compiled.ready is None:  # of another loop's state: its future is that of the compiled step
+                compiled.begin((self._leaves, *inputs))
+                compiled.settle()
+            run = compiled.ready or run
         outputs = self._replayed(name, run, inputs) if self._leaves[0].is_cuda else run(self._leaves, *inputs)
         if compiled is not None:
             compiled.begin((self._leaves, *inputs))

@@ -44,13 +44,11 @@ class BytesLinear(nn.Module):
         self.number, self.out = next(_numbers), layer.out_features
         _layers[self.number] = self
 
-    def __deepcopy__(self, memo):
-        twin = object.__new__(type(self))
-        nn.Module.__init__(twin)
-        twin.bias = self.bias
-        twin.packed, twin.number, twin.out = self.packed, next(_numbers), self.out  # packed weights never change
-        _layers[twin.number] = twin
-        return twin
+    def __setstate__(self, state):
+        """Of a copy, or from a pickle: a layer of its own, which outlives the one that it is of."""
+        super().__setstate__(state)
+        self.number = next(_numbers)
+        _layers[self.number] = self
 
     def forward(self, x):
         return torch.ops.mlxworld.bytes_linear.default(x.float(), self.number, self.out).to(x.dtype)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import installed, on
 from ..configs.world import WorldConfig
-from ..errors import MlxworldError
+from ..errors import MlxworldError, require_alike
 from ..files.reading import parse_json
 from .encode import windows
 from .player import Options, Pending
@@ -126,7 +126,8 @@ class CoreMLPlayer:
         return past, dict(self._sound), self._key
 
     def restore(self, state: Any) -> None:
-        """Goes back to a `state`, which can be used again."""
+        """Goes back to a `state`, which can be used again. Raises MlxworldError for one of another package."""
+        require_alike(_shapes(self.state()), _shapes(state))
         past, self._sound, self._key = state[0], dict(state[1]), state[2]
         self._past = self._functions["step"].make_state()
         for name, value in past.items():
@@ -167,6 +168,11 @@ class CoreMLPlayer:
             return np.clip(np.floor(video * 255 + 0.5), 0, 255).astype(np.uint8), audio
 
         return pending
+
+
+def _shapes(state) -> list:
+    past, sound, _ = state
+    return [(name, x.shape, str(x.dtype)) for name, x in (past | sound).items()]
 
 
 def _zeros(feature) -> np.ndarray:

@@ -37,8 +37,12 @@ class Options:
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS):
             raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
-        if not isinstance(self.batch, int) or self.batch < 1:
+        if type(self.batch) is not int or self.batch < 1:
             raise MlxworldError(f"batch must be at least 1, got {self.batch!r}")
+        if self.steps is not None and type(self.steps) is not int:
+            raise MlxworldError(f"steps must be a whole number, got {self.steps!r}")
+        if not isinstance(self.compile, bool | None):
+            raise MlxworldError(f"compile must be True or False, got {self.compile!r}")
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> "Options":

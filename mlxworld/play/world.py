@@ -65,6 +65,7 @@ class Snapshot:
 
     state: Any
     index: int
+    backend: str
 
 
 def _locked(method):
@@ -99,7 +100,7 @@ class World:
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
         self._index: int | None = None
         self._lock = threading.RLock()
-        self._shown: Any = None  # the state of the frame that was given last, where the player is ahead of it
+        self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
 
     @classmethod
     def load(cls, name: str | Path, backend: str | None = None, **options) -> "World":
@@ -181,13 +182,13 @@ class World:
         seed = _whole(seed, "a seed is a whole number")
         z, actions = self._context(seed, context)
         begun, pending = time.perf_counter(), None
-        self._player.begin(seed % 2**63)
         self._index = None
+        self._player.begin(seed % 2**63)
         for t in range(z.shape[1]):
             pending = self._player.observe(z[:, t : t + 1], actions[:, t : t + 1])
-        self._index = -1
         assert pending is not None
-        return self._frame(pending, begun)
+        self._index = 0
+        return self._frame(pending, 0, begun)
 
     @_locked
     def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
@@ -199,20 +200,23 @@ class World:
         device works on the next frame while the one before is on its way.
 
         The world is always at the frame that was given last: a stream may be left at any time, and between two frames
-        the world may be stepped, kept or restored; the stream goes on from there.
+        the world may be stepped, kept or restored; the stream goes on from there. What the actions raise comes after
+        the frames of those before.
         """
         if not self._player.runs_ahead:
             yield from map(self.step, actions)
             return
         ahead = shown = None
-        for action, following in itertools.pairwise(itertools.chain(actions, [_END])):
+        for action, following in itertools.pairwise(itertools.chain(_with_error(actions), [_END])):
+            if isinstance(action, Exception):
+                raise action
             with self._lock:
                 if ahead is None or self._shown is not shown:  # or the world has been elsewhere meanwhile
                     self._return()
                     ahead = self._begin(action)
                 self._shown, pending, ahead = None, ahead, None
                 if following is not _END:
-                    shown = self._player.state()
+                    shown = self._moment()
                     with contextlib.suppress(MlxworldError):  # of an action that there is not: raised at its turn
                         ahead = self._begin(following)
                         self._shown = shown
@@ -222,8 +226,7 @@ class World:
     @_locked
     def snapshot(self) -> Snapshot:
         """The present moment, for `restore`: the same actions then give the same frames, bit for bit."""
-        index = self._begun()
-        return Snapshot(self._player.state(), index)
+        return self._moment()
 
     @_locked
     def restore(self, snapshot: Snapshot) -> None:
@@ -233,6 +236,10 @@ class World:
         """
         if not isinstance(snapshot, Snapshot):
             raise MlxworldError(f"a world goes back to what `snapshot` gave, not to a {type(snapshot).__name__}")
+        if snapshot.backend != self.backend:
+            raise MlxworldError(f"this snapshot is of backend {snapshot.backend}: it does not fit {self.backend}")
+        if self._index is None:
+            self._player.begin(0)  # what does not fit this world is known by what it would have been
         self._player.restore(snapshot.state)
         self._index = snapshot.index
 
@@ -259,14 +266,19 @@ class World:
         clip = self._checked(clip)
         return self._player.encode(clip.video, clip.audio)
 
+    def _moment(self):
+        index = self._begun()
+        return Snapshot(self._player.state(), index, self.backend)
+
     def _return(self):
         """Back to the frame that was given last, where a stream has run ahead of it."""
         if self._shown is not None:
-            self._player.restore(self._shown)
-            self._shown = None
+            self._player.restore(self._shown.state)
+            self._index, self._shown = self._shown.index, None
 
     def _begin(self, action):
-        self._begun()
+        """What `_frame` takes, of the frame after an action. The world is there now, waited for or not."""
+        index = self._begun() + 1
         if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
             chosen = list(action)
         else:
@@ -275,15 +287,15 @@ class World:
             raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
         indices = np.array([[self._action(a)] for a in chosen], np.int32)
         begun = time.perf_counter()
-        return self._player.step(indices), begun
+        pending, self._index = self._player.step(indices), index
+        return pending, index, begun
 
-    def _frame(self, pending, begun):
+    def _frame(self, pending, index, begun):
         video, audio = pending()
         video, audio = video[:, 0], audio[:, 0].astype(np.float32)
         if self.batch == 1:
             video, audio = video[0], audio[0]
-        self._index = self._begun() + 1
-        return Frame(video, audio, self._index, 1e3 * (time.perf_counter() - begun))
+        return Frame(video, audio, index, 1e3 * (time.perf_counter() - begun))
 
     def _begun(self):
         if self._index is None:
@@ -313,6 +325,8 @@ class World:
 
     def _checked(self, clip):
         """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
+        if not isinstance(clip, Clip):
+            raise MlxworldError(f"a world encodes a Clip, not {type(clip).__name__}")
         video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
         if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
             audio = audio.mean(axis=2)
@@ -329,6 +343,14 @@ class World:
         if not in_range(actions, n):
             raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
         return Clip(video, audio.astype(np.float32), actions)
+
+
+def _with_error(actions: Iterable) -> Iterator:
+    """The actions, and what their source raises as the last of them."""
+    try:
+        yield from actions
+    except Exception as error:  # whatever it is: its turn has not come
+        yield error
 
 
 def _array(x) -> np.ndarray:

@@ -80,13 +80,33 @@ def open_dataset(cfg: TrainConfig) -> FrameStore:
         if cfg.data not in RECORDED:
             raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
         folder = Path("data") / cfg.data
-    if folder.resolve() == cfg.out.resolve() or folder.resolve() in cfg.out.resolve().parents:
+    if lies_inside(cfg.out, folder):
         raise MlxworldError(
             f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams"
         )
     if not folder.is_dir():
         _record(cfg, folder)
     return open_frames(folder, size=cfg.config.size, cache=cfg.cache)
+
+
+def lies_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or lies in it, or in one that is linked there, however either is spelt."""
+    above = [p.resolve() for p in (path, *path.resolve().parents)]
+    if folder.resolve() in above:
+        return True
+    within, left = set(), [folder] if folder.is_dir() else []
+    while left:
+        each, left = left[0], left[1:]
+        if (number := _number(each)) not in within:
+            within.add(number)
+            left += [entry for entry in each.iterdir() if entry.is_dir()]
+    return any(_number(p) in within for p in above if p.exists())
+
+
+def _number(path: Path) -> tuple[int, int]:
+    """What a file system knows a file by: the same through links and in any case of letters."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _record(cfg: TrainConfig, folder: Path) -> None:

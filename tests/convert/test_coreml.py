@@ -19,6 +19,7 @@ from convert.mil import ct
 from convert.mil_evaluator import OPS, Evaluated
 from mlxworld import Clip, MlxworldError, World, on
 from mlxworld.play.coreml import FUNCTIONS, WORLD, specification
+from mlxworld.play.world import Snapshot
 from tests.convert.packages import decibels, evaluated, function, made, psnr
 from tests.models.small import changed, gap, lively, unit
 
@@ -74,6 +75,19 @@ def test_snapshot_and_fork_give_the_same_future_bit_for_bit(world):
         assert np.array_equal(frame.video, again.video) and np.array_equal(frame.audio, again.audio)
     world.restore(kept)
     assert not np.array_equal(world.step(2).video, first[0].video)
+
+
+def test_a_moment_of_another_kind_of_world_is_refused(world, package, original):
+    original.reset(3)
+    first, fresh = world.reset(3), World.load(package, backend="coreml")
+    (past, sound, key), index = world.snapshot().state, world.snapshot().index
+    longer = {name: np.concatenate([x, x]) for name, x in past.items()}
+    for foreign in (original.snapshot(), Snapshot((longer, sound, key), index, "coreml")):
+        for each in (world, fresh):
+            with pytest.raises(MlxworldError, match="it does not fit"):
+                each.restore(foreign)
+    fresh.restore(world.snapshot())
+    assert np.array_equal(world.step(1).video, fresh.step(1).video) and first.index == 0
 
 
 def test_it_has_no_model_to_measure(world):

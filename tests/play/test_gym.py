@@ -1,8 +1,11 @@
 """The Gymnasium environment on a small world: its own checker, seeds, rewards."""
 
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from mlxworld import BACKENDS, MlxworldError
@@ -40,6 +43,26 @@ def test_a_seed_is_a_world_and_an_action_changes_it(folder):
     assert not np.array_equal(first, play(6, 1))
 
 
+@pytest.mark.parametrize("name", ["mlxworld/World-v0", "mlxworld.gym:mlxworld/World-v0"])
+def test_its_description_is_json_that_makes_it_again(folder, name):
+    """As recorders of datasets and of experiments keep it."""
+    env = gymnasium.make(name, world=str(folder), backend="torch", max_episode_steps=3)
+    assert env.spec is not None
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    assert isinstance(again.unwrapped, WorldEnv) and again.spec == env.spec
+    for each in (env, again):
+        each.reset(seed=3)
+    assert np.array_equal(env.step(1)[0]["video"], again.step(1)[0]["video"])
+
+
+def test_a_copy_of_an_environment_goes_its_own_way(folder):
+    env = WorldEnv(folder, backend="torch")
+    env.reset(seed=1)
+    twin = copy.deepcopy(env)
+    future = [env.step(a)[0]["video"] for a in (1, 2)]
+    assert np.array_equal([twin.step(a)[0]["video"] for a in (1, 2)], future)
+
+
 def test_reward_and_render_see_the_frame(folder):
     world = World.load(folder, "torch")
     env = WorldEnv(world, reward=lambda frame: float(frame.video.mean()))
@@ -59,5 +82,7 @@ def test_what_it_cannot_be_is_one_line(folder):
             env.step(action)
     with pytest.raises(MlxworldError, match="one world"):
         WorldEnv(folder, backend="torch", batch=2)
+    with pytest.raises(MlxworldError, match="unknown option 'device'"):
+        WorldEnv(folder, backend="torch", device="cuda")
     with pytest.raises(MlxworldError, match="render mode 'human'"):
         WorldEnv(folder, backend="torch", render_mode="human")

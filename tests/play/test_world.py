@@ -122,6 +122,21 @@ def test_a_clip_of_ones_own_is_a_beginning(folder, backend):
     assert gap(play(world)[0], after[0]) > 10
 
 
+def test_a_clip_of_any_length_is_a_beginning(folder, backend):
+    """Longer than the 1,024 frames after which angles repeat: it is seen in windows, and its end is what counts."""
+    world, short = load(folder, backend), {n: x[0] for n, x in clip(frames=20).items()}
+    rows = np.arange(1100) % 20
+    long = {n: x[rows] for n, x in short.items()}
+    z = world.encode(Clip(**long))
+    once = world.encode(Clip(**short))
+    past = world.config.receptive_field
+    assert z.shape == (1100, 5, 16) and gap(z[:20], once) < 1e-4 and gap(z[1080 + past :], once[past:]) < 1e-4
+    first = world.reset(seed=1, context=Clip(**long))
+    after = play(world)
+    again = world.reset(seed=1, context=Clip(**{n: x[-60:] for n, x in long.items()}))
+    assert gap(first.video, again.video) <= 1 and gap(after[0][0], play(world)[0][0]) <= 1
+
+
 def test_snapshots_and_forks_have_the_same_future(folder, backend):
     world = load(folder, backend)
     world.reset(seed=2)

@@ -181,4 +181,18 @@ def test_what_cannot_be_asked_of_a_world(folder, tmp_path, backend):
     refused("unknown precision 'int8'", load, folder, backend, precision="int8")
     refused("steps must divide 4, got 3", load, folder, backend, steps=3)
     refused("steps must divide 4, got 0", load, folder, backend, steps=0)
-    refused("batch must be at least 1", load, folder, backend, batch=0)
+    for option, value, message in (
+        ("batch", 0, "batch must be at least 1, got 0"),
+        ("batch", True, "batch must be at least 1, got True"),
+        ("batch", "2", "batch must be at least 1, got '2'"),
+        ("steps", "2", "steps must be a whole number, got '2'"),
+        ("steps", 2.0, "steps must be a whole number, got 2.0"),
+        ("compile", "no", "compile must be True or False, got 'no'"),
+        ("weights", "int3", "unknown weights 'int3'"),
+        ("kv_cache", "int4", "kv_cache is float or int8"),
+        ("device", "cuda", "unknown option 'device' of a world: there are batch, precision, weights, steps, kv_cache"),
+        ("nmae", "x", "unknown option 'nmae'"),
+    ):
+        refused(message, load, folder, backend, **{option: value})
+    refused("unknown option 'device'", World.untrained, load(folder, backend).config, device="cuda")
+    refused("a world encodes a Clip, not str", load(folder, backend).encode, "film.mp4")
