@@ -291,6 +291,17 @@ def test_a_run_whose_steps_turn_out_slower_takes_fewer(dots, tmp_path, watched):
     assert watched.rates[-1] == schedule_end(steps["dynamics"])
 
 
+def test_the_clock_is_looked_at_more_often_towards_the_end():
+    assert [interval(n, 20) for n in (100_000, 1000, 500, 99, 10, 0)] == [20, 20, 10, 1, 1, 1]
+    run: Any = object.__new__(Run)
+    told: list[int] = []
+    run.cfg, run.monitor, run._steps, run._log = SimpleNamespace(log_steps=20), SimpleNamespace(), {"dynamics": 900}, 18
+    run.monitor.steps = told.append
+    run._budget = SimpleNamespace(correct=lambda step, steps: steps - 300)
+    run._correct("dynamics", 100)
+    assert (run._steps, told, run._log) == ({"dynamics": 600}, [600], 10)
+
+
 class Killed(BaseException):
     pass
 
