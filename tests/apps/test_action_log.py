@@ -67,7 +67,7 @@ def test_a_long_log_begins_to_replay_over_the_socket(served, actions):
 
 
 def test_a_log_holds_no_place_of_this_machine_and_replays_in_another():
-    first = Told(Choice("/home/someone/worlds/mine"))
+    first = Told(Choice("/srv/someone/worlds/mine"))
     try:
         first.steps(*[1, 2, 0] * 4)
         log = first.log()
@@ -109,7 +109,7 @@ def test_a_world_is_known_by_its_digest_not_by_its_name():
         game.game.stop()
 
 
-@pytest.mark.parametrize("world", ["pong", "/home/someone/pong"])
+@pytest.mark.parametrize("world", ["pong", "/srv/someone/pong"])
 def test_an_old_log_is_still_read(world):
     old = a_log(format="mlxworld-actions-1", world=world, actions=[1, 1, 2, 0] * 5)
     del old["world_digest"]

@@ -56,11 +56,11 @@ def test_one_weight_changed_in_the_asset_is_found(world, asset, tmp_path):
     source = parts.load(world)
     broken = tmp_path / "broken.aimodel"
     shutil.copytree(asset, broken)
-    row = source.model.dynamics.blocks[1].attn.qkv.weight[5].numpy().tobytes()
+    row = source.model.dynamics.blocks[1].attn.qkv.weight[-1].numpy().tobytes()  # of the last value
     program = (broken / "main.mlirb").read_bytes()
     assert program.count(row) == 1  # step and observe share it
     at = program.index(row)
-    program = program[:at] + np.float32(1.0).tobytes() + program[at + 4 :]
+    program = program[:at] + np.float32(64.0).tobytes() + program[at + 4 :]
     (broken / "main.mlirb").write_bytes(program)
     (broken / "main.hash").write_bytes(hashlib.sha256(program).digest())
     with pytest.raises(MlxworldError, match=r"latents .* is over the limit"):

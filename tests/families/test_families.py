@@ -131,9 +131,9 @@ def test_its_int8_weights_play_nearly_alike(run, tmp_path):
     assert np.abs(frames[0] - frames[1]).mean() < 3
 
 
+@pytest.mark.parametrize("run", [(family, "torch") for family in FLAGS], ids=" ".join, indirect=True)
 def test_its_core_ml_package_dreams_alike(run, tmp_path, monkeypatch):
-    if run.backend == "mlx":
-        pytest.skip("conversion reads the same file of weights whatever trained it")
+    """Conversion reads the same file of weights whatever trained it."""
     from convert import to_coreml
     from tests.convert.packages import evaluated
 

@@ -192,10 +192,10 @@ def test_a_layer_number_is_a_number():
 
 def test_plain_torch_is_a_table_that_reads_and_writes():
     weight = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    ours = names.to_ours({"tokenizer.hearing.conv1.weight": weight}, plain_torch.TABLE, "x", partial=True)
-    assert ours.shapes == {"tokenizer.hearing.conv1.weight": (2, 4, 3)}
+    ours = names.to_ours({"tokenizer.audio_encoder.conv1.weight": weight}, plain_torch.TABLE, "x", partial=True)
+    assert ours.shapes == {"tokenizer.audio_encoder.conv1.weight": (2, 4, 3)}
     back = names.to_theirs(ours, plain_torch.TABLE, "x", partial=True)
-    np.testing.assert_array_equal(back["tokenizer.hearing.conv1.weight"], weight)
+    np.testing.assert_array_equal(back["tokenizer.audio_encoder.conv1.weight"], weight)
 
 
 def test_settings_under_other_names():

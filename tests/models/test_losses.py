@@ -24,6 +24,7 @@ def tones(seed=0, cfg=SMALL, frames=FRAMES):
 def measures(backend):
     """{name: (loss(prediction, truth) of numpy arrays, truth, the last seen frame repeated)} of every single loss."""
     made, o, engine = losses(backend), fresh(backend).tokenizer.objective, backend.engine
+    video_losses, audio_losses = (module(backend, f"objectives.{name}") for name in ("video", "audio"))
     decoder = fresh(backend).tokenizer.audio_decoder
     video = clip(frames=FRAMES)["video"].astype(np.float32) / 255
     still = np.repeat(video[:, :1], FRAMES, axis=1)
@@ -39,9 +40,9 @@ def measures(backend):
 
     found = {
         "pixel": (made.pixel, video, still),
-        "perceptual": (made.perceptual, video, still),
-        "waveform": (made.waveform, sound, frozen),
-        "stft": (lambda a, b: made.spectral(o.spectra, a, b), sound, frozen),
+        "perceptual": (video_losses.edges, video, still),
+        "waveform": (lambda a, b: audio_losses.short_time_energy(a, b, o.chunk), sound, frozen),
+        "stft": (lambda a, b: audio_losses.multi_resolution_stft(o.spectra, a, b), sound, frozen),
         "mel": (mel, sound, frozen),
         "pitch": (lambda a, _: made.pitch(o.mel, decoder, a, engine.array(sound)), offsets, held),
     }

@@ -1,5 +1,6 @@
 """Batches: a pure function of (seed, number), whatever prepares them; clips stay inside their episodes."""
 
+import sys
 import time
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_batches_come_in_order_and_resume_where_they_stopped(cache, workers):
 @pytest.mark.platform
 def test_mlx_data_gives_the_same_batches(cache, monkeypatch):
     pytest.importorskip("mlx.data", reason="mlx-data has no wheel for this machine")
-    monkeypatch.setattr("mlxworld.data.episodes.loader._CHUNK", 8)  # the border between two pipelines is crossed
+    monkeypatch.setattr(sys.modules[Clips.__module__], "_CHUNK", 8)  # the border between two pipelines is crossed
     feeders = [Clips(cache, 4, 8, seed=1, start=3, feeder=feeder) for feeder in ("threads", "mlx-data")]
     for _ in range(20):
         assert equal(*(next(clips) for clips in feeders))
@@ -107,6 +108,6 @@ def test_bad_settings(cache, monkeypatch):
         Clips(cache, 1, 61, seed=0)
     with pytest.raises(MlxworldError, match="unknown feeder"):
         Clips(cache, 1, 6, seed=0, feeder="magic")
-    monkeypatch.setattr("mlxworld.data.episodes.loader._has_mlx_data", lambda: False)
+    monkeypatch.setattr(sys.modules[Clips.__module__], "_has_mlx_data", lambda: False)
     with pytest.raises(MlxworldError, match="pip install mlx-data"):
         Clips(cache, 1, 6, seed=0, feeder="mlx-data")
