@@ -22,6 +22,7 @@ from .data.envs.policies import make_policy
 from .data.envs.sources import open_source
 from .data.episodes.format import DatasetInfo, episodes, read_info, read_names, write_info
 from .errors import MlxworldError
+from .files.lock import writer
 
 SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game
 WORK = ".recording"
@@ -70,6 +71,12 @@ def record(config: RecordConfig) -> Path:
         info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
     finally:
         source.close()
+    with writer(config.out, "is being recorded"):
+        return _record(config, info)
+
+
+def _record(config: RecordConfig, info: DatasetInfo) -> Path:
+    """Record into a folder that is ours alone."""
     done, first = _prepare(config, info)
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -84,7 +91,7 @@ def record(config: RecordConfig) -> Path:
     start, new = time.monotonic(), 0
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(f"recording {source.name}", total=config.steps, completed=done, rate="")
+            task = bar.add_task(f"recording {info.source}", total=config.steps, completed=done, rate="")
 
             def show(steps: int) -> None:
                 rate = f"{steps / (time.monotonic() - start + 1e-9):,.0f}/s"
