@@ -297,3 +297,11 @@ def test_beeps_stay_bit_for_bit_where_nothing_is_odd(tmp_path):
 
     write_clip(tmp_path / "a.mp4", moving(90), beeps(90, S), FPS, FPS * S)
     assert np.abs(read(tmp_path / "a.mp4")[1] - beeps(90, S)).max() <= 0.5 / 32768
+
+
+def test_a_tone_that_drifts_has_no_holes(tmp_path):
+    tone = 0.5 * np.sin(np.arange(10 * 44100) * 2 * np.pi * 441 / 44100)
+    path = stamped_film(tmp_path / "a.mkv", numbered(300), tone, lambda i: i * 1024 * 1.01)
+    heard = read(path)[1].reshape(-1)[FPS * S // 10 : 9 * FPS * S]
+    loud = loudness(heard[: len(heard) // 256 * 256].reshape(-1, 256))
+    assert loud.min() > 0.3
