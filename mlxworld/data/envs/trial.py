@@ -24,7 +24,7 @@ def require_readable(info: DatasetInfo) -> None:
             write_info(folder, info)
             write_episode(folder, "trial", written, info)
             found, read = dataset_info(folder), read_episode(folder, "trial")
-    except (MlxworldError, OSError, ValueError) as error:
+    except (MlxworldError, OSError, ValueError, TypeError, ArithmeticError) as error:
         raise MlxworldError(f"{info.source}: a recording of it could not be read back ({error})") from error
     same = (
         found == info
