@@ -4,6 +4,7 @@ A game is played by one process from its own seed and cut into episodes; games a
 whole, so that the result does not depend on the number of processes and a killed recording leaves a valid dataset.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -40,7 +41,7 @@ class RecordConfig:
     """Record a world as a dataset: pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
 
     world: Annotated[str, tyro.conf.Positional]
-    """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3"""
+    """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3, gym:mymodule:Mine-v0"""
     out: Path
     """folder of the dataset"""
     steps: int = 20_000
@@ -132,7 +133,8 @@ def _record(config: RecordConfig, info: DatasetInfo) -> Path:
 def _run(config: RecordConfig, info: DatasetInfo, first: int, need: int, show: Callable[[int], None]) -> int:
     """Play games from number `first` on until `need` steps are added; returns how many were."""
     longest = min(max(config.game, config.episode), config.steps)
-    plan = Game(config.world, config.policy, (config.size, config.size), config.episode, longest, config.out / WORK)
+    work = config.out / WORK / str(os.getpid())  # a player of a recording that was killed may still write to its own
+    plan = Game(config.world, config.policy, info.size, config.episode, longest, work)
     added = 0
     with Crew(plan, config.workers, config.patience) as crew:
         for game, lengths in crew.play(first, need, config.seed * SEEDS, show):
@@ -140,7 +142,7 @@ def _run(config: RecordConfig, info: DatasetInfo, first: int, need: int, show: C
                 _begin(config, info, first)
             for part, steps in enumerate(lengths):
                 if added < need:
-                    _commit(config.out, f"{game:06d}-{part:02d}")
+                    _commit(work, config.out, f"{game:06d}-{part:02d}")
                     added += steps
     return added
 
@@ -154,10 +156,10 @@ def _begin(config: RecordConfig, info: DatasetInfo, first: int) -> None:
     write_info(config.out, info)
 
 
-def _commit(folder: Path, name: str) -> None:
+def _commit(work: Path, folder: Path, name: str) -> None:
     """Move a finished episode into the dataset; its video comes last."""
     for suffix in ("state.npz", "actions.csv", "mp4"):
-        part = folder / WORK / f"{name}.{suffix}"
+        part = work / f"{name}.{suffix}"
         if part.exists():
             part.replace(folder / part.name)
 

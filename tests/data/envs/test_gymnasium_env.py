@@ -139,7 +139,7 @@ def test_a_failing_environment_is_one_line_with_its_step(make, fault, says):
         (ValueError("x" * 10**5), f"ValueError: {'x' * 300}..."),
         (MlxworldError("as it is"), None),
     ],
-    ids=repr,
+    ids=["exit", "without a text", "quoted", "lines", "long", "own"],
 )
 def test_reasons_of_any_kind_are_one_line(make, error, says):
     source = make(fault="reset", error=error)

@@ -188,6 +188,17 @@ def test_one_process_records_to_a_folder(tmp_path):
     assert sorted(os.listdir(out)) == before
 
 
+def test_what_a_killed_recordings_player_still_writes_is_not_taken(environment, tmp_path):
+    """It may finish its episode after its owner is gone, and after the next recording has begun."""
+    out = tmp_path / "a"
+    (out / record.WORK).mkdir(parents=True)
+    late = out / record.WORK / "000000-00.actions.csv"
+    fault = f"os.makedirs({str(late.parent)!r}, exist_ok=True); open({str(late)!r}, 'w').write('of another')"
+    run(environment(fails=15, fault=fault), out)
+    assert (out / "000000-00.actions.csv").read_text().startswith("step,action\n0,noop\n")
+    assert len(open_frames(out, workers=1).actions) == 40 and not (out / record.WORK).exists()
+
+
 @pytest.mark.parametrize("place", ["file", "file/sub", "x" * 300])
 def test_a_place_that_can_be_no_folder_is_one_line(tmp_path, place):
     (tmp_path / "file").write_text("precious")
