@@ -4,8 +4,10 @@ A game is played by one process from its own seed and cut into episodes; games a
 whole, so that the result does not depend on the number of processes and a killed recording leaves a valid dataset.
 """
 
+import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,18 +16,23 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .cli import entry
 from .data.envs.crew import Crew, Game
 from .data.envs.policies import make_policy
+from .data.envs.source import close
 from .data.envs.sources import open_source
+from .data.envs.trial import require_readable
 from .data.episodes.format import DatasetInfo, episodes, read_info, read_names, write_info
 from .errors import MlxworldError
 from .files.lock import writer
 
 SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game
 WORK = ".recording"
+INFO = "dataset.json"
+LARGEST = 4096  # pixels
 _NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
 
 
@@ -34,7 +41,7 @@ class RecordConfig:
     """Record a world as a dataset: pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
 
     world: Annotated[str, tyro.conf.Positional]
-    """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3"""
+    """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3, gym:mymodule:Mine-v0"""
     out: Path
     """folder of the dataset"""
     steps: int = 20_000
@@ -61,8 +68,7 @@ class RecordConfig:
 
 def record(config: RecordConfig) -> Path:
     """Record; returns the folder. Raises MlxworldError for bad settings, a full disk, a world that fails or hangs."""
-    if min(config.steps, config.episode, config.game, config.size) < 2 or config.workers < 0 or config.seed < 0:
-        raise MlxworldError("--steps, --episode, --game and --size must be 2 or more, --workers and --seed 0 or more")
+    _check(config)
     source = open_source(config.world)
     try:
         make_policy(config.policy, source, 0)
@@ -70,14 +76,30 @@ def record(config: RecordConfig) -> Path:
         size = (config.size, config.size)
         info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
     finally:
-        source.close()
+        close(source)
+    require_readable(info)
     with writer(config.out, "is being recorded"):
         return _record(config, info)
 
 
+def _check(config: RecordConfig) -> None:
+    """Raises MlxworldError for settings that no recording can have."""
+    if min(config.steps, config.episode, config.game, config.size) < 2 or config.workers < 0 or config.seed < 0:
+        raise MlxworldError("--steps, --episode, --game and --size must be 2 or more, --workers and --seed 0 or more")
+    if config.size > LARGEST:
+        raise MlxworldError(f"--size must be at most {LARGEST}")
+    if not config.patience > 0:
+        raise MlxworldError("--patience must be above 0")
+    inside = next((folder for folder in config.out.resolve().parents if (folder / INFO).exists()), None)
+    if inside:
+        raise MlxworldError(
+            f"{config.out} lies inside the dataset {inside}, which would read it too: choose another --out"
+        )
+
+
 def _record(config: RecordConfig, info: DatasetInfo) -> Path:
-    """Record into a folder that is ours alone."""
     done, first = _prepare(config, info)
+    print(f"{info.source}: {len(info.actions)} actions: {', '.join(info.actions)}", file=sys.stderr)
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -91,13 +113,13 @@ def _record(config: RecordConfig, info: DatasetInfo) -> Path:
     start, new = time.monotonic(), 0
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(f"recording {info.source}", total=config.steps, completed=done, rate="")
+            task = bar.add_task(f"recording {escape(info.source)}", total=config.steps, completed=done, rate="")
 
             def show(steps: int) -> None:
                 rate = f"{steps / (time.monotonic() - start + 1e-9):,.0f}/s"
                 bar.update(task, completed=min(done + steps, config.steps), rate=rate)
 
-            new = _run(config, first, config.steps - done, show)
+            new = _run(config, info, first, config.steps - done, show)
     finally:
         shutil.rmtree(config.out / WORK, ignore_errors=True)
     seconds = time.monotonic() - start
@@ -108,49 +130,64 @@ def _record(config: RecordConfig, info: DatasetInfo) -> Path:
     return config.out
 
 
-def _run(config: RecordConfig, first: int, need: int, show: Callable[[int], None]) -> int:
+def _run(config: RecordConfig, info: DatasetInfo, first: int, need: int, show: Callable[[int], None]) -> int:
     """Play games from number `first` on until `need` steps are added; returns how many were."""
     longest = min(max(config.game, config.episode), config.steps)
-    plan = Game(config.world, config.policy, (config.size, config.size), config.episode, longest, config.out / WORK)
+    work = config.out / WORK / str(os.getpid())  # a player of a recording that was killed may still write to its own
+    plan = Game(config.world, config.policy, info.size, config.episode, longest, work)
     added = 0
     with Crew(plan, config.workers, config.patience) as crew:
         for game, lengths in crew.play(first, need, config.seed * SEEDS, show):
+            if not added:
+                _begin(config, info, first)
             for part, steps in enumerate(lengths):
                 if added < need:
-                    _commit(config.out, f"{game:06d}-{part:02d}")
+                    _commit(work, config.out, f"{game:06d}-{part:02d}")
                     added += steps
     return added
 
 
-def _commit(folder: Path, name: str) -> None:
+def _begin(config: RecordConfig, info: DatasetInfo, first: int) -> None:
+    """There is a first game to keep: what it replaces goes, so that a world that fails at once costs no recording."""
+    if first == 0:
+        for path in _files(config.out):
+            path.unlink()
+        shutil.rmtree(config.out / ".cache", ignore_errors=True)
+    write_info(config.out, info)
+
+
+def _commit(work: Path, folder: Path, name: str) -> None:
     """Move a finished episode into the dataset; its video comes last."""
     for suffix in ("state.npz", "actions.csv", "mp4"):
-        part = folder / WORK / f"{name}.{suffix}"
+        part = work / f"{name}.{suffix}"
         if part.exists():
             part.replace(folder / part.name)
 
 
+def _files(folder: Path) -> list[Path]:
+    """Files of recorded episodes, those of one that was never finished included."""
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+
+
 def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
-    """Make the folder ready: (steps that it holds, number of the next game)."""
+    """What the folder holds: (steps, number of the next game). Raises MlxworldError unless it may be recorded to.
+
+    A recording without an episode, as one leaves that was killed at once, counts as none.
+    """
     out = config.out
-    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        old = read_info(out)
-        if old is None or not old.recording:
-            raise MlxworldError(f"{out}: holds files that are no recording; choose another --out")
-        if config.force:
-            for path in out.iterdir():
-                if _NAME.fullmatch(path.name):
-                    path.unlink()
-            shutil.rmtree(out / ".cache", ignore_errors=True)
-        elif not config.append:
-            raise MlxworldError(f"{out}: holds a recording; --append goes on with it, --force replaces it")
-        elif old != replace(info, recording=old.recording) or old.recording != info.recording:
-            raise MlxworldError(
-                f"{out}: was recorded with other settings ({old.source}, {old.recording}); see dataset.json"
-            )
     shutil.rmtree(out / WORK, ignore_errors=True)
-    write_info(out, info)
-    kept = [path for path in episodes(out) if _NAME.fullmatch(path.name)]
+    if not any(not path.name.startswith(".") for path in out.iterdir()):
+        return 0, 0
+    old = read_info(out)
+    if old is None or not old.recording:
+        raise MlxworldError(f"{out}: holds files that are no recording; choose another --out")
+    if config.force or not episodes(out):
+        return 0, 0
+    if not config.append:
+        raise MlxworldError(f"{out}: holds a recording; --append goes on with it, --force replaces it")
+    if old != replace(info, recording=old.recording) or old.recording != info.recording:
+        raise MlxworldError(f"{out}: was recorded with other settings ({old.source}, {old.recording}); see {INFO}")
+    kept = [path for path in _files(out) if path.suffix == ".mp4"]
     steps = sum(len(read_names(path.with_name(f"{path.stem}.actions.csv"))) for path in kept)
     return steps, max((int(path.name[:6]) + 1 for path in kept), default=0)
 

@@ -23,7 +23,7 @@ from ...errors import MlxworldError
 from ..episodes.format import write_beside
 from ..episodes.media import ClipWriter
 from .policies import Policy, make_policy
-from .source import Source, Step
+from .source import Source, Step, close, failing
 from .sources import open_source
 
 _REPORT = 0.25  # seconds between a player's reports
@@ -128,8 +128,9 @@ class Crew:
             return player.pipe.recv()
         except (EOFError, ConnectionResetError):
             player.process.join(5)
-            code = player.process.exitcode
-            raise MlxworldError(f"{self._plan.world} ended unexpectedly in its process (exit code {code})") from None
+            code = player.process.exitcode or 0
+            how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+            raise MlxworldError(f"{self._plan.world} ended unexpectedly in its process ({how})") from None
 
 
 def _end(player: _Player) -> None:
@@ -146,18 +147,17 @@ def _end(player: _Player) -> None:
 def _work(pipe: Connection, plan: Game) -> None:
     """A player's life; it ends when nobody listens any more."""
     os.setpgid(0, 0)  # Ctrl-C is for the crew's owner
-    try:
-        source = open_source(plan.world)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            while True:
-                game, seed = pipe.recv()
-                pipe.send(("done", _play_game(source, plan, game, seed, pipe)))
-        finally:
-            source.close()
-    except MlxworldError as error:
-        pipe.send(("failed", str(error)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+            source = open_source(plan.world)
+            try:
+                while True:
+                    game, seed = pipe.recv()
+                    pipe.send(("done", _play_game(source, plan, game, seed, pipe)))
+            finally:
+                close(source)
+        except MlxworldError as error:
+            pipe.send(("failed", str(error)))
 
 
 def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connection) -> list[int]:
@@ -184,9 +184,13 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
 
 def _steps(source: Source, policy: Policy, seed: int) -> Iterator[tuple[Step, int]]:
     """One game: (what is seen, the action that led there), from its beginning to its end."""
-    step, action = source.reset(seed), 0
+    with failing(source.name, "reset"):
+        step, action = source.reset(seed), 0
     yield step, action
-    while not step.done:
+    for number in itertools.count(1):
+        if step.done:
+            return
         action = policy.act(step)
-        step = source.step(action)
+        with failing(source.name, f"step {number}"):
+            step = source.step(action)
         yield step, action

@@ -1,14 +1,18 @@
 """What every world that can be recorded is: the protocol `Source` and its `Step`."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from ...errors import MlxworldError
+
+_REASON = 300  # characters of a world's own words
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,29 @@ class Source(Protocol):
     def close(self) -> None:
         """Give back processes and windows."""
         ...
+
+
+@contextlib.contextmanager
+def failing(world: str, doing: str) -> Iterator[None]:
+    """What a world raises while it is asked for something becomes MlxworldError, "WORLD failed in step 10: its reason".
+
+    A MlxworldError is left as it is.
+    """
+    try:
+        yield
+    except MlxworldError:
+        raise
+    except (Exception, SystemExit) as error:  # each world's packages fail in their own ways
+        text = " ".join(str(error).split())
+        text = f"{text[:_REASON]}..." if len(text) > _REASON else text
+        reason = f"{type(error).__name__}: {text}".removesuffix(": ")
+        raise MlxworldError(f"{world} failed in {doing}: {reason}") from error
+
+
+def close(source: Source) -> None:
+    """Close a world. One that fails in that has been played all the same."""
+    with contextlib.suppress(MlxworldError), failing(source.name, "close"):
+        source.close()
 
 
 def require(module: str, extra: str):

@@ -11,6 +11,7 @@ without those there is the one action "noop".
 
 import contextlib
 import csv
+import io
 import json
 import os
 import zipfile
@@ -142,8 +143,9 @@ def write_episode(folder: str | os.PathLike, name: str, episode: Episode, info: 
 def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -> None:
     """Write what lies beside a video file: its actions by name, and its state if there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = "step,action\n" + "".join(f"{step},{action}\n" for step, action in enumerate(actions))
-    atomic.write(_beside(path, ".actions.csv"), rows.encode())
+    rows = io.StringIO(newline="")
+    csv.writer(rows, lineterminator="\n").writerows([("step", "action"), *enumerate(actions)])
+    atomic.write(_beside(path, ".actions.csv"), rows.getvalue().encode())
     if state:
         part = path.with_name(f".{path.stem}.state.part.npz")
         try:

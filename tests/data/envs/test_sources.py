@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mlxworld.data import make_policy, open_source
-from mlxworld.data.envs.source import Step
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (35, 630), "bounce": (30, 1024)}
@@ -195,11 +194,3 @@ def test_a_missing_package_names_its_extra(monkeypatch, name, module, extra):
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == module else found(n, *a))
     with pytest.raises(MlxworldError, match=rf'pip install "mlxworld\[{extra}\]"'):
         open_source(name)
-
-
-def test_a_box_of_actions_becomes_directions():
-    pendulum = open_source("gym:Pendulum-v1")
-    assert pendulum.actions == ("noop", "0-", "0+")
-    step = pendulum.reset(0)
-    assert isinstance(step, Step) and isinstance(pendulum.step(2), Step)
-    pendulum.close()
