@@ -134,13 +134,12 @@ class _Call(torch.nn.Module):
 
 
 def _kept(source: Source, part: Any) -> Part:
-    """A part whose state stays inside. Its buffers' names begin with past_: none is that of an input or output."""
+    """A part whose state stays inside."""
 
     def call(model, state, **inputs):
-        outputs, past = part.fn(state["past"], *(inputs[name] for name in part.inputs))
-        return outputs, {"past": past}
+        return part.fn(state, *(inputs[name] for name in part.inputs))
 
-    module = Stateful(source.model, {"past": part.state}, call)
+    module = Stateful(source.model, part.state, call)
     return Part(part.name, part.about, module, _inputs(source, part), _outputs(part), module.state())
 
 

@@ -5,11 +5,13 @@ at any time; `train.json` are the settings, `checkpoint.safetensors` all that `-
 makes, `events/` what TensorBoard shows. Killed at any moment, `--resume` goes on to the same weights.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
 import time
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 import tyro
@@ -74,11 +76,9 @@ def train(cfg: TrainConfig) -> None:
     package = on(cfg.backend or preferred_backend())
     cfg = cfg.resolved(on_gpu=package.engine.device() != "cpu")
     require_run(cfg)
-    with writer(cfg.out, "is being trained"):
-        recipe = claim(cfg)
-        with Monitor(cfg.out / "events") as monitor:
-            Run(package, cfg, recipe, monitor).go()
-            monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: python -m apps.play --world {cfg.out}")
+    with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events") as monitor:
+        Run(package, cfg, recipe, monitor, begun).go()
+        monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: python -m apps.play --world {cfg.out}")
 
 
 def require_run(cfg: TrainConfig) -> None:
@@ -95,6 +95,7 @@ def require_run(cfg: TrainConfig) -> None:
         raise MlxworldError(f"{path} holds no settings")
     before, after = flags(begun), flags(settings(cfg))
     free = MAY_CHANGE | {f"{name}.lr" for name, _ in cfg.stages()}
+    free |= {"minutes"} if cfg.minutes and before.get("minutes") else set()
     differ = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k) and k not in free]
     if differ:
         names = [shown_name(k.replace("_", "-")) for k in differ[:3]]
@@ -103,16 +104,17 @@ def require_run(cfg: TrainConfig) -> None:
         raise MlxworldError(f"{cfg.out} was begun with other settings, resume with the same: {changes}")
 
 
-def claim(cfg: TrainConfig) -> Recipe:
-    """Writes the settings into the run folder, and opens the data. Raises MlxworldError, and leaves no run, where the
-    data does not fit."""
+@contextlib.contextmanager
+def claimed(cfg: TrainConfig) -> Iterator[Recipe]:
+    """Writes the settings into the run folder, and opens the data. What raises MlxworldError before there is a
+    checkpoint leaves no run: the same command may be given again, put right."""
     require_run(cfg)  # another process may have begun meanwhile
     path = cfg.out / "train.json"
     atomic.write_text(path, json.dumps(settings(cfg), indent=1) + "\n")
     try:
-        return families.recipe(cfg.model)(cfg)
+        yield families.recipe(cfg.model)(cfg)
     except MlxworldError:
-        if not cfg.resume:
+        if not cfg.resume and not (cfg.out / "checkpoint.safetensors").exists():
             path.unlink()
         raise
 

@@ -42,7 +42,7 @@ class WorldModel(Module):
         raise TypeError(f"{type(self).__name__} has no decode_audio")
 
     def init_past(self, B: int) -> State:
-        """The past before the first frame."""
+        """The past before the first frame. Its leaves are not called noise, action or z: a part has those."""
         raise TypeError(f"{type(self).__name__} has no init_past")
 
     def init_sound(self, B: int) -> State:

@@ -6,7 +6,7 @@ function of the share of steps that is done, so it ends fully decayed whatever t
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,45 +52,58 @@ def measure(engine: Any, trainer: Any, stage: Stage, seed: int) -> Pace:
                 batch = stage.extend(batch, step) if stage.extend else batch
                 engine.numpy(trainer.step(batch, seed * 2**32 + step, cosine(step, 1000, 100)))
                 times.append(time.monotonic() - start)
-        seconds.append(sum(times[1:]) / TIMED)
+        seconds.append(max(1e-6, sum(times[1:]) / TIMED))  # a clock may be coarser than a step
     trainer.load_state(state)
     return Pace(tuple(seconds), time.monotonic() - begun)
 
 
-class Budget:
-    """Shares `minutes` among stages. `spent` are seconds that earlier starts of this run took; clock tells seconds."""
+def shown(seconds: float) -> str:
+    """A length of time as a person reads it."""
+    return f"{max(0.0, seconds):.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
-    def __init__(self, minutes: float, spent: float = 0.0, clock: Callable[[], float] = time.monotonic):
+
+def interval(steps: int, most: int) -> int:
+    """Steps until the clock is looked at again, of so many to come: fewer towards the end."""
+    return max(1, min(most, steps // 50))
+
+
+class Budget:
+    """Shares `minutes` among stages. `spent` are seconds of them that are over already; clock tells seconds.
+
+    `reserve` are seconds for what comes after the last step: a sample, the last checkpoint.
+    """
+
+    def __init__(self, minutes: float, spent: float, clock: Callable[[], float]):
         self.minutes, self._clock = minutes, clock
         self._deadline = clock() + 60 * minutes - spent
-        self.reserve = 0.02 * 60 * minutes  # seconds for what comes after the last step: a sample, the last checkpoint
+        self.reserve = 0.02 * 60 * minutes
         self._pace: Pace | None = None
 
     def left(self) -> float:
         """Seconds until the last step must be done."""
         return self._deadline - self.reserve - self._clock()
 
-    def begin(self, stage: Stage, later: float, pace: Pace, done: int = 0) -> int:
-        """The steps of a stage that begins now, `done` of them before. later: the shares of the stages after it.
+    def begin(self, stage: Stage, later: Sequence[Stage], pace: Pace, done: int = 0) -> int:
+        """The steps of a stage that begins now, or goes on after `done` of them; `later` come after it, each part of
+        which is thought to take as long to compile and to time as a part of this one.
 
-        Raises MlxworldError where not one step of each part fits.
+        Raises MlxworldError where not one step of each part fits; a stage that has begun ends with one more step.
         """
-        seconds = self.left() * stage.share / (stage.share + later)
+        measuring = pace.measuring / len(stage.batches) * sum(len(s.batches) for s in later)
+        seconds = (self.left() - measuring) * stage.share / (stage.share + sum(s.share for s in later))
         self._pace, self._first, self._begun, self._end = pace, done, self._clock(), self._clock() + seconds
-        steps = pace.steps(done, seconds)
-        if steps < done + len(stage.batches):
-            each = max(pace.seconds)
-            need = f"a step of {stage.name} takes {each:.1f} s, {max(0.0, seconds):.0f} s are left for them"
-            raise MlxworldError(f"--minutes {self.minutes:g} are too few: {need}")
-        return steps
+        steps, least = pace.steps(done, seconds), done + 1 if done else len(stage.batches)
+        if steps < least and not done:
+            need = f"{least} steps of {stage.name} take {pace.between(0, least):.2g} s"
+            raise MlxworldError(f"--minutes {self.minutes:g} are too few: {need}, and {max(0, seconds):.2g} s are left")
+        return max(steps, least)
 
     def correct(self, step: int, steps: int) -> int:
-        """The steps of the present stage, seen from step `step` of the `steps` that were planned."""
+        """The steps of the present stage, seen from step `step` of the `steps` that were planned. Where no time is left
+        it is one more, whose learning rate is the last one's."""
         assert self._pace is not None
         passed = self._clock() - self._begun
         planned = self._pace.between(self._first, steps) - self._pace.between(step, steps)
         left = self._end - self._clock()
-        if left <= 0:
-            return step
-        new = self._pace.steps(step, left, max(0.1, passed / planned) if planned else 1.0)
-        return new if abs(new - steps) > 0.01 * steps else steps
+        new = max(step + 1, self._pace.steps(step, left, max(0.1, passed / planned) if planned else 1.0))
+        return new if abs(new - steps) > 0.01 * steps or left <= 0 else steps

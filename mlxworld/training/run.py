@@ -19,7 +19,7 @@ from .. import BACKENDS, families
 from ..errors import MlxworldError
 from ..files import checkpoint, model_folder
 from ..files.reading import parse_json
-from .budget import Budget, measure
+from .budget import Budget, interval, measure, shown
 from .monitor import Monitor
 from .recipe import Recipe
 from .schedule import cosine, warmup
@@ -32,7 +32,10 @@ PATIENCE = {"float16": 20}  # steps in a row that may be not finite, while the s
 class Run:
     """package, engine, model, config, cfg (the settings), out and monitor are for the recipe's stages to use."""
 
-    def __init__(self, package: ModuleType, cfg: TrainConfig, recipe: Recipe, monitor: Monitor):
+    def __init__(
+        self, package: ModuleType, cfg: TrainConfig, recipe: Recipe, monitor: Monitor, begun: float | None = None
+    ):
+        """begun: when the command did, by time.monotonic."""
         self.package, self.engine, self.cfg, self.recipe, self.monitor = package, package.engine, cfg, recipe, monitor
         self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
         self.config = recipe.config
@@ -46,12 +49,13 @@ class Run:
         self._budget: Budget | None = None
         self._log = cfg.log_steps
         self._seconds, self._bad = 0.0, 0  # trained before this start; steps in a row that were not finite
-        self._begun = self._sampled = self._saved = time.monotonic()
+        self._sampled = self._saved = time.monotonic()
+        self._begun = self._saved if begun is None else begun
 
     def go(self) -> None:
         """All stages that are not done yet. Raises MlxworldError for a loss that is not finite and for a full disk."""
         first, step, state = self._resumed()
-        self._budget = Budget(self.cfg.minutes, self._seconds) if self.cfg.minutes else None
+        self._budget = Budget(self.cfg.minutes, self._spent(), time.monotonic) if self.cfg.minutes else None
         for index in range(first, len(self.stages)):
             stage = self.stages[index]
             if stage.steps:
@@ -99,14 +103,24 @@ class Run:
         if budget is None or (done and done == self._steps[stage.name]):
             return
         pace = measure(self.engine, self._trainer, stage, self._seed(index))
-        later = sum(s.share for s in self.stages[index + 1 :] if s.steps)
-        steps = self._steps[stage.name] = budget.begin(stage, later, pace, done)
-        self._log = max(1, min(self.cfg.log_steps, steps // 50))
-        each = ", ".join(f"{1e3 * seconds:.0f}" for seconds in pace.seconds)
-        minutes = f"{pace.between(done, steps) / 60:.1f} of {self.cfg.minutes:g} min"
+        later = [s for s in self.stages[index + 1 :] if s.steps]
+        if not later:
+            begun = time.monotonic()
+            self._sample(index, f"{index + 1}-{stage.name}-{done:06d}")
+            self.save(index, done)
+            budget.reserve = max(budget.reserve, 1.5 * (time.monotonic() - begun))
+        try:
+            steps = self._steps[stage.name] = budget.begin(stage, later, pace, done)
+        except MlxworldError as error:
+            if self.checkpoint.exists():
+                raise MlxworldError(f"{error}; go on with --resume and more --minutes") from error
+            raise
+        self._log = interval(steps - done, self.cfg.log_steps)
+        each, seconds = ", ".join(f"{1e3 * s:.0f}" for s in pace.seconds), pace.between(done, steps)
         self.monitor.say(
-            f"{stage.name}: {steps:,} steps of {each} ms, {minutes}; compiled and timed in {pace.measuring:.0f} s, "
-            f"{budget.left() / 60:.1f} min left"
+            f"{stage.name}: {steps:,} steps of {each} ms, {shown(seconds)} of {shown(60 * budget.minutes)}; compiled "
+            f"and timed in {shown(pace.measuring)}, {shown(budget.left() - seconds)} are left for "
+            f"{', '.join([s.name for s in later]) or 'the end'}"
         )
 
     def _train(self, index: int, step: int) -> None:
@@ -147,6 +161,7 @@ class Run:
         """The stage's steps, where there is a budget of time, from what its steps have taken so far."""
         if self._budget is not None and step < self._steps[name]:
             steps = self._budget.correct(step, self._steps[name])
+            self._log = interval(steps - step, self.cfg.log_steps)
             if steps != self._steps[name]:
                 self._steps[name] = steps
                 self.monitor.steps(steps)
@@ -196,7 +211,7 @@ class Run:
 
     def save(self, index: int, step: int) -> None:
         """The model as it is now, then a checkpoint, each whole: `step` steps of stage `index` are done."""
-        seconds = self._seconds + time.monotonic() - self._begun
+        seconds = self._spent()
         with self.averaged():
             arrays = self.engine.numpy(self.package.nn.parameters(self.model))
             half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
@@ -210,6 +225,10 @@ class Run:
         metadata = {"format": "2", "dataset": json.dumps(self.recipe.identity)}
         checkpoint.save(self.checkpoint, state, metadata)
         self._saved = time.monotonic()
+
+    def _spent(self) -> float:
+        """Seconds of this start and of those before, up to the checkpoint that each went on from."""
+        return self._seconds + time.monotonic() - self._begun
 
     def _card(self, index: int, step: int, seconds: float) -> dict[str, Any]:
         """What a model's card says of its training; hours are those that it took."""

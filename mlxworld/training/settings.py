@@ -67,7 +67,7 @@ class TrainConfig:
             (0 <= self.seed < 2**28, f"--seed lies between 0 and {2**28 - 1}"),
             (self.log_steps >= 1 and self.record_steps >= 2, "--log-steps must be >= 1, --record-steps >= 2"),
             (min(self.sample_minutes, self.save_minutes) >= 0, "--sample-minutes and --save-minutes must be >= 0"),
-            (self.minutes is None or self.minutes > 0, "--minutes must be above 0"),
+            (self.minutes is None or 0 < self.minutes < 1e6, "--minutes must lie between 0 and a million"),
         ]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, stage in self.stages():
@@ -76,7 +76,7 @@ class TrainConfig:
             rules += [
                 (stage.steps >= 0 and stage.lr >= 0, f"--{name}: steps and lr must be >= 0"),
                 (sizes, f"--{name}: batch and accumulate must be >= 1 and frames >= 2"),
-                (stage.share > 0, f"--{name}.share must be above 0"),
+                (0 < stage.share < 1e6, f"--{name}.share must lie between 0 and a million"),
                 (
                     sizes and stage.batch % stage.accumulate == 0,
                     f"--{name}.batch must be a multiple of --{name}.accumulate",

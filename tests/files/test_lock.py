@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxworld import MlxworldError
+from mlxworld import MlxworldError, record
 from mlxworld.files.lock import writer
 
 HOLDER = """
@@ -53,6 +53,17 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path, holder, en
     holder.communicate()
     writes(run)
     assert [path.name for path in run.iterdir()] == ["written"], "nothing is left of the lock"
+
+
+def test_a_second_recording_is_refused_and_none_is_harmed(tmp_path, holder):
+    words = ["bounce", "--steps", "20", "--size", "32", "--workers", "1", "--out"]
+    record.main([*words, str(tmp_path / "other")])
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    for more in ([], ["--append"], ["--force"]):
+        with pytest.raises(MlxworldError, match=rf"run is being recorded by process {holder.pid}$"):
+            record.main([*words, str(tmp_path / "run"), *more])
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before == [".lock"]
+    assert not list((tmp_path / "other").glob(".lock"))
 
 
 def test_a_folder_that_was_made_in_vain_goes_again(tmp_path):

@@ -102,6 +102,23 @@ def test_the_frame_counter_wraps_unseen(backend):
     assert gap(z[0], found[5]) > 1e-2
 
 
+@pytest.mark.parametrize("begin", [3, 12])
+def test_a_clip_longer_than_the_period_is_as_any_part_of_it(backend, begin):
+    """Late frames are foreseen alike, wherever in the period the clip begins: they depend on the past by age alone."""
+    cfg = changed(dynamics={"period": 12})
+    net, engine, T = lively(backend, cfg).dynamics, backend.engine, 30
+    given, past = latents(cfg, frames=T), latents(cfg, frames=T, seed=1)["z"]
+    level = np.random.default_rng(0).integers(0, cfg.dynamics.noise_levels, (B, T)).astype(np.int32)
+
+    def foreseen(first):
+        rows = [x[:, first:] for x in (given["z"], given["actions"], level, 0 * level + 1, past)]
+        with engine.inference():
+            return engine.numpy(net(*engine.array(rows)))
+
+    settled = 2 * 4  # frames that both layers have seen
+    assert gap(foreseen(0)[:, begin + settled :], foreseen(begin)[:, settled:]) < 1e-4
+
+
 def test_rotary_angles_make_whole_turns():
     import mlxworld
 

@@ -343,25 +343,6 @@ def test_cast_keeps_constants_and_loading_keeps_the_precision(backend, tmp_path)
         backend.engine.load_parameters(model, {n: x for n, x in arrays.items() if n != "conv.bias"}, "m.safetensors")
 
 
-MEASURED = """
-import sys
-import numpy as np
-import mlxworld
-engine = mlxworld.on(sys.argv[1]).engine
-before = engine.memory()["active"]
-x = engine.array(np.ones(16 * 2**20, np.float32))
-engine.numpy(x[:1])
-memory = engine.memory()
-assert memory["peak"] >= memory["active"] >= before + 60 * 2**20, (before, memory)
-"""
-
-
-@pytest.mark.parametrize("name", ["mlx", "torch"])
-def test_memory_is_what_arrays_hold(name):
-    """In a process of its own, whose allocator has nothing left over."""
-    subprocess.run([sys.executable, "-c", MEASURED, name], check=True, timeout=100)
-
-
 def test_device_and_inference(backend):
     engine = backend.engine
     assert engine.device() == "cpu" and engine.rollout_precision("int8") == "float32"
@@ -369,15 +350,6 @@ def test_device_and_inference(backend):
         assert not getattr(
             net(backend)(engine.array(batch()["x"]), engine.array(batch()["action"])), "requires_grad", 0
         )
-
-
-@pytest.mark.parametrize(("fast", "precision"), [(False, "float32"), (True, "bfloat16")])
-def test_a_cpu_plays_in_what_it_multiplies_fast(monkeypatch, fast, precision):
-    from torch_backend import packed
-
-    monkeypatch.setattr(packed, "fast", lambda: fast)
-    assert mlxworld.on("torch").engine.rollout_precision() == precision
-    assert mlxworld.on("mlx").engine.rollout_precision() == "float32"
 
 
 def test_only_who_plays_leaves_a_core(monkeypatch, backend):

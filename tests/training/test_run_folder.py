@@ -83,8 +83,8 @@ train.main(sys.argv[1:])
 def test_a_second_trainer_is_refused_and_the_first_goes_on(end, dots, tmp_path):
     out = tmp_path / "out"
     words = ["--data", str(dots), "--out", str(out), *tiny.argv(backend="torch", **{"save-minutes": 0})]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    first = subprocess.Popen([sys.executable, "-c", WAITS, *words], text=True, **pipes)
+    pipe, command = subprocess.PIPE, [sys.executable, "-c", WAITS, *words]
+    first = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     try:
         assert first.stdout is not None and first.stdout.readline() == "trains\n"
         before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}

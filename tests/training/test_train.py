@@ -101,7 +101,7 @@ def test_every_setting_of_a_stage_reaches_the_trainer(run):
 
 
 def test_samples_show_real_above_and_dream_below_with_sound(run, dots):
-    video, audio = read_clip(run.out / "samples/final.mp4", None, tiny.FPS, tiny.S, tiny.FPS * tiny.S)
+    video, audio = read_clip(run.out / "samples/final.mp4", None, tiny.FPS, tiny.S)
     assert video.shape == (40, 2 * tiny.SIZE, tiny.SIZE, 3) and audio.shape == (40, tiny.S) and audio.any()
     real = open_frames(dots, size=tiny.SIZE).video[:40].astype(int)
     assert np.abs(video[:, : tiny.SIZE] - real).mean() < 3 < np.abs(video[:, tiny.SIZE :] - real).mean()
@@ -114,6 +114,7 @@ def test_samples_show_real_above_and_dream_below_with_sound(run, dots):
 def test_tensorboard_reads_losses_rates_and_the_curriculum(run):
     found = scalars(run.out / "events")
     assert {"tokenizer/loss", "tokenizer/pixel", "dynamics/flow", "dynamics/grad_norm", "forcing/lr"} <= set(found)
+    assert {"dynamics/shortcut", "forcing/shortcut"} <= set(found), "in parts of two clips and of one, too"
     assert found["dynamics/part"] == [(7, 0), (8, 0), (9, 0), (10, 1), (11, 1), (12, 1)]
     assert [step for step, _ in found["forcing/loss"]] == [13, 14, 15, 16]
     assert all(0 <= share < 1 for stage in ("tokenizer", "dynamics") for _, share in found[f"{stage}/wait"])
@@ -179,6 +180,14 @@ def test_a_dataset_is_encoded_as_if_at_once(dots, tmp_path, monkeypatch, backend
             rows = np.arange(first, last)
             whole = encode.encode_window(backend, model, cache.video[rows], cache.sound(rows))
             np.testing.assert_allclose(z[first:last].astype(np.float32), whole, atol=2e-3)
+
+
+def test_clips_longer_than_the_angles_period_are_trained_on(dots, tmp_path, backend):
+    """No frame sees a period back."""
+    long = {"dynamics.steps": 1, "dynamics.frames": (20,), "forcing.steps": 0, "tokenizer.steps": 1}
+    name = "mlx" if backend.__name__ == "mlxworld" else "torch"
+    train.main(argv(dots, tmp_path / "out", **long, **{"backend": name, "config.dynamics.period": 8}))
+    assert scalars(tmp_path / "out/events")["dynamics/flow"][0][1] > 0
 
 
 def test_videos_without_sound_and_without_actions(tmp_path):

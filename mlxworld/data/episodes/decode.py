@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import MlxworldError
+from .container import require_whole
 from .format import read_actions
-from .media import cut, read_frames, read_sound
+from .pictures import read_frames
+from .sound import Span, grow, read_sound
 
 _ROOT = Path(__file__).parents[3]
 
@@ -25,23 +27,29 @@ _ROOT = Path(__file__).parents[3]
 def decode(task: dict[str, Any]) -> dict[str, Any]:
     """Decode one file into raw files `to`.video (uint8), `to`.audio (int16), `to`.actions (int32).
 
-    The answer holds `frames` and `sound` (whether there is any), or `error`: one line that names the file.
+    The answer holds `frames`, the lengths of the episodes that the file holds, `sound` (whether there is any) and
+    `notes`, lines for a person to read; or `error`: one line that names the file.
     """
     path, to, S = Path(task["path"]), task["to"], task["samples"]
     shown: list[int] = []
+    spans: list[Span] = []
     try:
         with open(f"{to}.video", "wb") as file:
-            for frame, number in read_frames(path, tuple(task["size"]), task["fps"]):
-                file.write(frame.data)
-                shown.append(number)
-        sound = read_sound(path, task["fps"] * S)
-        cut(sound, len(shown), S).tofile(f"{to}.audio")
+            require_whole(path)
+            for step in read_frames(path, tuple(task["size"]), task["fps"]):
+                file.write(step.picture.data)
+                shown.append(step.number)
+                grow(spans, step)
+        sound, why = read_sound(path, spans, task["fps"], S)
+        (np.zeros((len(shown), S), np.int16) if sound is None else sound).tofile(f"{to}.audio")
         read_actions(path, tuple(task["actions"]), np.array(shown)).tofile(f"{to}.actions")
     except MlxworldError as error:
         return {"error": str(error)}
     except OSError as error:
         return {"failed": f"{to}: cannot be written ({error.strerror})"}
-    return {"frames": len(shown), "sound": bool(len(sound))}
+    notes = [f"its time stamps jump: it is {len(spans)} episodes"] if len(spans) > 1 else []
+    notes += [] if sound is not None or why == "" else [f"{why}: it is silent"]
+    return {"frames": [span.steps for span in spans], "sound": sound is not None, "notes": notes}
 
 
 class Decoders:

@@ -24,7 +24,7 @@ import numpy as np
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import read_json
-from .media import SUFFIXES, cut, read_frames, read_sound, to_float32, write_clip
+from .media import SUFFIXES, read_film, write_clip
 
 VERSION = 1
 NOOP = "noop"
@@ -161,10 +161,8 @@ def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None 
     info = info or dataset_info(folder)
     path = Path(folder) / name
     path = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.mp4")
-    frames, shown = zip(*read_frames(path, info.size, info.fps), strict=True)
-    actions = read_actions(path, info.actions, np.array(shown))
-    audio = to_float32(cut(read_sound(path, info.sample_rate), len(frames), info.samples))
-    return Episode(np.stack(frames), audio, actions, read_state(path))
+    video, audio, numbers = read_film(path, info.size, info.fps, info.samples)
+    return Episode(video, audio, read_actions(path, info.actions, numbers), read_state(path))
 
 
 def read_names(path: Path) -> list[str]:

@@ -171,9 +171,12 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
                 skipped.append(answer["error"])
                 console.print(f"skipped {answer['error']}", markup=False, highlight=False, soft_wrap=True)
             else:
-                names.append(name)
-                offsets.append(offsets[-1] + answer["frames"])
+                for note in answer["notes"]:
+                    console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
                 silent += [] if answer["sound"] else [name]
+                for frames in answer["frames"]:
+                    names.append(name)
+                    offsets.append(offsets[-1] + frames)
                 for array, suffix in ((video, "video"), (audio, "audio"), (actions, "actions")):
                     array.append(Path(f"{raw}.{suffix}"))
             for suffix in ("video", "audio", "actions"):

@@ -8,13 +8,13 @@ import pytest
 
 from mlxworld.data import ClipWriter, read_clip, write_clip
 from mlxworld.errors import MlxworldError
-from tests.data.episodes.films import beeps, camera_film, loudness, moving
+from tests.data.episodes.films import beeps, camera_film, loudness, moving, numbered, numbers
 
 FPS, S, RATE = 30, 1024, 30720
 
 
-def read(path, size=None, fps=FPS, samples=S, rate=RATE):
-    return read_clip(path, size, fps, samples, rate)
+def read(path, size=None, fps=FPS, samples=S):
+    return read_clip(path, size, fps, samples)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 47)])
@@ -31,7 +31,7 @@ def test_what_is_written_comes_back(tmp_path, size):
 def test_dooms_rates(tmp_path):
     video, audio = moving(40), beeps(40, 630)
     write_clip(tmp_path / "a.mp4", video, audio, 35, 22050)
-    seen, heard = read(tmp_path / "a.mp4", None, 35, 630, 22050)
+    seen, heard = read(tmp_path / "a.mp4", None, 35, 630)
     assert len(seen) == 40 and np.abs(heard - audio).max() <= 0.5 / 32768
 
 
@@ -60,19 +60,13 @@ def test_sound_that_begins_later_than_the_picture(tmp_path, name):
     assert loud[:14].max() < 0.01 and loud[16:44].min() > 0.3 and loud[46:].max() < 0.01
 
 
-def numbered(T, size=(32, 32)):
-    """Frame t is plain grey of level 2 t + 20."""
-    return np.broadcast_to((2 * np.arange(T) + 20).astype(np.uint8)[:, None, None, None], (T, *size, 3)).copy()
-
-
 @pytest.mark.parametrize(
     ("fps", "frames", "shown"),
     [(30, 30, range(30)), (60, 60, range(1, 60, 2)), (15, 15, np.arange(30) // 2), (29.97, 30, range(30))],
 )
 def test_pictures_are_taken_by_their_time(tmp_path, fps, frames, shown):
     seen, _ = read(camera_film(tmp_path / "a.mp4", numbered(frames), fps))
-    levels = (seen.mean((1, 2, 3)) - 20) / 2
-    assert len(seen) == 30 and np.abs(levels - np.array(shown)).max() < 0.6
+    assert numbers(seen).tolist() == list(shown)
 
 
 def test_a_film_of_another_shape_is_cut_in_the_middle_and_averaged(tmp_path):
@@ -90,19 +84,6 @@ def test_a_recording_at_half_its_size(tmp_path):
     seen, _ = read(tmp_path / "a.mp4", (32, 32))
     mean = video.reshape(8, 32, 2, 32, 2, 3).mean((2, 4))
     assert np.abs(seen - mean).max() <= 6
-
-
-def test_a_phone_held_upright(tmp_path):
-    video = np.zeros((6, 32, 48, 3), np.uint8)
-    video[:, :, :12] = (250, 250, 250)  # left in the file is up when the file says: turn it clockwise by 90 degrees
-    path = camera_film(tmp_path / "a.mp4", video, FPS)
-    data, one = path.read_bytes(), (1 << 16).to_bytes(4, "big")
-    matrix = data.index(one, data.index(b"tkhd"))
-    turn = [0, 1 << 16, 0, (-1 << 16) % (1 << 32), 0, 0, 32 << 16, 0, 1 << 30]
-    path.write_bytes(data[:matrix] + b"".join(x.to_bytes(4, "big") for x in turn) + data[matrix + 36 :])
-    seen, _ = read(path)
-    assert seen.shape == (6, 48, 32, 3)
-    assert seen[:, :10].min() > 200 and seen[:, 14:].max() < 50
 
 
 def broken(path):

@@ -33,14 +33,14 @@ class Model(WorldModel):
         return ops.tanh(z + ops.float32(self.move(ops.silu(x))))
 
     def init_past(self, B):
-        return {"z": ops.zeros((B, 1, *self.cfg.latent_shape), like=self.mean_frame)}
+        return {"last": ops.zeros((B, 1, *self.cfg.latent_shape), like=self.mean_frame)}
 
     def step_latent(self, past, noise, action):
-        z = self.following(past["z"], noise, action)
-        return z, {"z": z * 1}
+        z = self.following(past["last"], noise, action)
+        return z, {"last": z * 1}
 
     def observe_latent(self, past, z, noise, action):
-        return {"z": z + 0 * (noise + action[:, :, None, None])}  # an exporter drops an input that is not read
+        return {"last": z + 0 * (noise + action[:, :, None, None])}  # an exporter drops an input that is not read
 
     def decode_video(self, z):
         video = ops.float32(self.paint(ops.cast(z[:, :, 0], like=self.scale))) + self.mean_frame

@@ -1,0 +1,75 @@
+"""What a file of anybody's holds: which of its streams can be used, and whether all of it is there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from ...errors import MlxworldError
+
+
+@contextmanager
+def reading(path: str | os.PathLike) -> Iterator[Any]:
+    """The file, open. What goes wrong inside is one line that names it."""
+    try:
+        with av.open(str(path)) as file:
+            yield file
+    except (FFmpegError, OSError, ValueError) as error:
+        path = Path(path)
+        if not path.exists():
+            raise MlxworldError(f"{path}: no such file") from error
+        if path.is_file() and path.stat().st_size == 0:
+            raise MlxworldError(f"{path}: the file is empty") from error
+        raise MlxworldError(f"{path}: not a readable video, broken or truncated ({reason(error)})") from error
+
+
+def pictures(file: Any) -> list[Any]:
+    """Streams of pictures that can be decoded, cover art left out."""
+    return [s for s in file.streams.video if s.codec_context is not None and not _is_cover(s)]
+
+
+def sounds(file: Any) -> list[Any]:
+    """Streams of sound that can be decoded."""
+    return [s for s in file.streams.audio if s.codec_context is not None]
+
+
+def require_whole(path: str | os.PathLike) -> None:
+    """Raises MlxworldError for a file that ends before its header says. Packets are asked, not counted: a header counts
+    frames that an edit list hides, and some count nothing."""
+    with reading(path) as file:
+        ends: dict[int, float] = {}
+        for packet in file.demux():
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if packet.size and stamp is not None and packet.time_base:
+                end = float((stamp + (packet.duration or 0)) * packet.time_base)
+                ends[packet.stream_index] = max(end, ends.get(packet.stream_index, end))
+        if not ends:
+            return
+        spans = [
+            (float((s.start_time or 0) * s.time_base), float(s.duration * s.time_base), ends.get(s.index, 0.0))
+            for s in (*pictures(file), *sounds(file))
+            if s.duration and s.time_base
+        ]
+        if file.format.name == "avi":  # it tells no durations that survive a cut, and has no edits that hide frames
+            spans[:0] = [(0.0, s.frames / float(s.average_rate), ends.get(s.index, 0.0)) for s in pictures(file)]
+        if file.duration:
+            spans.append(((file.start_time or 0) / av.time_base, file.duration / av.time_base, max(ends.values())))
+        usual = max((1 / float(s.average_rate) for s in pictures(file) if s.average_rate), default=0.0)
+        for start, seconds, end in spans:
+            if end - start < 0.95 * seconds - 2 * usual:
+                raise MlxworldError(f"{path}: truncated, ends after {max(0.0, end - start):.1f} of {seconds:.1f} s")
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg or the system says, in one line."""
+    return (getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__).strip()
+
+
+def _is_cover(stream: Any) -> bool:
+    kinds = Disposition
+    return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))

@@ -1,0 +1,109 @@
+"""The pictures of a file, one a step, by their time stamps; stamps that jump begin another part."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+
+from ...errors import MlxworldError
+from .container import pictures, reading
+from .pixels import DOUBLE, Scaler, halve, rgb
+
+TAG = "mlxworld pixels doubled from {}x{}"  # the comment of a file written here: its width, its height
+_PHASE = (
+    0.6  # a step shows what the file shows this far into it: its own frame at equal rates, the second of two at half
+)
+_STILL = 1.0, 10.0  # seconds: how long a picture may stand, at least and at most; between them, three usual frames
+_BACK = 0.5  # seconds: a stamp that is earlier by more than this begins anew
+_WIDEST = 10  # of a pixel that is not square; what claims more is square
+
+
+class Step(NamedTuple):
+    """One step of a film. A part has no jump in its time stamps."""
+
+    picture: np.ndarray  # (H, W, 3) uint8
+    number: int  # of the file's frame that it shows
+    part: int
+    begin: float  # of the part, in seconds on the file's own clock
+
+
+def read_frames(path: str | os.PathLike, size: tuple[int, int] | None, fps: float) -> Iterator[Step]:
+    """The steps of a film at `fps`, pictures cut centrally to the shape of `size` (H, W) and area-averaged (None keeps
+    the size that the file is shown in).
+
+    Raises MlxworldError for a file that is missing, broken or without pictures.
+    """
+    step = part = 0
+    shown, begin, last, length, number = None, 0.0, 0.0, 0.0, -1
+    with reading(path) as file:
+        streams, best = pictures(file), file.streams.best("video")
+        if not streams:
+            more = " that can be decoded, or only a cover" if file.streams.video else ""
+            raise MlxworldError(f"{path}: has no picture{more}")
+        stream = best if best in streams else streams[0]
+        stream.thread_count = 1
+        convert = _Converter(file.metadata.get("comment", ""), size, stream)
+        usual = 1 / float(stream.average_rate or fps)
+        longest = min(max(_STILL[0], 3 * usual), _STILL[1])
+        for number, frame in enumerate(file.decode(stream)):
+            time = number * usual if frame.time is None else frame.time
+            if shown is None:
+                begin = time
+            elif not -_BACK < time - last <= longest:
+                for _ in range(step, max(step + 1, round((last + length - begin) * fps))):
+                    yield Step(shown, number - 1, part, begin)
+                step, part, begin, shown = 0, part + 1, time, None
+            while shown is not None and (step + _PHASE) / fps < time - begin:
+                yield Step(shown, number - 1, part, begin)
+                step += 1
+            shown, last = convert(frame), time
+            length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
+            length = min(length, longest)
+    if shown is None:
+        raise MlxworldError(f"{path}: holds no frame")
+    for _ in range(step, max(1, round((last + length - begin) * fps))):
+        yield Step(shown, number, part, begin)
+
+
+class _Converter:
+    """Makes (H, W, 3) uint8 of a decoded frame: exactly for files written here, by area averaging for others."""
+
+    def __init__(self, comment: str, size: tuple[int, int] | None, stream: Any):
+        self._comment, self._size, self._scaler = comment, size, Scaler()
+        ratio = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+        self._ratio = ratio if 1 / _WIDEST <= ratio <= _WIDEST else 1.0
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        turned, across, down = _orientation(frame)
+        if frame.format.name == "yuv420p" and self._comment == TAG.format(
+            frame.width // DOUBLE, frame.height // DOUBLE
+        ):
+            frame = rgb(halve(frame))
+        height, width = frame.height, max(1, round(frame.width * self._ratio))  # as it is shown, before it is turned
+        size = h, w = self._size or ((width, height) if turned else (height, width))
+        if turned:
+            h, w = w, h
+        scale = max(h / height, w / width)
+        whole = max(h, round(height * scale)), max(w, round(width * scale))
+        image = self._scaler.resize(frame, whole).to_ndarray()
+        image = image.swapaxes(0, 1) if turned else image
+        image = image[::down, ::across]
+        top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
+        return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, int, int]:
+    """How a frame is shown: rows and columns changed over; then the steps along columns and rows, -1 where mirrored.
+
+    A display matrix [a b; c d] puts the pixel (x, y) at (a x + c y, b x + d y): one of eight orientations."""
+    entries: Any = frame.side_data  # a mapping by its type only: it counts and gives its entries like a list
+    matrices = [np.frombuffer(bytes(x), np.int32) for x in entries if x.type is Type.DISPLAYMATRIX]
+    if not matrices:
+        return False, 1, 1
+    a, b, _, c, d = matrices[0][:5].astype(np.int64)
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if turned else (a, d)
+    return bool(turned), -1 if across < 0 else 1, -1 if down < 0 else 1
