@@ -98,6 +98,7 @@ def _check(config: RecordConfig) -> None:
 
 
 def _record(config: RecordConfig, info: DatasetInfo) -> Path:
+    """Record into a folder that is ours alone."""
     done, first = _prepare(config, info)
     print(f"{info.source}: {len(info.actions)} actions: {', '.join(info.actions)}", file=sys.stderr)
     columns = (
