@@ -20,19 +20,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .cli import entry
+from .configs.world import LARGEST
 from .data.envs.crew import Crew, Game
 from .data.envs.policies import make_policy
 from .data.envs.source import close
 from .data.envs.sources import open_source
 from .data.envs.trial import require_readable
-from .data.episodes.format import DatasetInfo, episodes, read_info, read_names, write_info
+from .data.episodes.actions import actions_file, read_names
+from .data.episodes.format import DatasetInfo, episodes, read_info, write_info
 from .errors import MlxworldError
 from .files.lock import writer
 
 SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game
 WORK = ".recording"
 INFO = "dataset.json"
-LARGEST = 4096  # pixels
 _NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
 
 
@@ -189,7 +190,7 @@ def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
     if old != replace(info, recording=old.recording) or old.recording != info.recording:
         raise MlxworldError(f"{out}: was recorded with other settings ({old.source}, {old.recording}); see {INFO}")
     kept = [path for path in _files(out) if path.suffix == ".mp4"]
-    steps = sum(len(read_names(path.with_name(f"{path.stem}.actions.csv"))) for path in kept)
+    steps = sum(len(read_names(actions_file(path))) for path in kept)
     return steps, max((int(path.name[:6]) + 1 for path in kept), default=0)
 
 

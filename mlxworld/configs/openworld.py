@@ -83,6 +83,7 @@ class OpenWorldConfig(WorldConfig):
     checkpointing: bool = False  # gradient checkpointing of transformer blocks: less memory, one more forward pass
 
     def __post_init__(self):
+        super().__post_init__()
         for name, size in _sizes(self):
             if size < 1:
                 raise MlxworldError(f"OpenWorldConfig: {name} must be at least 1, not {size}")

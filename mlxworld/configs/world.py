@@ -6,6 +6,19 @@ from typing import Any, Self
 
 from ..errors import MlxworldError
 
+FASTEST = 500  # frames a second: a frame's sound is too short to be learnt beyond
+LARGEST = 4096  # pixels of a side
+MOST_SAMPLES = 1 << 20  # of a frame
+
+
+def require_rates(fps: int, samples: int, size: tuple[int, int], source: str) -> None:
+    """Raises MlxworldError, naming `source`, for frames a second, samples of a frame or a size that nothing has."""
+    values = {"fps": (fps, FASTEST), "samples": (samples, MOST_SAMPLES)}
+    values |= {"size": (max(size), LARGEST)} | ({"size": (min(size), LARGEST)} if min(size) < 1 else {})
+    for name, (value, most) in values.items():
+        if not 1 <= value <= most:
+            raise MlxworldError(f"{source}: {name} must be from 1 to {most}, not {value}")
+
 
 @dataclass(frozen=True)
 class WorldConfig:
@@ -15,6 +28,9 @@ class WorldConfig:
     sample_rate: int = 30720  # samples a second
     samples: int = 1024  # S, samples of a frame
     actions: tuple[str, ...] = ("noop", "up", "down")
+
+    def __post_init__(self):
+        require_rates(self.fps, self.samples, (self.size, self.size), type(self).__name__)
 
     @property
     def latent_shape(self) -> tuple[int, int]:

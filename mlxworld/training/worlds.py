@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ class WorldRecipe(Recipe):
         super().__init__(cfg)
         self.frames = open_dataset(cfg) if frames is None else frames
         require_lengths(cfg, self.frames)
+        tell_short(cfg, self.frames)
         info = self.frames.info
         self.config = cfg.config.fitted(info.actions, info.fps, info.sample_rate, info.samples)
         self.mean_frame = mean_frame(self.frames)
@@ -127,6 +129,20 @@ def require_lengths(cfg: TrainConfig, frames: FrameStore) -> None:
         if length > frames.longest:
             longest = f"the longest of {len(frames.names)} has {frames.longest} frames"
             raise MlxworldError(f"no episode of {cfg.data} is long enough for {what}: {longest}")
+
+
+def tell_short(cfg: TrainConfig, frames: FrameStore) -> None:
+    """Says which episodes are too short for a clip, once for each length of clips that leaves out others."""
+    lengths, told = np.diff(frames.offsets), 0
+    for clip in sorted({frame for _, s in cfg.stages() if s.steps for frame in s.frames}):
+        short = lengths < clip
+        if short.sum() > told:
+            told = short.sum()
+            print(
+                f"{cfg.data}: {told} of {len(lengths)} episodes ({lengths[short].sum():,} frames) are shorter than a "
+                f"clip of {clip} and are not used in one",
+                file=sys.stderr,
+            )
 
 
 def mean_frame(frames: FrameStore) -> np.ndarray:

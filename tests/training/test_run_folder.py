@@ -105,3 +105,15 @@ def test_a_second_trainer_is_refused_and_the_first_goes_on(end, dots, tmp_path):
         train.main([*words, "--resume"])
     state, _ = checkpoint.load(out / "checkpoint.safetensors")
     assert state["place"].tolist() == [3, 0] and not (out / ".lock").exists()
+
+
+def test_episodes_that_are_too_short_are_counted_once_for_each_length(tmp_path, capsys):
+    data = tiny.dots(tmp_path / "dots", lengths=(40, 3, 5, 5, 30))
+    train.main(
+        ["--data", str(data), "--out", str(tmp_path / "out"), *tiny.argv(backend="torch", **{"forcing.steps": 0})]
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if "are shorter" in line]
+    assert lines == [
+        f"{data}: 1 of 5 episodes (3 frames) are shorter than a clip of 4 and are not used in one",
+        f"{data}: 3 of 5 episodes (13 frames) are shorter than a clip of 6 and are not used in one",
+    ]

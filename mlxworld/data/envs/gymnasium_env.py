@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ...configs.world import FASTEST
 from ...errors import MlxworldError
 from .source import Step, failing, seeds
 
 _RATE, _MULTIPLE = 30720, 16
-_FASTEST = 500  # steps a second: a step's sound is too short to be learnt beyond
 _MODULES = {"ALE": "ale_py", "mlxworld": "mlxworld.gym"}  # what registers a namespace, where its name does not say
 
 
@@ -38,10 +38,8 @@ class GymnasiumEnv:
     def _read_fps(self) -> int:
         rate = (self._env.metadata or {}).get("render_fps")
         fps = 30 if rate is None else float(rate)
-        if not 0.5 < fps < _FASTEST + 0.5:
-            raise MlxworldError(
-                f"{self.name}: its render_fps is {rate}; a recording has 1 to {_FASTEST} steps a second"
-            )
+        if not 0.5 < fps < FASTEST + 0.5:
+            raise MlxworldError(f"{self.name}: its render_fps is {rate}; a recording has 1 to {FASTEST} steps a second")
         return round(fps)
 
     def _read_actions(self) -> tuple[tuple[str, ...], list[Any]]:

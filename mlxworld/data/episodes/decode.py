@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import MlxworldError
+from .actions import read_actions
 from .container import require_whole
-from .format import read_actions
 from .pictures import read_frames
 from .sound import Span, grow, read_sound
 

@@ -10,21 +10,23 @@ without those there is the one action "noop".
 """
 
 import contextlib
-import csv
-import io
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...configs.load import from_dict
+from ...configs.world import require_rates
 from ...errors import MlxworldError
 from ...files import atomic
-from ...files.reading import read_json
-from .media import SUFFIXES, read_film, write_clip
+from ...files.reading import read_json, shown
+from .actions import actions_file, read_actions, read_names, write_actions
+from .folder import SUFFIXES, listing
+from .media import read_film, write_clip
 
 VERSION = 1
 NOOP = "noop"
@@ -75,28 +77,29 @@ def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
     path = folder / "dataset.json"
     if not path.exists():
         return None
-    try:
-        entries = read_json(path)
-        if entries["version"] > VERSION:
-            raise MlxworldError(f"{path}: version {entries['version']} is newer than this mlxworld reads ({VERSION})")
-        known = {entry.name: entries[entry.name] for entry in fields(DatasetInfo) if entry.name in entries}
-        H, W = known["size"]
-        info = DatasetInfo(**known | {"size": (int(H), int(W)), "actions": tuple(known.get("actions", (NOOP,)))})
-        valid = min(info.fps, info.samples, *info.size) > 0 and info.actions and all(map(str.isprintable, info.actions))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MlxworldError(f"{path}: not a valid dataset.json ({type(error).__name__}: {error})") from error
-    if not valid:
-        raise MlxworldError(f"{path}: fps, samples and size must be above 0, and actions must be named")
+    entries = read_json(path)
+    version = entries.get("version", VERSION) if isinstance(entries, dict) else VERSION
+    if type(version) is int and version > VERSION:
+        raise MlxworldError(f"{path}: version {version} is newer than this mlxworld reads ({VERSION})")
+    info = from_dict(DatasetInfo, entries, str(path))
+    require_info(info, str(path))
     return info
 
 
+def require_info(info: DatasetInfo, source: str) -> None:
+    """Raises MlxworldError, naming `source`, for rates, sizes or names that no dataset has."""
+    require_rates(info.fps, info.samples, info.size, source)
+    wrong = [name for name in info.actions if not name or not name.isprintable()]
+    if wrong or not info.actions:
+        raise MlxworldError(f"{source}: {shown(wrong[0]) if wrong else 'nothing'} is no name of an action")
+    if len(set(info.actions)) < len(info.actions):
+        twice = next(name for name in info.actions if info.actions.count(name) > 1)
+        raise MlxworldError(f"{source}: the action {shown(twice)} is there twice")
+
+
 def episodes(folder: str | os.PathLike) -> list[Path]:
-    """The video files of a dataset in order of name, folders within it included; hidden ones are not."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise MlxworldError(f"{folder}: no such folder")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """The films of a dataset in order of name, folders within it included; hidden ones and trainings are not."""
+    return list(listing(folder).films)
 
 
 def dataset_info(folder: str | os.PathLike, fps: int | None = None, size: tuple[int, int] | None = None) -> DatasetInfo:
@@ -105,16 +108,20 @@ def dataset_info(folder: str | os.PathLike, fps: int | None = None, size: tuple[
     `fps` and `size` replace the folder's own; the sound keeps its number of samples per step where it can: at another
     fps the sample rate stays and the samples change (it must divide).
     """
+    if fps is not None and (type(fps) is not int or fps < 1):
+        raise MlxworldError(f"{folder}: frames a second are a whole number above 0, not {shown(fps)}")
     info = read_info(folder)
     if info is None:
         actions = (NOOP, *sorted(_names_in(folder) - {NOOP}))
         info = DatasetInfo(fps or DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE, actions, str(folder))
     if fps is not None and fps != info.fps:
         samples, rest = divmod(info.sample_rate, fps)
-        if fps < 1 or rest:
+        if rest or not samples:
             raise MlxworldError(f"{folder}: {info.sample_rate} samples a second cannot be cut into {fps} equal steps")
         info = replace(info, fps=fps, samples=samples)
-    return info if size is None else replace(info, size=size)
+    info = info if size is None else replace(info, size=size)
+    require_info(info, str(folder))
+    return info
 
 
 def _names_in(folder: str | os.PathLike) -> set[str]:
@@ -122,7 +129,7 @@ def _names_in(folder: str | os.PathLike) -> set[str]:
     names: set[str] = set()
     for video in episodes(folder):
         with contextlib.suppress(MlxworldError):
-            names |= set(read_names(_beside(video, ".actions.csv")))
+            names |= set(read_names(actions_file(video)))
     return names
 
 
@@ -143,14 +150,12 @@ def write_episode(folder: str | os.PathLike, name: str, episode: Episode, info: 
 def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -> None:
     """Write what lies beside a video file: its actions by name, and its state if there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = io.StringIO(newline="")
-    csv.writer(rows, lineterminator="\n").writerows([("step", "action"), *enumerate(actions)])
-    atomic.write(_beside(path, ".actions.csv"), rows.getvalue().encode())
+    write_actions(path, actions)
     if state:
         part = path.with_name(f".{path.stem}.state.part.npz")
         try:
             np.savez_compressed(part, **state)  # pyright: ignore[reportArgumentType]
-            os.replace(part, _beside(path, ".state.npz"))
+            os.replace(part, _state_file(path))
         except OSError as error:
             part.unlink(missing_ok=True)
             raise MlxworldError(f"{path}: cannot be written ({error.strerror})") from error
@@ -165,41 +170,9 @@ def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None 
     return Episode(video, audio, read_actions(path, info.actions, numbers), read_state(path))
 
 
-def read_names(path: Path) -> list[str]:
-    """Action names of an actions file, row by row. Raises MlxworldError if it is no csv with a column "action"."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if "action" not in (rows.fieldnames or ()):
-                raise MlxworldError(f'{path}: has no column "action"')
-            return [(row["action"] or "").strip() for row in rows]
-    except (OSError, ValueError, csv.Error) as error:
-        raise MlxworldError(f"{path}: not a readable csv file ({error})") from error
-
-
-def read_actions(video: Path, actions: tuple[str, ...], shown: np.ndarray) -> np.ndarray:
-    """Actions (T,) int32 of a video file of which step t shows the frame `shown[t]`; the csv has a row per frame.
-
-    Without an actions file they are all noop, unless the dataset has more actions: then the file is of no use.
-    """
-    path = _beside(video, ".actions.csv")
-    if not path.exists():
-        if len(actions) > 1:
-            raise MlxworldError(f"{video}: has no {path.name} beside it, and the dataset has actions")
-        return np.zeros(len(shown), np.int32)
-    names = read_names(path)
-    unknown = sorted(set(names) - set(actions))
-    if unknown:
-        raise MlxworldError(f"{path}: unknown action {unknown[0]!r}; the dataset has {', '.join(actions)}")
-    stride = max(1, *np.diff(shown)) if len(shown) > 1 else 1
-    if not 0 < len(names) - shown[-1] <= stride:
-        raise MlxworldError(f"{path}: {len(names)} rows, but its video has {shown[-1] + 1} frames")
-    return np.array([actions.index(name) for name in names], np.int32)[shown]
-
-
 def read_state(video: Path) -> dict[str, np.ndarray]:
     """State {name: (T, ...)} beside a video file; empty if there is none."""
-    path = _beside(video, ".state.npz")
+    path = _state_file(video)
     if not path.exists():
         return {}
     try:
@@ -209,5 +182,5 @@ def read_state(video: Path) -> dict[str, np.ndarray]:
         raise MlxworldError(f"{path}: broken state file ({error})") from error
 
 
-def _beside(video: Path, suffix: str) -> Path:
-    return video.with_name(video.stem + suffix)
+def _state_file(film: Path) -> Path:
+    return film.with_name(f"{film.stem}.state.npz")

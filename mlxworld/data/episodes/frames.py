@@ -8,6 +8,7 @@ built in a hidden folder beside it and renamed when whole.
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from ...errors import MlxworldError
 from ...files import atomic
 from .decode import Decoders
-from .format import DatasetInfo, Episode, dataset_info, episodes
+from .folder import SUFFIXES, listing
+from .format import DatasetInfo, Episode, dataset_info
 from .media import to_float32
 
-_VERSION = 1  # of what decoding gives
+_VERSION = 2  # of what decoding gives
 _AHEAD = 2  # files for each process that wait decoded
 
 
@@ -80,23 +82,45 @@ def open_frames(
     """The decoded dataset of a folder, decoded now if it is not yet: a recording, or a folder of anybody's videos.
 
     `size` (H, W), or one number for both, and `fps` replace the dataset's own. `workers`: decoding processes, 0 for
-    one a core. `cache`: where it is kept, in the folder itself unless given. Files that cannot be used are named on
-    stderr and counted, the rest is kept. Raises MlxworldError if the folder is missing or holds nothing that can be
+    one a core. `cache`: where it is kept; else in the folder itself, or in the user's cache where that is read-only.
+    What is not used is named on stderr. Raises MlxworldError if the folder is missing or holds nothing that can be
     used, or the cache cannot be written.
     """
     folder = Path(folder)
-    files = episodes(folder)
+    listed = listing(folder)
+    files = list(listed.films)
     info = dataset_info(folder, fps, (size, size) if isinstance(size, int) else size)
     if not files:
-        raise MlxworldError(f"{folder}: holds no video")
+        aside = "".join(f"; {line}" for line in listed.unused)
+        raise MlxworldError(f"{folder}: holds no video ({' '.join(SUFFIXES)}){aside}")
     settings = f"{info.size[0]}x{info.size[1]}-{info.fps}fps-"
-    place = (cache or folder / ".cache") / (settings + _key(folder, files, info))
+    key = settings + _key(folder, files, info)
+    place = (cache or folder / ".cache") / key
+    if cache is None and not (place / "cache.json").exists() and not _writable(place.parent):
+        place = _users_cache() / key
     if not (place / "cache.json").exists():
+        for line in listed.unused:
+            print(f"{folder}: {line}", file=sys.stderr)
         _build(folder, files, info, place, workers or os.cpu_count() or 1)
         for old in place.parent.glob(f"{settings}*"):
             if old != place:
                 shutil.rmtree(old, ignore_errors=True)
     return _open(place, info)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder can be made and written to."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _users_cache() -> Path:
+    """Where decoded data goes that cannot lie beside its films."""
+    own = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or own) / "mlxworld" / "frames"
 
 
 def _key(folder: Path, files: list[Path], info: DatasetInfo) -> str:
@@ -124,7 +148,7 @@ def _build(folder: Path, files: list[Path], info: DatasetInfo, place: Path, work
     """Decode all files into a hidden folder beside `place`, then rename it."""
     part = place.with_name(f".{place.name}.{os.getpid()}")
     for old in place.parent.glob(".*.*"):  # left by a process that was killed
-        if not _alive(int(old.suffix[1:])):
+        if re.fullmatch(r"\.\d{1,9}", old.suffix) and not _alive(int(old.suffix[1:])):
             shutil.rmtree(old, ignore_errors=True)
     try:
         part.mkdir(parents=True)

@@ -22,8 +22,6 @@ from .pictures import TAG, read_frames
 from .pixels import DOUBLE, Scaler, rgb
 from .sound import Span, grow, read_sound
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp")
-
 
 class ClipWriter:
     """Writes one MP4, frame by frame, in constant memory; the file appears under its name when all of it is written.

@@ -55,10 +55,10 @@ def test_at_half_the_rate_each_step_has_the_action_of_the_frame_it_shows(tmp_pat
     ("rows", "says"),
     [
         ("step,action\n0,noop\n", "1 rows"),
-        ("step,action\n" + "0,up\n" * 21, "21 rows"),
-        ("step,action\n" + "0,jump\n" * 20, "jump"),
-        ("step,key\n" + "0,up\n" * 20, 'no column "action"'),
-        ("", 'no column "action"'),
+        ("action\n" + "up\n" * 21, "21 rows"),
+        ("action\n" + "jump\n" * 20, "jump"),
+        ("step,key\n" + "0,up\n" * 20, 'needs one column "action"'),
+        ("", 'needs one column "action"'),
         (None, "no one.actions.csv"),
     ],
 )

@@ -64,10 +64,10 @@ def test_broken_files_are_named_skipped_and_counted(dataset, capfd):
     good = (dataset / "b.mp4").read_bytes()
     for name, data in {"empty": b"", "cut": good[: len(good) // 2], "text": b"hello" * 99}.items():
         (dataset / f"{name}.mp4").write_bytes(data)
-        (dataset / f"{name}.actions.csv").write_text("step,action\n" + "0,up\n" * 20)
+        (dataset / f"{name}.actions.csv").write_text("action\n" + "up\n" * 20)
     write_clip(dataset / "noactions.mp4", moving(5), beeps(5, 1024), 30, 30720)
     camera_film(dataset / "silent.mp4", moving(30, (34, 52)), 30)
-    (dataset / "silent.actions.csv").write_text("step,action\n" + "0,up\n" * 30)
+    (dataset / "silent.actions.csv").write_text("action\n" + "up\n" * 30)
     cache = open_frames(dataset, workers=2)
     assert cache.names == ("a.mp4", "b.mp4", "c.mp4", "silent.mp4") and cache.silent == ("silent.mp4",)
     assert len(cache.video) == 69 and not cache.episode(3).audio.any()

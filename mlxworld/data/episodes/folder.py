@@ -1,0 +1,71 @@
+"""What lies in a folder of films: those to read, and what is left aside."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import MlxworldError
+from ...files.reading import shown_name
+
+SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".asf", ".flv", ".ogv", ".3gp", ".gif", ".y4m"),
+)
+_BESIDE = (".actions.csv", ".state.npz")  # what lies beside an episode's film
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Films in the order of their names, folders of trainings, and other files; hidden ones are not listed."""
+
+    films: tuple[Path, ...]
+    runs: tuple[Path, ...]  # a training's own pictures are no data
+    others: tuple[Path, ...]
+
+    @property
+    def unused(self) -> list[str]:
+        """A line for each kind of thing that is not read."""
+        kinds = Counter(shown_name(path.suffix.lower()) if path.suffix else "without suffix" for path in self.others)
+        some = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5))
+        more = f" and {len(kinds) - 5} kinds more" if len(kinds) > 5 else ""
+        return [f"{path}: a training's folder is not read as data" for path in self.runs] + (
+            [f"{len(self.others)} files are no films and not used ({some}{more})"] if self.others else []
+        )
+
+
+def listing(folder: str | os.PathLike) -> Listing:
+    """What lies in a folder and in the folders within it, links followed. Raises MlxworldError if there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MlxworldError(f"{folder}: no such folder")
+    films, runs, others = [], [], []
+    for place, names in _walk(folder, runs):
+        here = [place / name for name in names]
+        films += [path for path in here if path.suffix.lower() in SUFFIXES]
+        stems = {path.stem for path in here if path.suffix.lower() in SUFFIXES}
+        known = {"dataset.json", *(stem + suffix for stem in stems for suffix in _BESIDE)}
+        others += [path for path in here if path.suffix.lower() not in SUFFIXES and path.name not in known]
+    return Listing(tuple(sorted(films)), tuple(sorted(runs)), tuple(sorted(others)))
+
+
+def _walk(folder: Path, runs: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder once, however links lead to it, and the names of its files."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        at = Path(place)
+        if at != folder and "train.json" in names:
+            runs.append(at)
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        try:
+            status = at.stat()
+        except OSError:  # it went meanwhile
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield at, [name for name in names if not name.startswith(".") and (at / name).is_file()]
