@@ -3,8 +3,8 @@
 #   make test     set up with every extra, then all tests                       make test TESTS=tests/data
 #   make lint     ruff and pyright
 #   make pins     write constraints.txt anew from pyproject.toml
-# PyTorch comes from wherever pip is told to look. On Linux x86-64 pip's own default is the CUDA build, some 3 GB;
-# for the CPU build give the address that PyTorch's install page names: make play TORCH_INDEX=https://...
+# PyTorch comes from wherever pip is told to look. Where that is the CUDA build, some 3 GB, and the machine has no NVIDIA
+# driver, make says so; for the CPU build give the address that PyTorch's install page names: TORCH_INDEX=https://...
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 WORLD ?= pong
@@ -24,7 +24,7 @@ help:
 	@sed -n '2,5s/^# *//p' Makefile
 
 play: .venv/stamp-play
-	@$(BIN)/python -m apps.play --world $(WORLD) --open
+	@$(BIN)/python -m mlxworld play --world $(WORLD) --open
 
 test: .venv/stamp-test
 	@$(BIN)/python -m pytest $(TESTS)
@@ -43,7 +43,11 @@ lint: .venv/stamp-test
 # PyTorch first and alone, so that TORCH_INDEX serves it and nothing else.
 .venv/stamp-torch: .venv/stamp-python constraints.txt
 	@[ "$$(uname -sm)" = "Darwin arm64" ] && [ -z "$(TORCH_INDEX)" ] || { \
-		echo "Installing PyTorch (once; the CUDA build of 3 GB unless pip knows a CPU build: see Makefile) ..."; \
+		echo "Installing PyTorch (once) ..."; \
+		[ -e /proc/driver/nvidia/version ] || \
+			$(PIP) --dry-run --report - $(TORCH_INDEX:%=--index-url %) torch 2>/dev/null | grep -q '"name": "nvidia-' && \
+			echo "pip takes its CUDA build, some 3 GB, and here is no NVIDIA driver: Ctrl-C, then" \
+				"make $(or $(MAKECMDGOALS),play) TORCH_INDEX=(the CPU address of PyTorch's install page) is smaller"; \
 		$(PIP) $(TORCH_INDEX:%=--index-url %) torch; }
 	@touch $@
 

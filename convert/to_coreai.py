@@ -1,4 +1,4 @@
-"""python convert/to_coreai.py --world pong --out pong.aimodel: a world as a Core AI asset, a function for each part.
+"""mlxworld convert coreai --world pong --out pong.aimodel: a world as a Core AI asset, a function for each part.
 
 The functions are those of `parts.py`; `step` and `observe` work on one and the same state, and weights are stored once.
 Core AI runs on Linux too, so --check plays the saved asset beside the PyTorch world and fails unless they agree.
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError(f"--out must end in .aimodel, not {cfg.out.name!r}")
     if cfg.check < 0:
         raise MlxworldError(f"--check must not be negative, got {cfg.check}")
-    from convert import check_coreai, parts
+    from . import check_coreai, parts
 
     source = parts.load(cfg.world)
     with whole(cfg.out, cfg.force, mark="main.mlirb") as path:
@@ -56,8 +56,9 @@ def convert(source, path: Path, group: str = "all", precision: str = "fp32") -> 
     """Writes a group of the parts of a world, as parts.load gives it, to one asset; path ends in .aimodel."""
     with warnings.catch_warnings(action="ignore"):  # that 2.13.0+cpu is no 2.13.0
         from coreai_torch import TorchConverter, get_decomp_table
-    from convert import parts
     from torch_backend import engine
+
+    from . import parts
 
     if precision != "fp32":
         source = source._replace(model=engine.cast(copy.deepcopy(source.model), PRECISIONS[precision]))
@@ -103,4 +104,5 @@ def installed() -> None:
 
 
 if __name__ == "__main__":
+    __package__ = __package__ or "mlxworld.convert"  # run by its path, too, it finds the files beside it
     entry(main)

@@ -1,4 +1,4 @@
-"""python convert/to_coreml.py --world pong --out pong.mlpackage: a world as a Core ML package for macOS 15 and later.
+"""mlxworld convert coreml --world pong --out pong.mlpackage: a world as a Core ML package for macOS 15 and later.
 
 One package of several functions: `step` and `observe` (a stateful program: the ring of keys and values is its state),
 `video` and `audio`, `encode`. Beside pong.mlpackage comes pong.verify, a folder that checks it on a Mac. Weights fp16,
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     installed()
     if cfg.out.suffix != ".mlpackage":
         raise MlxworldError(f"--out must end in .mlpackage, not {cfg.out.name!r}")
-    from convert import parts, rehearsal
+    from . import parts, rehearsal
 
     source = parts.load(cfg.world)
     checks = cfg.out.with_suffix(".verify")
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def convert(source, path: Path, precision: str, group: str, calls) -> None:
     """Writes a group of a world's parts to a new package, and prints what they are made of."""
-    from convert import mil, package, parts
+    from . import mil, package, parts
 
     made = parts.parts(source, group)
     models = {part.name: mil.program(part, precision) for part in made}
@@ -70,8 +70,8 @@ def convert(source, path: Path, precision: str, group: str, calls) -> None:
 
 def _magnitude(path, calls) -> str:
     """How large the picture decoder's numbers become, on the last recorded frame."""
-    from convert import mil
-    from convert.mil_evaluator import Evaluated
+    from . import mil
+    from .mil_evaluator import Evaluated
 
     video = Evaluated(path, "video")
     video.predict([call for call in calls if call.part == "video"][-1].inputs)
@@ -92,4 +92,5 @@ def installed() -> None:
 
 
 if __name__ == "__main__":
+    __package__ = __package__ or "mlxworld.convert"  # run by its path, too, it finds the files beside it
     entry(main)

@@ -1,4 +1,4 @@
-"""python convert/weights.py IN OUT: a world's weights between this package's files, MLX's quantised ones and torch's.
+"""mlxworld convert weights IN OUT: a world's weights between this package's files, MLX's quantised ones and torch's.
 
 | --to | OUT is | weights |
 |---|---|---|

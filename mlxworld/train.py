@@ -78,7 +78,7 @@ def train(cfg: TrainConfig) -> None:
     require_run(cfg)
     with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events") as monitor:
         Run(package, cfg, recipe, monitor, begun).go()
-        monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: python -m apps.play --world {cfg.out}")
+        monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")
 
 
 def require_run(cfg: TrainConfig) -> None:

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from mlxworld.cli import VERBS
+from tests.play.small_world import small_world
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+PACKAGES = WHEEL["packages"] + list(WHEEL["force-include"])
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 MAC_EXTRAS = sorted(set(EXTRAS) - {"mlx-cuda"})
 
@@ -82,27 +86,68 @@ def test_whatever_the_packages_import_is_declared():
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
-            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {*PACKAGES, "convert"}:
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {*WHEEL["packages"]}:
                 if not declared & {dist(d) for d in provided.get(top, [top])}:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
     assert not missing
 
 
-def test_the_wheel_ships_every_file(tmp_path):
-    assert {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"} == set(PACKAGES)
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shipped = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    files = {p.relative_to(ROOT) for package in PACKAGES for p in (ROOT / package).rglob("*") if p.is_file()}
-    expected = {p.as_posix() for p in files if "__pycache__" not in p.parts}
-    assert {name for name in shipped if ".dist-info/" not in name} == expected
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_ships_every_file_in_two_packages(wheel):
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    places = {package: package for package in WHEEL["packages"]} | WHEEL["force-include"]
+    files = {
+        (place, p.relative_to(ROOT / source))
+        for source, place in places.items()
+        for p in (ROOT / source).rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+    assert {name for name in shipped if ".dist-info/" not in name} == {f"{place}/{p.as_posix()}" for place, p in files}
     assert any(name.endswith("licenses/LICENSE") for name in shipped)
+    assert {name.split("/")[0] for name in shipped if ".dist-info/" not in name} == {"mlxworld", "torch_backend"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder with apps and convert of its own, as a Django project has, and the wheel installed elsewhere: run(...)
+    runs a command there."""
+    folder, site = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("site")
+    zipfile.ZipFile(wheel).extractall(site)
+    for name in ("apps", "apps/play", "convert", "parts"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('of another project')")
+    small_world(folder / "small")
+
+    def run(*argv: str) -> subprocess.CompletedProcess:
+        env = os.environ | {"PYTHONPATH": str(site)}
+        done = subprocess.run([sys.executable, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, f"{argv}: {done.stderr[-2000:]}"
+        return done
+
+    assert str(site) in run("-c", "import mlxworld; print(mlxworld.__file__)").stdout
+    return run
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_works_from_the_wheel_beside_modules_of_its_names(installed, verb):
+    for argv in (["-m", "mlxworld", verb], ["-c", "from mlxworld.cli import run; run()", verb]):
+        assert "usage:" in installed(*argv, "--help").stdout
+
+
+def test_the_converters_work_from_the_wheel(installed):
+    """Files that lie beside each other in the checkout do so there."""
+    installed("-m", "mlxworld", "convert", "weights", "small", "small-q8", "--to", "mlx-q8")
+    flags = ["--world", "small-q8", "--part", "decoder", "--precision", "fp16"]
+    installed("-m", "mlxworld", "convert", "coreml", *flags, "--out", "small.mlpackage")
+    installed("-c", "import os; assert os.path.exists('small.mlpackage/Manifest.json')")
 
 
 def test_a_python_too_old_is_one_line(tmp_path):

@@ -1,1 +1,1 @@
-"""The play app: a world in the browser, with live sound. `python -m apps.play --world pong`."""
+"""The play app: a world in the browser, with live sound. `mlxworld play --world pong`."""

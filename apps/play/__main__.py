@@ -1,4 +1,4 @@
-"""`python -m apps.play --world pong`: serves the page and prints its address."""
+"""`mlxworld play --world pong`: serves the page and prints its address."""
 
 import errno
 import functools

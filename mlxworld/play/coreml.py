@@ -38,7 +38,7 @@ def is_package(name: str | Path) -> bool:
 
 def read_package(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The folder of a package's start clips, and the world's config.json. Raises MlxworldError."""
-    how = "python convert/to_coreml.py --world NAME --out NAME.mlpackage makes one"
+    how = "mlxworld convert coreml --world NAME --out NAME.mlpackage makes one"
     if not is_package(path):
         raise MlxworldError(f"backend 'coreml' plays a .mlpackage, not {str(path)!r}: {how}")
     metadata = specification(path).description.metadata.userDefined

@@ -1,1 +1,0 @@
-"""Ways out of the house: Core ML and Core AI packages, and weights in other projects' formats."""
