@@ -31,6 +31,7 @@ def entry(main: Callable[[], None]) -> None:
     That is every MlxworldError, and a full, read-only or forbidden disk. Ctrl-C exits with 130, a closed pipe on stdout
     with 141, both without a traceback. Any other exception is a mistake in mlxworld and keeps its traceback.
     """
+    _open_streams()
     try:
         main()
         sys.stdout.flush()
@@ -45,6 +46,13 @@ def entry(main: Callable[[], None]) -> None:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_streams() -> None:
+    """A stream that was closed before Python began leads nowhere; else what is opened next would take its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def main(argv: list[str] | None = None) -> None:

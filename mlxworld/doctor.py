@@ -1,14 +1,16 @@
 """`mlxworld doctor`: what this machine is, what is installed, how fast it is, and what to do about what is missing."""
 
-import ctypes.util
 import importlib.metadata
 import json
+import locale
 import os
 import platform
 import shutil
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ import tyro
 import mlxworld
 
 from .cli import entry
+from .data.envs.doom import has_openal
 from .speed.machine import chip, copy, gemm, launch
 
 EXTRAS = {
@@ -53,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """All facts, as plain values: machine, versions, backends, codecs, extras, openal, worlds, advice."""
+    """All facts, as plain values: machine, versions, backends, codecs, extras, tools, openal, worlds,
+    advice."""
     facts = {
         "machine": machine(),
         "versions": {"mlxworld": mlxworld.__version__} | {name: version(name) for name in ("numpy", "av", "gymnasium")},
@@ -62,7 +66,8 @@ def examine() -> dict[str, Any]:
             codec: codec in av.codecs_available and encoder in av.codecs_available for codec, encoder in CODECS.items()
         },
         "extras": {extra: version(package) for extra, package in EXTRAS.items()},
-        "openal": ctypes.util.find_library("openal") is not None,
+        "tools": tools(),
+        "openal": has_openal(),
         "worlds": mlxworld.worlds(),
     }
     return facts | {"advice": advice(facts)}
@@ -87,6 +92,17 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def tools() -> dict[str, Any]:
+    """What compiling for the CPU needs: a C++ compiler, Python's headers, an encoding that sources fit into."""
+    names = filter(None, (os.environ.get("CXX"), "g++", "clang++"))
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return {
+        "compiler": next(filter(None, map(shutil.which, names)), None),
+        "python_headers": headers.exists(),
+        "encoding": locale.getpreferredencoding(False),
+    }
 
 
 def backend(name: str) -> dict[str, Any]:
@@ -153,8 +169,7 @@ def advice(facts: dict[str, Any]) -> list[str]:
                 f"MLX lacks the {family}'s kernels ({slow}): pip install --force-reinstall mlx, not Homebrew's"
             )
         if b["compile_s"] is None:
-            what = "xcode-select --install" if mac else "apt-get install g++"
-            lines.append(f"{name} cannot compile ({b['compile_error']}): {what}")
+            lines.append(f"{name} cannot compile ({b['compile_error']}){_cure(facts, b['compile_error'])}")
     lines += [
         f"PyAV cannot write {codec}: pip install --upgrade av" for codec, found in facts["codecs"].items() if not found
     ]
@@ -167,6 +182,18 @@ def advice(facts: dict[str, Any]) -> list[str]:
     if here["disk_free_gib"] < 5:
         lines.append("Under 5 GiB of free disk: a recorded hour of Pong with its cache takes about as much")
     return lines
+
+
+def _cure(facts: dict[str, Any], error: str) -> str:
+    """What lets a backend compile, after a colon; nothing where all that it needs is there."""
+    mac, tools = facts["machine"]["system"].startswith("Darwin"), facts["tools"]
+    if not tools["compiler"]:
+        return ": xcode-select --install" if mac else ": apt-get install g++"
+    if not tools["python_headers"]:
+        return ": install the headers of this Python" + ("" if mac else ", apt-get install python3-dev")
+    if "codec can't" in error:
+        return f": this locale's encoding is {tools['encoding']}: set PYTHONUTF8=1, or LANG=C.UTF-8"
+    return ""
 
 
 def report(facts: dict[str, Any]) -> str:

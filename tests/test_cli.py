@@ -73,3 +73,12 @@ def test_a_closed_pipe_is_quiet():
     script = f"{sys.executable} -c 'from mlxworld import cli; cli.entry(lambda: print(\"x\" * 10**6))' | head -c 1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "x" and not done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("argv", "code"), [("--version", 0), ("", 0), ("bench --help", 0), ("dance", 2)])
+def test_closed_streams_lead_nowhere(argv, code, closed):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m mlxworld {argv} {closed}"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code and "Traceback" not in done.stderr

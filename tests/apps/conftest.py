@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,9 +248,11 @@ def process(tmp_path):
     with open(log, "wb") as file:
         served = Process(port, subprocess.Popen(["bash", "-c", command], stdout=file, stderr=file), log)
     for _ in range(200):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        with suppress(OSError), urllib.request.urlopen(served.address) as answer:
+            answer.read()
             break
         time.sleep(0.1)
+    time.sleep(0.3)  # its last file is open, the socket of this request closed
     yield served
     served.process.send_signal(signal.SIGTERM)
     served.process.wait(10)

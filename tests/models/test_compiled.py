@@ -11,6 +11,7 @@ import torch
 import mlxworld
 from mlxworld import MlxworldError, World
 from mlxworld.configs.block import BlockConfig
+from tests.compiler import needs_compiler
 from tests.models.small import module
 from tests.play.played import ACTIONS, load, play, same, write
 
@@ -64,6 +65,7 @@ def test_a_compiler_that_fails_is_told_of_and_play_goes_on(monkeypatch, folder, 
     assert same(play(world), play(plain))
 
 
+@needs_compiler
 def test_compiled_for_real_it_is_the_same_function():
     """With the C++ compiler: attention to a ring that is written in place."""
     backend = mlxworld.on("torch")

@@ -1,10 +1,8 @@
 """The engine on both backends: same names, same numbers; a step that fails changes nothing; a resumed run is exact."""
 
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.configs.optim import OptimConfig
 from mlxworld.training.turn import Turn
+from tests.compiler import needs_compiler
 
 B = 8
 OPTIMS = {name: OptimConfig(name=name, lr=1e-2, weight_decay=0.1, clip=0.5, ema=0.9) for name in ("adamw", "muon")}
@@ -290,12 +289,7 @@ print("traced", len(traces) or torch._dynamo.utils.counters["stats"]["unique_gra
 """
 
 
-CAN_COMPILE = (shutil.which("g++") or shutil.which("clang++")) and Path(
-    sysconfig.get_path("include"), "Python.h"
-).exists()
-
-
-@pytest.mark.skipif(not CAN_COMPILE, reason="compiling for the CPU needs a C++ compiler and Python's headers")
+@needs_compiler
 def test_a_compiled_run_is_the_same_and_traced_once(backend):
     environment = {k: v for k, v in os.environ.items() if k != "MLX_DISABLE_COMPILE"}
     folders = [str(Path(__file__).parents[2])]

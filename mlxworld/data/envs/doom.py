@@ -1,6 +1,7 @@
 """Doom (ViZDoom with the free Freedoom data): 35 steps a second of 630 samples of sound, 22,050 a second."""
 
 import contextlib
+import ctypes.util
 import os
 import tempfile
 
@@ -10,6 +11,15 @@ from ...errors import MlxworldError
 from .source import Step, require, seeds
 
 _PROBE = 35  # tics without a single sound that no working sound system gives
+
+
+def has_openal() -> bool:
+    """Whether the system library that gives Doom its sound can be loaded."""
+    name = ctypes.util.find_library("openal")
+    try:
+        return name is not None and ctypes.CDLL(name) is not None
+    except OSError:
+        return False
 
 
 class Doom:

@@ -1,12 +1,12 @@
 """Worlds that can be recorded: each is deterministic, sounds, and obeys its actions; and who plays them."""
 
-import ctypes.util
 import importlib.util
 
 import numpy as np
 import pytest
 
 from mlxworld.data import make_policy, open_source
+from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (35, 630), "bounce": (30, 1024)}
@@ -16,7 +16,7 @@ STEPS = 40
 
 @pytest.fixture(scope="module", params=RATES)
 def source(request):
-    if request.param.startswith("doom") and not ctypes.util.find_library("openal"):
+    if request.param.startswith("doom") and not has_openal():
         pytest.skip("Doom's sound needs OpenAL: libopenal1 on Debian")
     world = open_source(request.param)
     yield world
