@@ -33,15 +33,15 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
     """
     path = _file(path)
     index = shards.index_of(path)
-    for _ in range(3):  # a set that is replaced meanwhile is opened anew
-        if not os.path.lexists(index):
-            file = TensorFile(path)
-            return Weights(file.entries, file.metadata)
-        state = _state(index)
+    for _ in range(10):  # what is replaced meanwhile is opened anew
+        state = _state(index), _state(path)
         try:
+            if not os.path.lexists(index):
+                file = TensorFile(path)
+                return Weights(file.entries, file.metadata)
             return shards.open_set(index, read_json(index, INDEX_BYTES))
         except MlxworldError:
-            if _state(index) == state:
+            if (_state(index), _state(path)) == state:
                 raise
     raise MlxworldError(f"{index} changes while it is read")
 
@@ -54,9 +54,10 @@ def _file(path: str | os.PathLike) -> Path:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes when a file is replaced or removed."""
-    if not path.exists():
+    try:
+        about = path.stat()
+    except OSError:
         return None
-    about = path.stat()
     return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
 
 
