@@ -8,16 +8,18 @@ from ..errors import MlxworldError
 
 FASTEST = 500  # frames a second: a frame's sound is too short to be learnt beyond
 LARGEST = 4096  # pixels of a side
-MOST_SAMPLES = 1 << 20  # of a frame
+MOST_SAMPLES = 1 << 20  # of a frame, and of a second
 
 
-def require_rates(fps: int, samples: int, size: tuple[int, int], source: str) -> None:
+def require_rates(fps: float, samples: int, size: tuple[int, int], source: str) -> None:
     """Raises MlxworldError, naming `source`, for frames a second, samples of a frame or a size that nothing has."""
     values = {"fps": (fps, FASTEST), "samples": (samples, MOST_SAMPLES)}
     values |= {"size": (max(size), LARGEST)} | ({"size": (min(size), LARGEST)} if min(size) < 1 else {})
     for name, (value, most) in values.items():
         if not 1 <= value <= most:
             raise MlxworldError(f"{source}: {name} must be from 1 to {most}, not {value}")
+    if fps * samples > MOST_SAMPLES:
+        raise MlxworldError(f"{source}: fps times samples must be at most {MOST_SAMPLES} a second, not {fps * samples}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ from av.stream import Disposition
 
 from ...errors import MlxworldError
 
+# Formats whose headers tell how long a film is; whether they count from its first picture, or from 0 on its clock.
+_WITH_LENGTHS = {"mov": True, "avi": False, "matroska": False, "asf": False, "flv": False}
+_SLACK = 1.0  # seconds that a header may tell too much
+
 
 @contextmanager
 def reading(path: str | os.PathLike) -> Iterator[Any]:
@@ -40,8 +44,11 @@ def sounds(file: Any) -> list[Any]:
 
 def require_whole(path: str | os.PathLike) -> None:
     """Raises MlxworldError for a file that ends before its header says. Packets are asked, not counted: a header counts
-    frames that an edit list hides, and some count nothing."""
+    frames that an edit list hides, and some count nothing. Formats without lengths in a header are not asked."""
     with reading(path) as file:
+        name = file.format.name.split(",")[0]
+        if name not in _WITH_LENGTHS:
+            return
         ends: dict[int, float] = {}
         for packet in file.demux():
             stamp = packet.dts if packet.pts is None else packet.pts
@@ -50,19 +57,22 @@ def require_whole(path: str | os.PathLike) -> None:
                 ends[packet.stream_index] = max(end, ends.get(packet.stream_index, end))
         if not ends:
             return
-        spans = [
-            (float((s.start_time or 0) * s.time_base), float(s.duration * s.time_base), ends.get(s.index, 0.0))
-            for s in (*pictures(file), *sounds(file))
-            if s.duration and s.time_base
-        ]
-        if file.format.name == "avi":  # it tells no durations that survive a cut, and has no edits that hide frames
-            spans[:0] = [(0.0, s.frames / float(s.average_rate), ends.get(s.index, 0.0)) for s in pictures(file)]
-        if file.duration:
-            spans.append(((file.start_time or 0) / av.time_base, file.duration / av.time_base, max(ends.values())))
-        usual = max((1 / float(s.average_rate) for s in pictures(file) if s.average_rate), default=0.0)
+        rates = [(s, float(s.average_rate)) for s in pictures(file) if s.average_rate]
+        if name == "avi":  # it tells no durations that survive a cut, and has no edits that hide frames
+            spans = [(0.0, s.frames / rate, ends.get(s.index, 0.0)) for s, rate in rates]
+        else:
+            spans = [
+                (float((s.start_time or 0) * s.time_base), float(s.duration * s.time_base), ends.get(s.index, 0.0))
+                for s in (*pictures(file), *sounds(file))
+                if s.duration and s.time_base
+            ]
+            if file.duration:
+                spans.append(((file.start_time or 0) / av.time_base, file.duration / av.time_base, max(ends.values())))
+        usual = max((1 / rate for _, rate in rates), default=0.0)
         for start, seconds, end in spans:
-            if end - start < 0.95 * seconds - 2 * usual:
-                raise MlxworldError(f"{path}: truncated, ends after {max(0.0, end - start):.1f} of {seconds:.1f} s")
+            begin = start if _WITH_LENGTHS[name] else min(start, 0.0)
+            if end - begin < seconds - min(0.05 * seconds, _SLACK) - 2 * usual:
+                raise MlxworldError(f"{path}: truncated, ends after {max(0.0, end - begin):.1f} of {seconds:.1f} s")
 
 
 def reason(error: Exception) -> str:

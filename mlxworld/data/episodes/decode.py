@@ -21,6 +21,7 @@ from .container import require_whole
 from .pictures import read_frames
 from .sound import Span, grow, read_sound
 
+_STANDING = 10  # steps a picture, from which on it is told
 _ROOT = Path(__file__).parents[3]
 
 
@@ -48,7 +49,9 @@ def decode(task: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         return {"failed": f"{to}: cannot be written ({error.strerror})"}
     notes = [f"its time stamps jump: it is {len(spans)} episodes"] if len(spans) > 1 else []
-    notes += [] if sound is not None or why == "" else [f"{why}: it is silent"]
+    pictures = len(set(shown))
+    notes += [f"{pictures} pictures stand for {len(shown):,} steps"] if len(shown) > _STANDING * pictures else []
+    notes += [] if why == "" else [why if sound is not None else f"{why}: it is silent"]
     return {"frames": [span.steps for span in spans], "sound": sound is not None, "notes": notes}
 
 

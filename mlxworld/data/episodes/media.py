@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from ...configs.world import require_rates
 from ...errors import MlxworldError
 from .container import reason, require_whole
 from .pictures import TAG, read_frames
@@ -126,6 +127,7 @@ def read_film(
     path: str | os.PathLike, size: tuple[int, int] | None, fps: float, samples: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `read_clip`, and (T,) the number of the file's frame that each step shows."""
+    require_rates(fps, samples, size or (1, 1), str(path))
     require_whole(path)
     frames, numbers = [], []
     spans: list[Span] = []

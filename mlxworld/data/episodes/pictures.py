@@ -18,6 +18,7 @@ _PHASE = (
 )
 _STILL = 1.0, 10.0  # seconds: how long a picture may stand, at least and at most; between them, three usual frames
 _BACK = 0.5  # seconds: a stamp that is earlier by more than this begins anew
+_MOST_PIXELS = 1 << 26  # of a picture before it is cut
 _WIDEST = 10  # of a pixel that is not square; what claims more is square
 
 
@@ -45,21 +46,21 @@ def read_frames(path: str | os.PathLike, size: tuple[int, int] | None, fps: floa
             raise MlxworldError(f"{path}: has no picture{more}")
         stream = best if best in streams else streams[0]
         stream.thread_count = 1
-        convert = _Converter(file.metadata.get("comment", ""), size, stream)
+        convert = _Converter(path, file.metadata.get("comment", ""), size, stream)
         usual = 1 / float(stream.average_rate or fps)
         longest = min(max(_STILL[0], 3 * usual), _STILL[1])
         for number, frame in enumerate(file.decode(stream)):
-            time = number * usual if frame.time is None else frame.time
+            time = frame.time if frame.time is not None else 0.0 if shown is None else last + length
             if shown is None:
-                begin = time
+                begin = last = time
             elif not -_BACK < time - last <= longest:
                 for _ in range(step, max(step + 1, round((last + length - begin) * fps))):
                     yield Step(shown, number - 1, part, begin)
-                step, part, begin, shown = 0, part + 1, time, None
+                step, part, begin, last, shown = 0, part + 1, time, time, None
             while shown is not None and (step + _PHASE) / fps < time - begin:
                 yield Step(shown, number - 1, part, begin)
                 step += 1
-            shown, last = convert(frame), time
+            shown, last = convert(frame), max(last, time)
             length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
             length = min(length, longest)
     if shown is None:
@@ -71,10 +72,16 @@ def read_frames(path: str | os.PathLike, size: tuple[int, int] | None, fps: floa
 class _Converter:
     """Makes (H, W, 3) uint8 of a decoded frame: exactly for files written here, by area averaging for others."""
 
-    def __init__(self, comment: str, size: tuple[int, int] | None, stream: Any):
-        self._comment, self._size, self._scaler = comment, size, Scaler()
-        ratio = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
-        self._ratio = ratio if 1 / _WIDEST <= ratio <= _WIDEST else 1.0
+    def __init__(self, path: str | os.PathLike, comment: str, size: tuple[int, int] | None, stream: Any):
+        self._path, self._comment, self._size, self._scaler = path, comment, size, Scaler()
+        self._codec, said = stream.codec_context, stream.sample_aspect_ratio
+        self._said = None if said == self._codec.sample_aspect_ratio else said  # by the file, whatever its pictures say
+
+    @property
+    def _ratio(self) -> float:
+        """Width of a pixel by its height: broadcasts change it."""
+        ratio = float(self._said or self._codec.sample_aspect_ratio or 1)
+        return ratio if 1 / _WIDEST <= ratio <= _WIDEST else 1.0
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         turned, across, down = _orientation(frame)
@@ -83,11 +90,13 @@ class _Converter:
         ):
             frame = rgb(halve(frame))
         height, width = frame.height, max(1, round(frame.width * self._ratio))  # as it is shown, before it is turned
-        size = h, w = self._size or ((width, height) if turned else (height, width))
+        size = h, w = self._size = self._size or ((width, height) if turned else (height, width))
         if turned:
             h, w = w, h
         scale = max(h / height, w / width)
         whole = max(h, round(height * scale)), max(w, round(width * scale))
+        if whole[0] * whole[1] > _MOST_PIXELS:
+            raise MlxworldError(f"{self._path}: a picture of {width}x{height} is too thin to be cut to {w}x{h}")
         image = self._scaler.resize(frame, whole).to_ndarray()
         image = image.swapaxes(0, 1) if turned else image
         image = image[::down, ::across]

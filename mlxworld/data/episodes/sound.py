@@ -5,7 +5,7 @@ little by little is stretched to them; where the stamps jump there is silence, o
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -48,8 +48,9 @@ def read_sound(
         why = "its sound cannot be decoded" if file.streams.audio else ""
     for track in range(count):
         with reading(path) as file:
+            broken: list[str] = []
             try:
-                lines = _decode(file, sounds(file)[track], spans, fps, samples)
+                lines = _decode(_decoded(file, sounds(file)[track], broken), spans, fps, samples)
             except (FFmpegError, ValueError) as error:
                 why = f"its sound cannot be decoded ({reason(error)})"
                 continue
@@ -57,8 +58,10 @@ def read_sound(
             parts = [
                 _line(lines.get(k, []), span.steps * samples, round(fps * samples)) for k, span in enumerate(spans)
             ]
-            return np.concatenate(parts).reshape(-1, samples), ""
-        why = "its sound's time stamps lie outside its picture's"
+            why = f"{len(broken)} packets of its sound cannot be decoded ({broken[0]})" if broken else ""
+            return np.concatenate(parts).reshape(-1, samples), why
+        outside = "its sound's time stamps lie outside its picture's"
+        why = f"its sound cannot be decoded ({broken[0]})" if broken else outside
     return None, why
 
 
@@ -72,7 +75,16 @@ class _Run:
     pieces: list[np.ndarray] = field(default_factory=list)
 
 
-def _decode(file: Any, stream: Any, spans: Sequence[Span], fps: float, samples: int) -> dict[int, list[_Run]]:
+def _decoded(file: Any, stream: Any, broken: list[str]) -> Iterator[Any]:
+    """The frames of a stream; why a packet cannot be decoded is added to `broken`, and the next one is taken."""
+    for packet in file.demux(stream):
+        try:
+            yield from packet.decode()
+        except FFmpegError as error:
+            broken.append(reason(error))
+
+
+def _decode(frames: Iterator[Any], spans: Sequence[Span], fps: float, samples: int) -> dict[int, list[_Run]]:
     """{number of a span: its runs}."""
     runs: dict[int, list[_Run]] = {}
     run: _Run | None = None
@@ -82,7 +94,7 @@ def _decode(file: Any, stream: Any, spans: Sequence[Span], fps: float, samples: 
         0,
         None,
     )  # after: where the last frame ended
-    for frame in file.decode(stream):
+    for frame in frames:
         seconds = frame.samples / frame.sample_rate
         time = frame.time if frame.time is not None else spans[0].begin if after is None else after
         here = _span(spans, fps, time, number, after is not None and time < after - _BACK)
