@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from .errors import MlxworldError
+from .errors import MlxworldError, one_line
 
 VERBS = {
     "evaluate": ("mlxworld.evaluate", "measure a world on held-out episodes, beside baselines"),
@@ -91,8 +91,7 @@ def run() -> None:
 
 
 def _fail(message: str) -> None:
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.splitlines()))
-    print(f"mlxworld: {line}", file=sys.stderr)
+    print(f"mlxworld: {one_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -9,3 +9,8 @@ def require_alike(present: list, other: list) -> None:
     """Raises MlxworldError unless two states have the same arrays, each a (shape, dtype)."""
     if present != other:
         raise MlxworldError("this state is of another model, batch or precision: it does not fit here")
+
+
+def one_line(text: str) -> str:
+    """The text on one line, what cannot be printed written as its code: names of files may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.splitlines()))

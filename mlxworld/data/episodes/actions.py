@@ -2,13 +2,16 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import MlxworldError
 from ...files import atomic
-from ...files.reading import listed, shown
+from ...files.reading import listed, open_regular, shown
+
+_MOST_BYTES = 256 << 20  # of an actions file: some days of play
 
 
 def actions_file(film: Path) -> Path:
@@ -26,24 +29,42 @@ def write_actions(film: Path, actions: list[str]) -> None:
 def read_names(path: Path) -> list[str]:
     """Action names frame by frame, in the order of the column "step" where there is one.
 
-    Raises MlxworldError for what is no csv with a column "action", for names that are empty or not printable, and for
-    steps that are not 0, 1, 2 ... each once.
+    Raises MlxworldError for what is no csv with a column "action", for rows of too many cells, for names that are empty
+    or not printable, and for steps that are not 0, 1, 2 ... each once.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            columns = [(name or "").strip() for name in table.fieldnames or ()]
-            table.fieldnames = columns
-            rows = list(table)
-    except (OSError, ValueError, csv.Error) as error:
-        raise MlxworldError(f"{path}: not a readable csv file ({error})") from error
+    columns, *rows = _table(path)
     if columns.count("action") != 1 or columns.count("step") > 1:
         raise MlxworldError(f'{path}: needs one column "action", and at most one "step"')
-    names = [(row["action"] or "").strip() for row in rows]
-    for number, name in enumerate(names, 1):
+    if "step" in columns:
+        rows = [row for row in rows if row]  # an empty line is no row: the steps tell whether one is missing
+    while rows and not rows[-1]:
+        rows.pop()
+    action, names = columns.index("action"), []
+    for number, row in enumerate(rows, 1):
+        name = row[action].strip() if len(row) > action else ""
         if not name or not name.isprintable():
             raise MlxworldError(f"{path}: row {number}: {shown(name)} is no name of an action")
-    return _ordered(path, names, [row["step"] or "" for row in rows]) if "step" in columns else names
+        if any(cell.strip() for cell in row[len(columns) :]):
+            raise MlxworldError(
+                f"{path}: row {number} has more cells than the head; a name with a comma is put in quotes"
+            )
+        names.append(name)
+    if "step" not in columns:
+        return names
+    step = columns.index("step")
+    return _ordered(path, names, [row[step] if len(row) > step else "" for row in rows])
+
+
+def _table(path: Path) -> list[list[str]]:
+    """The cells of a csv file; those of its first row stripped."""
+    with os.fdopen(open_regular(path), encoding="utf-8-sig", newline="") as file:
+        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+            raise MlxworldError(f"{path} is too large: at most {_MOST_BYTES:,} bytes of actions are read")
+        try:
+            head, *rows = list(csv.reader(file)) or [[]]
+        except (OSError, ValueError, csv.Error) as error:
+            raise MlxworldError(f"{path}: not a readable csv file ({error})") from error
+    return [[cell.strip() for cell in head], *rows]
 
 
 def _ordered(path: Path, names: list[str], steps: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ _SLACK = 1.0  # seconds that a header may tell too much
 def reading(path: str | os.PathLike) -> Iterator[Any]:
     """The file, open. What goes wrong inside is one line that names it."""
     try:
-        with av.open(str(path)) as file:
+        with av.open(os.path.abspath(path)) as file:  # a colon in a relative name would be taken for a protocol
             yield file
     except (FFmpegError, OSError, ValueError) as error:
         path = Path(path)

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ...configs.load import from_dict
 from ...configs.world import require_rates
 from ...errors import MlxworldError
 from ...files import atomic
-from ...files.reading import read_json, shown
+from ...files.reading import open_regular, read_json, shown
 from .actions import actions_file, read_actions, read_names, write_actions
 from .folder import SUFFIXES, listing
 from .media import read_film, write_clip
@@ -83,6 +84,8 @@ def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
         raise MlxworldError(f"{path}: version {version} is newer than this mlxworld reads ({VERSION})")
     info = from_dict(DatasetInfo, entries, str(path))
     require_info(info, str(path))
+    if (rate := entries.get("sample_rate", info.sample_rate)) != info.sample_rate:
+        raise MlxworldError(f"{path}: sample_rate is {shown(rate)}, but fps times samples {info.sample_rate}")
     return info
 
 
@@ -176,9 +179,9 @@ def read_state(video: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with np.load(path) as entries:
+        with os.fdopen(open_regular(path), "rb") as file, np.lib.npyio.NpzFile(file) as entries:
             return dict(entries)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise MlxworldError(f"{path}: broken state file ({error})") from error
 
 

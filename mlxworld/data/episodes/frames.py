@@ -21,8 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ...errors import MlxworldError
+from ...errors import MlxworldError, one_line
 from ...files import atomic
+from .actions import actions_file
 from .decode import Decoders
 from .folder import SUFFIXES, listing
 from .format import DatasetInfo, Episode, dataset_info
@@ -95,17 +96,23 @@ def open_frames(
         raise MlxworldError(f"{folder}: holds no video ({' '.join(SUFFIXES)}){aside}")
     settings = f"{info.size[0]}x{info.size[1]}-{info.fps}fps-"
     key = settings + _key(folder, files, info)
-    place = (cache or folder / ".cache") / key
+    place = (cache / _own(folder) if cache else folder / ".cache") / key
     if cache is None and not (place / "cache.json").exists() and not _writable(place.parent):
-        place = _users_cache() / key
+        place = _users_cache() / _own(folder) / key
     if not (place / "cache.json").exists():
         for line in listed.unused:
-            print(f"{folder}: {line}", file=sys.stderr)
+            print(one_line(f"{folder}: {line}"), file=sys.stderr)
         _build(folder, files, info, place, workers or os.cpu_count() or 1)
         for old in place.parent.glob(f"{settings}*"):
             if old != place:
                 shutil.rmtree(old, ignore_errors=True)
     return _open(place, info)
+
+
+def _own(folder: Path) -> str:
+    """The name of a dataset's folder where those of several lie."""
+    path = folder.resolve()
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', path.name)[:40]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
 
 
 def _writable(folder: Path) -> bool:
@@ -126,7 +133,7 @@ def _users_cache() -> Path:
 def _key(folder: Path, files: list[Path], info: DatasetInfo) -> str:
     entries: list[Any] = [_VERSION, asdict(info)]
     for file in files:
-        for path in (file, file.with_name(f"{file.stem}.actions.csv")):
+        for path in (file, actions_file(file)):
             if path.exists():
                 entries.append([str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns])
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
@@ -140,7 +147,7 @@ def _open(place: Path, info: DatasetInfo) -> FrameStore:
         )
         names, skipped, silent = (tuple(entries[name]) for name in ("names", "skipped", "silent"))
         return FrameStore(info, video, audio, actions, np.array(entries["offsets"], np.int64), names, skipped, silent)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise MlxworldError(f"{place}: broken cache ({error}); remove it, it is made anew") from error
 
 
@@ -192,11 +199,11 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
             if "failed" in answer:
                 raise MlxworldError(answer["failed"])
             if "error" in answer:
-                skipped.append(answer["error"])
-                console.print(f"skipped {answer['error']}", markup=False, highlight=False, soft_wrap=True)
+                skipped.append(one_line(answer["error"]))
+                console.print(f"skipped {skipped[-1]}", markup=False, highlight=False, soft_wrap=True)
             else:
                 for note in answer["notes"]:
-                    console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
+                    console.print(one_line(f"{name}: {note}"), markup=False, highlight=False, soft_wrap=True)
                 silent += [] if answer["sound"] else [name]
                 for frames in answer["frames"]:
                     names.append(name)
@@ -209,8 +216,8 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
     if not names:
         raise MlxworldError(f"{folder}: none of its {len(files)} videos can be used; the first: {skipped[0]}")
     print(
-        f"{folder}: {offsets[-1]:,} frames of {len(names)} videos decoded, {len(skipped)} of {len(files)} skipped, "
-        f"{len(silent)} without sound",
+        one_line(f"{folder}: {offsets[-1]:,} frames of {len(set(names))} videos decoded, ")
+        + f"{len(skipped)} of {len(files)} skipped, {len(silent)} without sound",
         file=sys.stderr,
     )
     entries = {"names": names, "offsets": offsets, "skipped": skipped, "silent": silent}

@@ -64,7 +64,7 @@ class ClipWriter:
 
     def _open(self, H: int, W: int) -> Any:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+        file = av.open(os.path.abspath(self._part), "w", format="mp4", options={"movflags": "+faststart"})
         file.metadata["comment"] = TAG.format(W, H)
         self._video = file.add_stream("libx264", rate=self._fps, options={"preset": "ultrafast", "crf": "10"})
         self._video.width, self._video.height, self._video.pix_fmt = DOUBLE * W, DOUBLE * H, "yuv420p"

@@ -1,5 +1,7 @@
 """Actions files: rows go by their steps, names are names, and what was written comes back."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,33 @@ def test_steps_that_do_not_count(film, rows, says):
 @pytest.mark.parametrize("cell", ["", "  ", "a\x00b", '"a\nb"', "\x1b[31mred", '""'])
 def test_a_cell_that_is_no_name(film, cell):
     refused(film, f"step,action\n0,up\n1,{cell}\n", r"row 2: .* is no name of an action|not a readable csv")
+
+
+def test_empty_lines(film):
+    """Where steps count the rows an empty line is none, as at the end; in a single column it is an empty cell."""
+    assert names(film, "step,action\r\r\n0,up\r\r\n\n1,noop\n\n\n") == ["up", "noop"]
+    assert names(film, "action\nup\nnoop\n\n\n") == ["up", "noop"]
+    refused(film, "action\nup\n\nnoop\n", "row 2: '' is no name")
+
+
+def test_a_row_that_is_too_long(film):
+    """A name with a comma that is not in quotes would be another action."""
+    refused(film, "step,action\n0,up\n1,left,fire\n", "row 2 has more cells than the head")
+    assert names(film, "step,action\n0,up,,\n") == ["up"]
+
+
+def test_what_is_no_csv_file(film, monkeypatch):
+    """A pipe would be waited for, and a file without end be read."""
+    path = actions_file(film)
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), path.mkdir):
+        make()
+        with pytest.raises(MlxworldError, match=r"a\.actions\.csv"):
+            read_names(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MlxworldError, match=r"a\.actions\.csv is too large"):
+        read_names(path)
 
 
 def test_a_row_that_is_too_short(film):

@@ -1,5 +1,6 @@
 """Datasets as folders: recordings, and what people have lying about."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -111,3 +112,19 @@ def test_an_episode_of_another_shape_is_not_written(tmp_path):
     with pytest.raises(MlxworldError, match="shapes"):
         write_episode(tmp_path, "one", an_episode(), replace(INFO, samples=512))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_state_file_that_is_none_is_one_line(tmp_path):
+    write_info(tmp_path, INFO)
+    write_episode(tmp_path, "one", an_episode(3), INFO)
+    path = tmp_path / "one.state.npz"
+    np.savez_compressed(path, ball=np.random.default_rng(0).random((3, 400)))
+    whole = path.read_bytes()
+    row = io.BytesIO()
+    np.save(row, np.zeros(3))
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes(b ^ 255 for b in whole[middle : middle + 64]) + whole[middle + 64 :]
+    for blob in (b"", row.getvalue(), whole[:-30], flipped, b"PK\3\4"):
+        path.write_bytes(blob)
+        with pytest.raises(MlxworldError, match=r"one\.state\.npz"):
+            read_episode(tmp_path, "one", INFO)
