@@ -86,18 +86,17 @@ def _decoded(file: Any, stream: Any, broken: list[str]) -> Iterator[Any]:
 
 def _decode(frames: Iterator[Any], spans: Sequence[Span], fps: float, samples: int) -> dict[int, list[_Run]]:
     """{number of a span: its runs}."""
+    begins = np.array([span.begin for span in spans])
+    ends = begins + [span.steps / fps for span in spans]
     runs: dict[int, list[_Run]] = {}
     run: _Run | None = None
-    resampler, kind, number, after = (
-        _Resampler(round(fps * samples)),
-        None,
-        0,
-        None,
-    )  # after: where the last frame ended
+    resampler, kind, number = _Resampler(round(fps * samples)), None, 0
+    after: float | None = None  # where the last frame ended
     for frame in frames:
         seconds = frame.samples / frame.sample_rate
         time = frame.time if frame.time is not None else spans[0].begin if after is None else after
-        here = _span(spans, fps, time, number, after is not None and time < after - _BACK)
+        anew = after is not None and time < after - _BACK
+        here = _span(begins, ends, time, number + anew)
         jumped = after is None or abs(time - after) > _STRAY
         after = time + seconds
         if here is None:
@@ -131,11 +130,10 @@ def _finish(run: _Run | None, resampler: "_Resampler") -> None:
         run.pieces += rest
 
 
-def _span(spans: Sequence[Span], fps: float, time: float, first: int, anew: bool) -> int | None:
-    """The span that sound lies in or shortly before, from the `first` on, and after it where stamps begin anew; else
-    any, or none."""
-    order = [*range(first + anew, len(spans)), *range(first + anew)]
-    return next((k for k in order if -_BACK < time - spans[k].begin < spans[k].steps / fps), None)
+def _span(begins: np.ndarray, ends: np.ndarray, time: float, first: int) -> int | None:
+    """The span that sound lies in or shortly before: the next from `first` on, else any, or none."""
+    inside = np.flatnonzero((begins - _BACK < time) & (time < ends))
+    return int(inside[np.searchsorted(inside, first) % len(inside)]) if len(inside) else None
 
 
 class _Resampler:
