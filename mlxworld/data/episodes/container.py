@@ -68,7 +68,7 @@ def require_whole(path: str | os.PathLike) -> None:
             ]
             if file.duration:
                 spans.append(((file.start_time or 0) / av.time_base, file.duration / av.time_base, max(ends.values())))
-        usual = max((1 / rate for _, rate in rates), default=0.0)
+        usual = max((1 / max(rate, float(s.guessed_rate or 0)) for s, rate in rates), default=0.0)
         for start, seconds, end in spans:
             begin = start if _WITH_LENGTHS[name] else min(start, 0.0)
             if end - begin < seconds - min(0.05 * seconds, _SLACK) - 2 * usual:

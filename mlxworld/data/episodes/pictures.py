@@ -47,21 +47,24 @@ def read_frames(path: str | os.PathLike, size: tuple[int, int] | None, fps: floa
         stream = best if best in streams else streams[0]
         stream.thread_count = 1
         convert = _Converter(path, file.metadata.get("comment", ""), size, stream)
-        usual = 1 / float(stream.average_rate or fps)
+        rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
+        usual = pace = 1 / max(rates, default=fps)  # a mean over a jump is no rate; pace: of the two pictures before
         longest = min(max(_STILL[0], 3 * usual), _STILL[1])
         for number, frame in enumerate(file.decode(stream)):
             time = frame.time if frame.time is not None else 0.0 if shown is None else last + length
             if shown is None:
                 begin = last = time
             elif not -_BACK < time - last <= longest:
+                length = min(length, pace)  # some files hold a jump as the length of the picture before it
                 for _ in range(step, max(step + 1, round((last + length - begin) * fps))):
                     yield Step(shown, number - 1, part, begin)
                 step, part, begin, last, shown = 0, part + 1, time, time, None
             while shown is not None and (step + _PHASE) / fps < time - begin:
                 yield Step(shown, number - 1, part, begin)
                 step += 1
+            pace = time - last if time > last else pace
             shown, last = convert(frame), max(last, time)
-            length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
+            length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else pace
             length = min(length, longest)
     if shown is None:
         raise MlxworldError(f"{path}: holds no frame")

@@ -8,6 +8,7 @@ import pytest
 
 from mlxworld.configs.world import WorldConfig
 from mlxworld.data import open_frames, read_clip
+from mlxworld.data.episodes.pictures import read_frames
 from mlxworld.errors import MlxworldError
 from tests.data.episodes.films import camera_film, loudness, numbered, numbers, remuxed, writing
 
@@ -48,6 +49,17 @@ def test_a_raw_stream_is_not_measured_by_its_bit_rate(tmp_path):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         file.mux(stream.encode(None))
     assert len(read_clip(tmp_path / "a.mpg", None, FPS, S)[0]) == 60
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov", "a.ts"])
+@pytest.mark.parametrize(("first", "gap"), [(30, 600.0), (30, 3.0), (1, 600.0), (59, 600.0)])
+def test_the_picture_before_a_jump_stands_no_longer_than_others(tmp_path, name, first, gap):
+    """Some files hold the jump as that picture's length, and a mean rate that is none."""
+    whole = camera_film(tmp_path / "whole.mkv", numbered(60), FPS)
+    path = remuxed(whole, tmp_path / name, lambda kind, seconds: seconds + gap * (seconds > (first - 0.5) / FPS))
+    steps = list(read_frames(path, None, FPS))
+    assert [sum(step.part == part for step in steps) for part in (0, 1)] == [first, 60 - first]
+    assert numbers(np.stack([step.picture for step in steps])).tolist() == list(range(60))
 
 
 def test_small_steps_backwards_that_add_up_begin_anew(tmp_path, capsys):
