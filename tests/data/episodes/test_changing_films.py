@@ -55,8 +55,15 @@ def test_a_raw_stream_is_not_measured_by_its_bit_rate(tmp_path):
 @pytest.mark.parametrize(("first", "gap"), [(30, 600.0), (30, 3.0), (1, 600.0), (59, 600.0)])
 def test_the_picture_before_a_jump_stands_no_longer_than_others(tmp_path, name, first, gap):
     """Some files hold the jump as that picture's length, and a mean rate that is none."""
-    whole = camera_film(tmp_path / "whole.mkv", numbered(60), FPS)
-    path = remuxed(whole, tmp_path / name, lambda kind, seconds: seconds + gap * (seconds > (first - 0.5) / FPS))
+    path = tmp_path / name
+    with writing(path) as file:
+        stream = file.add_stream("libx264", rate=FPS, options={"crf": "4", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for t, picture in enumerate(numbered(60)):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = t + int(gap * FPS) * (t >= first), Fraction(1, FPS)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
     steps = list(read_frames(path, None, FPS))
     assert [sum(step.part == part for step in steps) for part in (0, 1)] == [first, 60 - first]
     assert numbers(np.stack([step.picture for step in steps])).tolist() == list(range(60))
