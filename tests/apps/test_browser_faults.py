@@ -173,6 +173,20 @@ def test_an_error_of_a_world_is_one_short_line(serve, visit):
     expect(page.locator("#badge")).to_have_text("Paused")
 
 
+def test_a_page_with_a_token_of_an_earlier_start_is_told(browser, guarded):
+    page = browser.new_page()
+    try:
+        page.goto(guarded.address)
+        expect(page.locator("#begin")).to_be_enabled()
+        page.evaluate("history.replaceState(null, '', '?token=of-an-earlier-start')")
+        page.evaluate("play.link.socket.close()")
+        expect(page.locator("#link")).to_contain_text("open the one that the app printed")
+        page.evaluate(f"history.replaceState(null, '', '?token={guarded.token}')")
+        expect(page.locator("#link")).to_have_text("connected")
+    finally:
+        page.close()
+
+
 class Verbose(ToyWorld):
     """A world whose every name is long and has no place to break a line at."""
 

@@ -38,6 +38,7 @@ const link = new Link({
     sound.pause(true);
     meters.serial = null;
     veil("Connection lost. Trying again …");
+    if (code === 1006) tellRefusal();
   },
   message: (message) => {
     if (!["control", "error"].includes(message.type)) silence.heard(); // those two come without the world, too
@@ -190,6 +191,12 @@ function showBadge(text) {
 function showLink(kind, text) {
   $("link").dataset.kind = kind;
   $("link").textContent = text;
+}
+
+// A socket does not say why it was refused, as a token of an earlier start is; the page's own address does.
+async function tellRefusal() {
+  const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+  if (answer?.status === 403) showLink("lost", await answer.text());
 }
 
 function veil(text) {
