@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import ipaddress
 import logging
 import secrets
 import socket
@@ -24,6 +23,7 @@ from .app import create_app
 from .connections import Listener
 from .game import Choice
 from .hub import LONGEST
+from .safety import is_loopback
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,6 @@ def bind(host: str, port: int) -> Listener:
             raise MlxworldError(f"port {port} on {host} is in use: choose another one with --port") from error
         raise MlxworldError(f"cannot listen on {host} port {port}: {error}") from error
     return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def page_address(listener: socket.socket, token: str | None) -> str:

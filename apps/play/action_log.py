@@ -14,7 +14,7 @@ from typing import Any
 
 import mlxworld
 
-from .wire import BadMessage, is_text, is_whole, maybe
+from .wire import BadMessage, is_passes, is_path, is_text, is_whole, maybe
 
 LOG_FORMAT = "mlxworld-actions-2"
 READ_FORMATS = ("mlxworld-actions-1", LOG_FORMAT)
@@ -81,12 +81,12 @@ class Log:
             raise BadMessage(f"this file is not an action log of the play app ({LOG_FORMAT})")
         log = {"world_digest": None, **log}
         checks = {
-            "world": is_text,
+            "world": is_path,
             "world_digest": maybe(is_text),
             "backend": is_text,
             "precision": is_text,
             "digest": is_text,
-            "steps": is_whole(1, 64),
+            "steps": is_passes,
             "seed": is_whole(0, 2**32 - 1),
             "start": maybe(is_whole(0, 2**31)),
             "action_names": lambda names: isinstance(names, list) and all(isinstance(name, str) for name in names),

@@ -76,6 +76,7 @@ class Hub:
         self.connections = connections
         self.clients: list[Client] = []
         self.holder: Client | None = None
+        self.loading: dict | None = None  # the message of the world that is being loaded
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the model thread reach the pages through `loop`, for as long as it runs."""
@@ -88,6 +89,8 @@ class Hub:
 
     def post(self, target: Client | None, message: dict | bytes) -> None:
         """Queue a message for one page, or for all (None)."""
+        if isinstance(message, dict) and message["type"] in ("loading", "world"):
+            self.loading = message if message["type"] == "loading" else None
         for client in self.clients if target is None else [target]:
             client.post(message)
 
@@ -110,6 +113,8 @@ class Hub:
         client = Client(socket)
         self.clients.append(client)
         self.give(self.holder or client)
+        if self.loading:
+            client.post(self.loading)
         self.submit({"type": "hello"}, client)
         sender = asyncio.create_task(client.send_forever())
         sender.add_done_callback(lambda task: self._sender_ended(client, task))
@@ -166,7 +171,9 @@ class Hub:
     def obey(self, client: Client, command: dict) -> None:
         """Carry out a command that `wire.parse` has checked. Raises BadMessage for an action that there is not."""
         if command["type"] == "seen":
-            client.seen = min(client.sent, client.seen + 1)
+            if client.seen < client.sent:  # the answer to a frame, as often as the world has frames
+                client.seen += 1
+                client.bucket.give_back()
             client.wake.set()
         elif command["type"] == "take":
             self.give(client)

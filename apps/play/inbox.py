@@ -1,4 +1,4 @@
-"""The commands that wait for the model thread: in order, of a bounded number, and only the newest world to load."""
+"""The commands that wait for the model thread: in order, of a bounded number, and only the newest beginning."""
 
 import threading
 from collections import deque
@@ -26,6 +26,8 @@ class Inbox:
                 self._remove(lambda entry: entry[0]["type"] in LOADS)
             elif command["type"] == "alone":
                 self._remove(lambda entry: entry[0]["type"] == "alone")
+            elif command["type"] == "reset" and self._entries and self._entries[-1][0]["type"] == "reset":
+                self._entries.pop()
             if bounded and len(self._entries) >= MAX_WAITING:
                 return False
             self._entries.append((command, sender))

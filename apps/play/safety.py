@@ -1,10 +1,12 @@
 """Who may talk to the app: Host, Origin and token checks, response headers, and a rate limit."""
 
 import hmac
+import ipaddress
 import logging
 import re
 from urllib.parse import parse_qs
 
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .connections import Connections
@@ -13,7 +15,6 @@ LOG = logging.getLogger(__name__)
 HOST = re.compile(
     r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?", re.ASCII | re.IGNORECASE
 )
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,6 +57,8 @@ class Guard:
 
         try:
             await self.app(scope, receive, with_headers)
+        except LocalProtocolError:  # the rest of the request was malformed, and the server has answered that
+            self.connections.drop(peer(scope))
         except Exception:
             LOG.exception("%s %s failed", scope["type"], scope["path"])
             self.connections.drop(peer(scope))
@@ -69,7 +72,7 @@ class Guard:
         name = hostname(host)
         if name is None:
             return "Host is missing or malformed"
-        if self.token is None and name not in LOOPBACK:
+        if self.token is None and not is_loopback(name):
             return "Host is not this machine"
         origin = _header(headers, b"origin").lower()
         if scope["type"] == "websocket" and origin not in (f"http://{host.lower()}", f"https://{host.lower()}"):
@@ -87,6 +90,14 @@ def hostname(host: str) -> str | None:
     if parts is None or not 0 < int(parts["port"] or 80) < 65536:
         return None
     return (parts["name"] or parts["address"]).lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`, an address or a name."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def peer(scope: Scope) -> tuple[str, int] | None:
@@ -124,3 +135,7 @@ class Bucket:
             return False
         self._left -= weight
         return True
+
+    def give_back(self, weight: float = 1) -> None:
+        """A message that counted as `weight` was one that had been asked for."""
+        self._left = min(self.burst, self._left + weight)

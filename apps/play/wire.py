@@ -110,6 +110,16 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 256
 
 
+def is_path(value: Any) -> bool:
+    """A check: a text no longer than a path may be."""
+    return isinstance(value, str) and 0 < len(value) <= 4096
+
+
+def is_passes(value: Any) -> bool:
+    """A check: denoising passes of a frame, of any world."""
+    return is_whole(1, 65536)(value)
+
+
 def maybe(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """A check: None, or what `check` accepts."""
     return lambda value: value is None or check(value)
@@ -135,9 +145,9 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "switch": IDENT,
     "close": IDENT,
     "load": {
-        "world": is_text,
+        "world": is_path,
         "backend": maybe(is_text),
-        "steps": maybe(is_whole(1, 64)),
+        "steps": maybe(is_passes),
         "precision": maybe(is_text),
     },
     "log": {},  # ask for the action log

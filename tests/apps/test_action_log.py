@@ -154,3 +154,27 @@ def test_a_log_that_is_longer_than_any_ends_with_a_code_that_the_page_can_explai
             while True:
                 page.hear()
         assert page.socket.close_code == 1009
+
+
+def test_a_world_of_many_passes_in_a_deep_folder_can_be_chosen_and_its_log_is_read():
+    class Fine(ToyWorld):
+        @classmethod
+        def load(cls, name, backend=None, batch=1, precision=None, weights=None, steps=None):
+            return cls(name, backend or "torch", precision or "float32", steps or 128)
+
+    path = "/" + "a-folder/" * 200 + "mine"
+    game = Told(Choice(path), Fine)
+    try:
+        game.steps(1, 2)
+        log = game.log()
+        game.do("load", world="doom", backend=None, steps=None, precision=None)
+        assert game.message("world")["world"] == "doom"
+        game.do("load", world=path, backend="torch", steps=128, precision="float16")
+        assert game.message("world")["steps"] == 128
+        game.do("replay", log=log)
+        assert game.message("replayed")["same"] is True
+        old = {**log, "format": "mlxworld-actions-1", "world": path}
+        game.do("replay", log=old)
+        assert game.message("replayed")["same"] is True
+    finally:
+        game.game.stop()

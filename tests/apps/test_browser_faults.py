@@ -171,3 +171,38 @@ def test_an_error_of_a_world_is_one_short_line(serve, visit):
     page = visit(address=app.address)
     expect(page.locator("#toasts p")).to_have_text("the world failed and is paused: the reason")
     expect(page.locator("#badge")).to_have_text("Paused")
+
+
+def test_a_page_with_a_token_of_an_earlier_start_is_told(browser, guarded):
+    page = browser.new_page()
+    try:
+        page.goto(guarded.address)
+        expect(page.locator("#begin")).to_be_enabled()
+        page.evaluate("history.replaceState(null, '', '?token=of-an-earlier-start')")
+        page.evaluate("play.link.socket.close()")
+        expect(page.locator("#link")).to_contain_text("open the one that the app printed")
+        page.evaluate(f"history.replaceState(null, '', '?token={guarded.token}')")
+        expect(page.locator("#link")).to_have_text("connected")
+    finally:
+        page.close()
+
+
+class Verbose(ToyWorld):
+    """A world whose every name is long and has no place to break a line at."""
+
+    actions = ("noop", *(str(number) + "w" * 60 for number in range(3)))
+    device = "d" * 90
+
+    def step(self, action):
+        if self._state.index == 10:
+            raise RuntimeError("y" * 3000)
+        return super().step(min(action, 2))
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (375, 780), (800, 400)])
+def test_long_names_and_errors_stay_on_the_page(serve, visit, size):
+    app = serve(Verbose, choice="/worlds/" + "n" * 200)
+    page = visit(address=app.address, viewport={"width": size[0], "height": size[1]})
+    expect(page.locator("#toasts p")).to_contain_text("yyy")
+    assert page.evaluate(STICKS_OUT.replace(".stage *", "#toasts p, .stage *")) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

@@ -202,3 +202,40 @@ def test_a_world_with_the_same_name_and_other_actions_gets_its_own_keys(visit):
         f"play.link.on.message({json.dumps({**world, 'actions': ['noop', 'fire'], 'keys': {'Space': 'fire'}})})"
     )
     expect(page.locator("#pads button")).to_have_count(1)
+
+
+def test_a_number_pad_that_gives_arrows_is_arrows(visit):
+    page = visit(viewport=SMALL)
+    for key, name in (("Numpad8", "up"), ("Numpad2", "down")):
+        pressed(page, name, key)
+    page.evaluate("scrollTo(0, 40)")
+    for key in ("Numpad1", "Numpad3", "Numpad7", "Numpad9", "Numpad4", "Numpad6"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(100)
+        assert scrolled(page) == 40, key
+    page.click("#seed")
+    page.keyboard.press("End")
+    page.keyboard.press("Shift+Numpad8")  # a digit
+    expect(page.locator("#seed")).to_have_value("78")
+
+
+def test_a_key_that_is_let_go_of_beside_the_meta_key_is_not_held_for_ever(visit):
+    """macOS tells of no keyup while the Meta key is down."""
+    page = visit()
+    page.keyboard.down("ArrowUp")
+    wait(page, "play.input.held.size === 1")
+    page.keyboard.down("Meta")
+    page.keyboard.up("Meta")
+    assert page.evaluate("play.input.held.size") == 0
+
+
+@pytest.mark.parametrize("seed", ["", " ", "1e3", "0x10", "-1", "1.0", "4294967296"])
+def test_what_is_no_seed_is_not_taken_for_one(visit, seed):
+    page = visit()
+    page.evaluate(
+        "document.getElementById('start-form').noValidate = true"
+    )  # the browser's own check knows digits only
+    page.fill("#seed", seed)
+    page.keyboard.press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("whole number from 0 to 4294967295")
+    assert page.evaluate("play.state().seed") == 7

@@ -7,6 +7,7 @@ import pytest
 
 from apps.play import wire
 from apps.play.game import Choice
+from apps.play.inbox import Inbox
 from mlxworld import MlxworldError
 
 from .test_game import Told
@@ -169,6 +170,18 @@ def test_only_the_newest_world_to_load_waits():
         assert 2 <= len(loads) <= 4 and loads[-1] == ("doom", 8)
     finally:
         game.game.stop()
+
+
+def test_only_the_newest_of_restarts_in_a_row_waits():
+    inbox = Inbox()
+    inbox.put({"type": "step"}, 1)
+    for seed in range(100):
+        assert inbox.put({"type": "reset", "seed": seed}, 1)
+    inbox.put({"type": "switch"}, 1)  # to another branch
+    assert inbox.put({"type": "reset", "seed": 100}, 1)
+    waiting = [command for command, _ in iter(lambda: inbox.get(0), None)]  # type: ignore[misc]
+    assert [command["type"] for command in waiting] == ["step", "reset", "switch", "reset"]
+    assert [command["seed"] for command in waiting if "seed" in command] == [99, 100]
 
 
 class Package(ToyWorld):

@@ -198,6 +198,53 @@ def test_half_handshakes_are_refused_without_a_word(process):
     assert process.settles(before, bounds.WAIT_S + 2)
 
 
+UPGRADE = (
+    b"Origin: http://%(host)b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+ODD_REQUESTS = {
+    "a chunk without a size": b"GET / HTTP/1.1\r\n%(head)bTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a chunk that does not end": b"GET / HTTP/1.1\r\n%(head)bTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+    "a bad trailer": b"POST / HTTP/1.1\r\n%(head)bTransfer-Encoding: chunked\r\n\r\n0\r\n\x00\r\n\r\n",
+    "refused and a bad chunk": b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a bad second request": b"GET / HTTP/1.1\r\n%(head)b\r\n\x00\r\n\r\n",
+    "a length below zero": b"GET / HTTP/1.1\r\n%(head)bContent-Length: -1\r\n\r\n",
+    "two lengths": b"GET / HTTP/1.1\r\n%(head)bContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a body that is awaited": b"GET / HTTP/1.1\r\n%(head)bExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    "another method": b"POST / HTTP/1.1\r\n%(head)bContent-Length: 3\r\n\r\nabc",
+    "a method for all": b"OPTIONS * HTTP/1.1\r\n%(head)b\r\n",
+    "a tunnel": b"CONNECT a:1 HTTP/1.1\r\n%(head)b\r\n",
+    "a whole address": b"GET http://[:: HTTP/1.1\r\n%(head)b\r\n",
+    "no path": b"GET ?x HTTP/1.1\r\n%(head)b\r\n",
+    "a path that is not UTF-8": b"GET /%%ff%%fe HTTP/1.1\r\n%(head)b\r\n",
+    "a path that is not ASCII": b"GET /\xff HTTP/1.1\r\n%(head)b\r\n",
+    "a path beyond measure": b"GET " + b"/a" * 40_000 + b" HTTP/1.1\r\n%(head)b\r\n",
+    "an odd query": b"GET /?token=%%ff&token&&;=&%%u HTTP/1.1\r\n%(head)b\r\n",
+    "an older version": b"GET / HTTP/1.0\r\n\r\n",
+    "a newer version": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "the socket, unasked": b"GET /socket HTTP/1.1\r\n%(head)b\r\n",
+    "a socket elsewhere": b"GET //[::/socket HTTP/1.1\r\n%(head)b" + UPGRADE + b"\r\n",
+    "a socket by POST": b"POST /socket HTTP/1.1\r\n%(head)b" + UPGRADE + b"\r\n",
+    "a socket in a bad chunk": b"GET /socket HTTP/1.1\r\n%(head)b" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\nz",
+    "odd protocols": b"GET /socket HTTP/1.1\r\n%(head)b" + UPGRADE + b"Sec-WebSocket-Protocol: ,,\r\n\r\n",
+    "odd extensions": b"GET /socket HTTP/1.1\r\n%(head)b" + UPGRADE + b"Sec-WebSocket-Extensions: ;=\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("leave", [False, True], ids=["wait", "leave at once"])
+def test_odd_requests_end_without_a_word(process, leave):
+    before = process.files()
+    host = b"127.0.0.1:%d" % process.port
+    for name, request in ODD_REQUESTS.items():
+        with socket.create_connection(("127.0.0.1", process.port), timeout=10) as one:
+            one.sendall(request % {b"host": host, b"head": b"Host: " + host + b"\r\n"})
+            if not leave:
+                with suppress(ConnectionError):  # it is reset
+                    assert not (answer := one.recv(4096)) or re.match(rb"HTTP/1.1 [1234]\d\d ", answer), (name, answer)
+    assert process.settles(before, bounds.WAIT_S + 2)
+    assert get(process.port, "/")[0] == 200
+
+
 ODD = [
     "http://[::",
     "http://[",

@@ -4,12 +4,16 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 
 import pytest
+from websockets.sync.client import connect
 
 import mlxworld
 from apps.play import __main__ as command
+from apps.play.app import create_app
+from apps.play.game import Choice
 
 from .toy import ToyWorld
 
@@ -64,3 +68,29 @@ def test_every_flag_reaches_the_world_and_the_page_opens(monkeypatch, host):
     finally:
         servers[0].should_exit = True
         thread.join(10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST", "0.0.0.0"])
+def test_the_printed_address_is_served(monkeypatch, host):
+    if host == "127.0.0.2" and sys.platform != "linux":
+        pytest.skip("the loopback has one address")
+    monkeypatch.setattr(command.socket, "gethostname", lambda: "localhost")
+    with command.bind(host, 0) as listener:
+        token = None if command.is_loopback(host) else "secret"
+        app = create_app(ToyWorld.load, Choice("pong"), worlds=["pong"], backends=["torch"], token=token)
+        server = command.make_server(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            address = command.page_address(listener, token)
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                assert answer.status == 200
+            page, _, query = address.partition("?")
+            url, origin = f"ws{page.removeprefix('http')}socket?{query}", page.rstrip("/")
+            with connect(url, origin=origin) as socket:  # type: ignore[arg-type]
+                assert socket.recv(5)
+        finally:
+            server.should_exit = True
+            thread.join(10)

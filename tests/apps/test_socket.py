@@ -10,6 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from apps.play import wire
+from apps.play.connections import Connections
+from apps.play.hub import Client, Hub
 
 from .test_wire import BAD
 
@@ -204,3 +206,14 @@ def test_what_a_page_cannot_load_it_is_told(served):
         world = page.until("world", world="doom")
         assert (world["backend"], world["steps"], world["precision"]) == ("mlx", 4, "float16")
         assert json.dumps(world["offered"]["step_counts"]) == "[1, 2, 4, 8]"
+
+
+def test_a_page_may_answer_every_frame_of_the_fastest_world():
+    hub, client = Hub(None, Connections()), Client(None)  # type: ignore[arg-type]
+    for _ in range(5000):
+        client.sent += 1
+        hub.hear(client, '{"type": "seen"}')
+    assert (client.seen, client.bad) == (5000, 0)
+    for _ in range(1000):
+        hub.hear(client, '{"type": "seen"}')  # of frames that there were not
+    assert client.seen == 5000 and client.bad > 100

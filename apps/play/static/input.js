@@ -25,7 +25,10 @@ export class Input {
       addEventListener(end, () => document.activeElement !== this.pointed && (this.pointed = null), true);
     }
     addEventListener("keydown", (event) => this.keydown(event));
-    addEventListener("keyup", (event) => this.release("key:" + event.code));
+    addEventListener("keyup", (event) => {
+      if (event.key === "Meta") this.releaseAll(); // macOS tells of no other key that is let go of while this one is down
+      else this.release("key:" + event.code);
+    });
     addEventListener("blur", () => this.releaseAll());
     document.addEventListener("visibilitychange", () => this.releaseAll());
     const poll = () => {
@@ -37,16 +40,17 @@ export class Input {
 
   // A key goes to the control that has the focus, where that can use it, else to the world, else to the page.
   keydown(event) {
-    const { code, target } = event;
+    const { target } = event;
+    const code = this.actionOf(event.code) === null && isMove(event) ? event.key : event.code;
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const focused = control(target);
     if (focused && code === "Escape") return focused.blur();
     const action = this.actionOf(code);
-    if (focused && uses(focused, event, action !== null, focused !== this.pointed)) return;
+    if (focused && uses(focused, code, event.shiftKey, action !== null, focused !== this.pointed)) return;
     if (focused?.matches("button, a") && PRESSES.has(code)) focused.blur(); // clicked once: it is not pressed by keys
     if (action !== null) {
       event.preventDefault();
-      if (!event.repeat) this.press("key:" + code, action);
+      if (!event.repeat) this.press("key:" + event.code, action);
     } else if (this.onKey(code, event.repeat)) event.preventDefault();
   }
 
@@ -149,9 +153,12 @@ function control(target) {
   return target.closest("label")?.control ?? target.closest("input, select, textarea, button, a");
 }
 
+// Whether the number pad is switched to arrows and gives one, or one of the keys beside them.
+const isMove = ({ code, key }) => code.startsWith("Numpad") && MOVES.has(key);
+
 // Whether a control makes something of this key. isAction: the world has an action for it; byKeyboard: the control got
 // the focus from Tab, not from a click, after which the keys go back to the world.
-function uses(focused, { code, shiftKey }, isAction, byKeyboard) {
+function uses(focused, code, shiftKey, isAction, byKeyboard) {
   const type = focused.matches("input, textarea") ? focused.type : focused.localName;
   if (TEXTS.has(type)) return !code.startsWith("Page") && !(isAction && !shiftKey && code.startsWith("Arrow"));
   if (!byKeyboard) return false;

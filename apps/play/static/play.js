@@ -19,7 +19,6 @@ let state = { running: false, moments: [], branches: [] }; // the last "state" m
 let mine = false; // whether this page has the controls
 let begun = false; // whether the start overlay was clicked
 let hiddenPause = false; // paused because the page was hidden
-let replayed = 0;
 const TOO_LONG = "That was too long for the app: an action log that it has written itself fits.";
 
 const silence = new Silence({
@@ -39,6 +38,7 @@ const link = new Link({
     sound.pause(true);
     meters.serial = null;
     veil("Connection lost. Trying again …");
+    if (code === 1006) tellRefusal();
   },
   message: (message) => {
     if (!["control", "error"].includes(message.type)) silence.heard(); // those two come without the world, too
@@ -49,7 +49,12 @@ const link = new Link({
 
 const on = {
   async world(message) {
-    const changed = world && message.sample_rate !== world.sample_rate;
+    const changed = (...names) => world && names.some((name) => String(message[name]) !== String(world[name]));
+    const sounds = changed("sample_rate", "samples");
+    if (recorder.on && (sounds || changed("size"))) {
+      endRecording();
+      toast("The recording ended with its world and is saved.", "good");
+    }
     const inputs = ({ actions, keys }) => JSON.stringify([actions, keys]);
     if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"));
     world = message;
@@ -58,7 +63,7 @@ const on = {
     veil("");
     input.tell(true); // a key that is held stays held
     showWorld();
-    if (changed && begun) await sound.start(world.sample_rate, world.samples);
+    if (sounds && begun) await sound.start(world.sample_rate, world.samples);
   },
   state(message) {
     state = message;
@@ -76,7 +81,10 @@ const on = {
     silence.expect({ loading: true });
     veil(`Loading ${label(name)} …`);
   },
-  error: ({ text }) => toast(text, "bad"), // where loading failed the present world is told again, and ends the veil
+  error({ text }) {
+    silence.refused(); // an error of the world itself is followed by what is true
+    toast(text, "bad"); // where loading failed the present world is told again, and ends the veil
+  },
   log: ({ log }) => save(new Blob([JSON.stringify(log)], { type: "application/json" }), `${fileName()}.json`),
   replayed({ same, frames }) {
     if (same) toast(`Replayed ${frames} frames: the last one is the recorded one, bit for bit.`, "good");
@@ -128,7 +136,7 @@ function showFrame(frame) {
   recorder.frame();
   input.show(frame.action);
   if (state.active) draw(shelves[BRANCH].canvas(state.active), frame);
-  if (frame.replayed) showBadge(`Replay ${++replayed} / ${state.replay?.[1] ?? "?"}`);
+  if (frame.replayed) showBadge(`Replay ${frame.index} / ${state.replay?.[1] ?? "?"}`);
   picture.dataset.index = frame.index;
 }
 
@@ -163,8 +171,7 @@ function showState() {
   $("run-text").textContent = running ? "Pause" : "Play";
   $("begin").hidden = begun;
   $("begin-text").textContent = mine ? "Click to play, with sound" : "Click to watch, with sound";
-  if (!replay) replayed = 0;
-  showBadge(replay ? `Replay ${replayed} / ${replay[1]}` : paused ? "Paused" : "");
+  showBadge(replay ? `Replay ${replay[0]} / ${replay[1]}` : paused ? "Paused" : "");
   $("replay").textContent = replay ? "Stop the replay" : "Replay a log …";
   if (document.activeElement !== $("seed") && seed !== undefined) $("seed").value = seed;
   $("clip").value = start ?? "";
@@ -184,6 +191,12 @@ function showBadge(text) {
 function showLink(kind, text) {
   $("link").dataset.kind = kind;
   $("link").textContent = text;
+}
+
+// A socket does not say why it was refused, as a token of an earlier start is; the page's own address does.
+async function tellRefusal() {
+  const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+  if (answer?.status === 403) showLink("lost", await answer.text());
 }
 
 function veil(text) {
@@ -234,12 +247,23 @@ function restart() {
 
 function startHere() {
   const seed = Number($("seed").value);
-  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
+  if (!/^[0-9]+$/.test($("seed").value) || seed >= 2 ** 32) {
     toast("A seed is a whole number from 0 to 4294967295.", "bad");
     return false;
   }
   command("reset", { seed, start: $("clip").value === "" ? null : Number($("clip").value) });
   return true;
+}
+
+function endRecording() {
+  recorder.stop(fileName()); // the video is saved once its last bytes have come
+  showRecording();
+}
+
+function showRecording() {
+  $("record").setAttribute("aria-pressed", String(recorder.on));
+  $("record").textContent = recorder.on ? "Save video" : "Record video";
+  $("rec").hidden = !recorder.on;
 }
 
 $("begin").addEventListener("click", () => {
@@ -296,12 +320,10 @@ $("replay-file").addEventListener("change", async () => {
   }
 });
 
-$("record").addEventListener("click", async () => {
-  if (recorder.on) await recorder.stop(fileName());
-  else recorder.start(world.fps);
-  $("record").setAttribute("aria-pressed", String(recorder.on));
-  $("record").textContent = recorder.on ? "Save video" : "Record video";
-  $("rec").hidden = !recorder.on;
+$("record").addEventListener("click", () => {
+  if (recorder.on) return endRecording();
+  recorder.start(world.fps);
+  showRecording();
 });
 if (!Recorder.type()) {
   $("record").remove();

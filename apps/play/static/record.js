@@ -28,9 +28,9 @@ export class Recorder {
     const stream = this.big.captureStream(fps);
     this.tap = this.sound.stream();
     if (this.tap) stream.addTrack(this.tap.track);
-    this.chunks = [];
+    const chunks = (this.chunks = []);
     this.recorder = new MediaRecorder(stream, { mimeType: Recorder.type(), videoBitsPerSecond: 6e6 });
-    this.recorder.ondataavailable = ({ data }) => this.chunks.push(data);
+    this.recorder.ondataavailable = ({ data }) => chunks.push(data);
     this.recorder.start(1000);
   }
 
@@ -44,16 +44,19 @@ export class Recorder {
     if (this.on) this.paint();
   }
 
+  // What was recorded is saved even where the browser has ended the recording by itself.
   async stop(name) {
-    const recorder = this.recorder;
+    const { recorder, chunks, tap } = this;
     this.recorder = null;
-    await new Promise((done) => {
-      recorder.onstop = done;
-      recorder.stop();
-    });
-    this.tap?.close();
+    if (recorder.state !== "inactive") {
+      await new Promise((done) => {
+        recorder.onstop = done;
+        recorder.stop();
+      });
+    }
+    tap?.close();
     const type = recorder.mimeType.split(";")[0];
-    save(new Blob(this.chunks, { type }), `${name}.${type.endsWith("mp4") ? "mp4" : "webm"}`);
+    save(new Blob(chunks, { type }), `${name}.${type.endsWith("mp4") ? "mp4" : "webm"}`);
   }
 }
 

@@ -10,9 +10,10 @@ export class Silence {
     setInterval(() => this.check(), 200);
   }
 
+  // The world greets every page that comes: that is due first.
   begin() {
-    this.connected = true;
-    this.running = this.loading = this.asked = this.reported = false;
+    this.connected = this.asked = true;
+    this.running = this.loading = this.reported = false;
     this.since = performance.now();
   }
 
@@ -30,6 +31,11 @@ export class Silence {
   ask() {
     if (!this.asked && !this.running) this.since = performance.now();
     this.asked = true;
+  }
+
+  // The app refused what was asked: the world has not heard of it.
+  refused() {
+    this.asked = false;
   }
 
   // Something came that only the world can have sent.

@@ -15,10 +15,17 @@ export class Sound {
     this.muted = false;
     this.arrivals = [];
     this.draining = true;
+    this.started = Promise.resolve();
   }
 
   // Must be called from a click or a key: browsers ask for one. Never throws: without sound the world still plays.
-  async start(rate, samples) {
+  // A second start waits for the first.
+  start(rate, samples) {
+    this.started = this.started.then(() => this.open(rate, samples));
+    return this.started;
+  }
+
+  async open(rate, samples) {
     this.rate = rate;
     this.samples = samples;
     try {
@@ -33,7 +40,7 @@ export class Sound {
   async build() {
     await this.context?.close();
     this.context = this.node = null;
-    const context = new AudioContext({ sampleRate: this.rate, latencyHint: "interactive" });
+    const context = this.newContext();
     this.gain = context.createGain();
     this.analyser = context.createAnalyser();
     this.analyser.fftSize = 2048;
@@ -44,6 +51,16 @@ export class Sound {
     this.node = node;
     this.apply();
     this.tell({ drain: this.draining });
+  }
+
+  // At the world's own rate, where the browser has it: the ring resamples to any other.
+  newContext() {
+    try {
+      return new AudioContext({ sampleRate: this.rate, latencyHint: "interactive" });
+    } catch (error) {
+      if (error.name !== "NotSupportedError") throw error;
+      return new AudioContext({ latencyHint: "interactive" });
+    }
   }
 
   async worklet(context) {
@@ -124,8 +141,9 @@ export class Sound {
   // A stream for the recorder, or null without sound.
   stream() {
     if (!this.context) return null;
+    const { analyser } = this; // a world with another sound gets another one
     const out = this.context.createMediaStreamDestination();
-    this.analyser.connect(out);
-    return { track: out.stream.getAudioTracks()[0], close: () => this.analyser.disconnect(out) };
+    analyser.connect(out);
+    return { track: out.stream.getAudioTracks()[0], close: () => analyser.disconnect(out) };
   }
 }
