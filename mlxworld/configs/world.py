@@ -33,6 +33,9 @@ class WorldConfig:
 
     def __post_init__(self):
         require_rates(self.fps, self.samples, (self.size, self.size), type(self).__name__)
+        if not 1 <= self.sample_rate <= MOST_SAMPLES:
+            name, most = type(self).__name__, MOST_SAMPLES
+            raise MlxworldError(f"{name}: sample_rate must be from 1 to {most}, not {self.sample_rate}")
 
     @property
     def latent_shape(self) -> tuple[int, int]:

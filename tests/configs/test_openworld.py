@@ -107,7 +107,11 @@ RULES = [
         for name in ("dropout", "action_dropout", "context_noise")
         for x in (-0.1, 1.0)
     ),
-    *((f"{name} must be from 1 to", {name: x}) for name in ("size", "fps", "samples") for x in (0, -4, 10**9)),
+    *(
+        (f"{name} must be from 1 to", {name: x})
+        for name in ("size", "fps", "samples", "sample_rate")
+        for x in (0, -4, 10**9)
+    ),
     *(("patch must be at least 1", {"patch": x}) for x in (0, -4)),
     *((f"dynamics.{name} must be", {"dynamics": {name: x}}) for name in ROLLOUT for x in (0, -2)),
     *((f"vision.{name} must be", {"vision": {name: 0}}) for name in ("dim", "heads", "depth", "temporal_window")),
