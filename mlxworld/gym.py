@@ -57,6 +57,10 @@ class WorldEnv(gymnasium.Env):
         """The present picture (H, W, 3) uint8."""
         return None if self._frame is None or self.render_mode is None else self._frame.video
 
+    def get_action_meanings(self) -> list[str]:
+        """The names of the actions, as Atari's environments tell them."""
+        return list(self.world.actions)
+
     def _seen(self, frame: Frame):
         self._frame = frame
         return {"video": frame.video, "audio": frame.audio}

@@ -63,6 +63,11 @@ def test_a_copy_of_an_environment_goes_its_own_way(folder):
     assert np.array_equal([twin.step(a)[0]["video"] for a in (1, 2)], future)
 
 
+def test_a_recorder_is_told_the_names_of_its_actions(folder):
+    env = gymnasium.make("mlxworld/World-v0", world=str(folder), backend="torch")
+    assert env.get_wrapper_attr("get_action_meanings")() == list(World.load(folder, "torch").actions)
+
+
 def test_reward_and_render_see_the_frame(folder):
     world = World.load(folder, "torch")
     env = WorldEnv(world, reward=lambda frame: float(frame.video.mean()))
