@@ -31,8 +31,9 @@ def other(**changes) -> type[ToyWorld]:
 )
 def test_a_recording_ends_with_its_world_and_is_saved(serve, visit, changes, tmp_path):
     page = visit(address=serve(other(**changes)).address)
+    loud(page)
     page.click("#record")
-    page.wait_for_timeout(1200)
+    page.wait_for_timeout(2000)
     with page.expect_download() as download:
         page.select_option("#world", "doom")
     assert download.value.suggested_filename.startswith("pong-seed7-")

@@ -379,7 +379,7 @@ def test_a_run_by_steps_does_not_become_one_by_minutes(dots, tmp_path):
         train.main([*argv(dots, out, 1), "--resume"])
 
 
-@pytest.mark.parametrize(("minutes", "ends"), [(0.15, 0), (0.0001, 2)])
+@pytest.mark.parametrize(("minutes", "ends"), [(0.3, 0), (0.0001, 2)])
 def test_the_command_by_a_real_clock(dots, tmp_path, minutes, ends):
     words = argv(dots, tmp_path / "out", minutes)
     done = subprocess.run(
