@@ -189,9 +189,9 @@ def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
         raise MlxworldError(f"{out}: holds a recording; --append goes on with it, --force replaces it")
     if old != replace(info, recording=old.recording) or old.recording != info.recording:
         raise MlxworldError(f"{out}: was recorded with other settings ({old.source}, {old.recording}); see {INFO}")
-    kept = [path for path in _files(out) if path.suffix == ".mp4"]
-    steps = sum(len(read_names(actions_file(path))) for path in kept)
-    return steps, max((int(path.name[:6]) + 1 for path in kept), default=0)
+    films = [path for path in _files(out) if path.suffix == ".mp4"]
+    steps = sum(len(read_names(actions_file(path))) for path in films)
+    return steps, max((int(path.name[:6]) + 1 for path in films), default=0)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -55,10 +55,10 @@ def _file(path: str | os.PathLike) -> Path:
 def _state(path: Path) -> tuple[int, ...] | None:
     """What changes when a file is replaced or removed."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def files(path: str | os.PathLike) -> list[Path]:

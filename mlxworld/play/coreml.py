@@ -38,12 +38,12 @@ def is_package(name: str | Path) -> bool:
 
 def read_package(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """The folder of a package's start clips, and the world's config.json. Raises MlxworldError."""
-    how = "mlxworld convert coreml --world NAME --out NAME.mlpackage makes one"
+    advice = "mlxworld convert coreml --world NAME --out NAME.mlpackage makes one"
     if not is_package(path):
-        raise MlxworldError(f"backend 'coreml' plays a .mlpackage, not {str(path)!r}: {how}")
+        raise MlxworldError(f"backend 'coreml' plays a .mlpackage, not {str(path)!r}: {advice}")
     metadata = specification(path).description.metadata.userDefined
     if WORLD not in metadata:
-        raise MlxworldError(f"{path} is no world's package: {how}")
+        raise MlxworldError(f"{path} is no world's package: {advice}")
     return Path(path) / "Data" / AUTHOR, parse_json(metadata[WORLD], f"{path}: the world's config.json")
 
 

@@ -133,13 +133,13 @@ def require_lengths(cfg: TrainConfig, frames: FrameStore) -> None:
 
 def tell_short(cfg: TrainConfig, frames: FrameStore) -> None:
     """Says which episodes are too short for a clip, once for each length of clips that leaves out others."""
-    lengths, told = np.diff(frames.offsets), 0
+    lengths, excluded = np.diff(frames.offsets), 0
     for clip in sorted({frame for _, s in cfg.stages() if s.steps for frame in s.frames}):
         short = lengths < clip
-        if short.sum() > told:
-            told = short.sum()
+        if short.sum() > excluded:
+            excluded = short.sum()
             print(
-                f"{cfg.data}: {told} of {len(lengths)} episodes ({lengths[short].sum():,} frames) are shorter than a "
+                f"{cfg.data}: {excluded} of {len(lengths)} episodes ({lengths[short].sum():,} frames) are shorter than a "
                 f"clip of {clip} and are not used in one",
                 file=sys.stderr,
             )

@@ -129,8 +129,8 @@ class Crew:
         except (EOFError, ConnectionResetError):
             player.process.join(5)
             code = player.process.exitcode or 0
-            how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-            raise MlxworldError(f"{self._plan.world} ended unexpectedly in its process ({how})") from None
+            ending = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+            raise MlxworldError(f"{self._plan.world} ended unexpectedly in its process ({ending})") from None
 
 
 def _end(player: _Player) -> None:

@@ -81,5 +81,4 @@ def reason(error: Exception) -> str:
 
 
 def _is_cover(stream: Any) -> bool:
-    kinds = Disposition
-    return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))

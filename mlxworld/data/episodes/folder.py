@@ -48,17 +48,17 @@ def listing(folder: str | os.PathLike) -> Listing:
         raise MlxworldError(f"{folder}: cannot be opened")
     films, runs, others, dead = [], [], [], []
     for place, names in _walk(folder, runs, dead):
-        here = [place / name for name in names]
-        films += [path for path in here if path.suffix.lower() in SUFFIXES]
-        stems = {path.stem for path in here if path.suffix.lower() in SUFFIXES}
+        files = [place / name for name in names]
+        films += [path for path in files if path.suffix.lower() in SUFFIXES]
+        stems = {path.stem for path in files if path.suffix.lower() in SUFFIXES}
         known = {"dataset.json", *(stem + suffix for stem in stems for suffix in _BESIDE)}
-        others += [path for path in here if path.suffix.lower() not in SUFFIXES and path.name not in known]
+        others += [path for path in files if path.suffix.lower() not in SUFFIXES and path.name not in known]
     return Listing(*(tuple(sorted(paths)) for paths in (films, runs, others, dead)))
 
 
 def _walk(folder: Path, runs: list[Path], dead: list[Path]) -> Iterator[tuple[Path, list[str]]]:
     """Each folder once, however links lead to it, and the names of its files."""
-    seen = set()
+    visited = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: dead.append(Path(e.filename))):
         at = Path(place)
         if at != folder and "train.json" in names:
@@ -71,10 +71,10 @@ def _walk(folder: Path, runs: list[Path], dead: list[Path]) -> Iterator[tuple[Pa
         except OSError:  # it went meanwhile
             dead.append(at)
             continue
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         names = [name for name in names if not name.startswith(".")]
         files = [name for name in names if os.path.isfile(at / name)]
         dead.extend(at / name for name in names if name not in files)

@@ -96,22 +96,22 @@ def _decode(frames: Iterator[Any], spans: Sequence[Span], fps: float, samples: i
         seconds = frame.samples / frame.sample_rate
         time = frame.time if frame.time is not None else spans[0].begin if after is None else after
         anew = after is not None and time < after - _BACK
-        here = _span(begins, ends, time, number + anew)
+        place = _span(begins, ends, time, number + anew)
         jumped = after is None or abs(time - after) > _STRAY
         after = time + seconds
-        if here is None:
+        if place is None:
             _finish(run, resampler)
             run = None
             continue
-        begin = time - spans[here].begin
-        if run is None or here != number or jumped or abs(begin - run.begin - run.seconds) > _STRAY:
-            strayed = run is not None and here == number and not jumped
+        begin = time - spans[place].begin
+        if run is None or place != number or jumped or abs(begin - run.begin - run.seconds) > _STRAY:
+            strayed = run is not None and place == number and not jumped
             _finish(run, resampler)
             run = _Run(begin, strayed)
-            runs.setdefault(here, []).append(run)
+            runs.setdefault(place, []).append(run)
         elif kind != _kind(frame):
             run.pieces += resampler.rest()
-        number, kind = here, _kind(frame)
+        number, kind = place, _kind(frame)
         run.seconds += seconds
         run.pieces += resampler(frame)
     _finish(run, resampler)
