@@ -139,8 +139,8 @@ def tell_short(cfg: TrainConfig, frames: FrameStore) -> None:
         if short.sum() > excluded:
             excluded = short.sum()
             print(
-                f"{cfg.data}: {excluded} of {len(lengths)} episodes ({lengths[short].sum():,} frames) are shorter than a "
-                f"clip of {clip} and are not used in one",
+                f"{cfg.data}: {excluded} of {len(lengths)} episodes ({lengths[short].sum():,} frames) are shorter "
+                f"than a clip of {clip} and are not used in one",
                 file=sys.stderr,
             )
 
