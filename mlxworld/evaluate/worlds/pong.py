@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from . import pong
-from .report import Clips, Report, Row, mean_known
+from .. import pong
+from ..figures import Clips, Report, Row, mean_known
 
 PADDLE_NEAR = 4.0  # pixels of 128
 BALL_NEAR = 8.0
 
 
-def pong_report(clips: Clips, watched: int = 64, near: int = 16) -> Report:
+def report(clips: Clips, watched: int = 64, near: int = 16) -> Report:
     """Paddles and ball over the first `watched` dreamt frames (fewer in shorter clips), as fractions of frames.
 
     A paddle that the dream lost counts as far away. `ball_visible` asks only that a ball is seen where the truth has
@@ -40,7 +40,7 @@ def pong_report(clips: Clips, watched: int = 64, near: int = 16) -> Report:
         hit = np.linalg.norm(dream["ball"] - truth["ball"], axis=-1) <= BALL_NEAR
         close.values[name] = _fraction(hit[:, :near], play[:, :near])
     facts = {"frames_watched": watched, "frames_in_play": int(play.sum())}
-    return Report(facts, [paddle, off, enemy, visible, close, false])
+    return Report(facts, [paddle, off, enemy, visible, close, false], "Pong")
 
 
 def _places(video: np.ndarray) -> dict[str, np.ndarray]:
