@@ -3,7 +3,8 @@
     dataset.json          what all episodes share: rates, size, action names, source, licence
     NAME.mp4              picture and sound of one episode
     NAME.actions.csv      one row per frame: step, action; the action is the one that led to the frame
-    NAME.state.npz        exact state of the world, one row per frame, where the source knows it
+    NAME.state.npz        exact state of the world, one row per frame, where the source knows it; `rare` in it are the
+                          moments that seldom come, which training may draw more often
 
 A folder of somebody's own videos is a dataset too: without dataset.json the action names come from the csv files, and
 without those there is the one action "noop".
@@ -158,7 +159,7 @@ def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -
         part = path.with_name(f".{path.stem}.state.part.npz")
         try:
             np.savez_compressed(part, **state)  # pyright: ignore[reportArgumentType]
-            os.replace(part, _state_file(path))
+            os.replace(part, state_file(path))
         except OSError as error:
             part.unlink(missing_ok=True)
             raise MlxworldError(f"{path}: cannot be written ({error.strerror})") from error
@@ -175,7 +176,7 @@ def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None 
 
 def read_state(video: Path) -> dict[str, np.ndarray]:
     """State {name: (T, ...)} beside a video file; empty if there is none."""
-    path = _state_file(video)
+    path = state_file(video)
     if not path.exists():
         return {}
     try:
@@ -185,5 +186,14 @@ def read_state(video: Path) -> dict[str, np.ndarray]:
         raise MlxworldError(f"{path}: broken state file ({error})") from error
 
 
-def _state_file(film: Path) -> Path:
+def rare_frames(video: Path, frames: int) -> np.ndarray:
+    """The frames (R,) of a film of so many that its state calls rare; none where it says nothing of them."""
+    rare = read_state(video).get("rare", np.zeros(frames, bool))
+    if rare.shape != (frames,) or rare.dtype != bool:
+        raise MlxworldError(f"{state_file(video)}: rare is {rare.dtype} {rare.shape}, not bool ({frames},)")
+    return np.flatnonzero(rare)
+
+
+def state_file(film: Path) -> Path:
+    """Where a film's state is."""
     return film.with_name(f"{film.stem}.state.npz")
