@@ -55,11 +55,18 @@ class Atari:
 
     def reset(self, seed: int) -> Step:
         """A new game, after a random short wait (the console itself knows no chance)."""
+        return self._begin(seed, self._any_score)
+
+    def follow(self, seed: int) -> Step:
+        """The game after one that has ended: from 0 to 0."""
+        return self._begin(seed, False)
+
+    def _begin(self, seed: int, any_score: bool) -> Step:
         self._ale.loadROM(self._rom)  # a reset alone would keep the sound chip's counters of the last game
         rng = seeds(seed)
         for _ in range(int(rng.integers(0, 30))):
             self._ale.act(self._codes[0])
-        if self._any_score:
+        if any_score:
             for place in SCORES:
                 self._ale.setRAM(place, int(rng.integers(LAST)))
         self._points = None

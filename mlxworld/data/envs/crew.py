@@ -185,11 +185,12 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
     return lengths
 
 
-def _steps(source: Source, policy: Policy, seed: int, across: bool) -> Iterator[tuple[Step, int]]:
+def _steps(source: Source, policy: Policy, seed: int, across: bool = False) -> Iterator[tuple[Step, int]]:
     """One game, or with `across` one after another: (what is seen, the action that led there)."""
     for following in itertools.count():
+        begin = getattr(source, "follow", source.reset) if following else source.reset
         with failing(source.name, "reset"):
-            step, action = source.reset(seed + following * _NEXT), 0
+            step, action = begin(seed + following * _NEXT), 0
         yield step, action
         for number in itertools.count(1):
             if step.done:

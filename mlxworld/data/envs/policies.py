@@ -57,6 +57,10 @@ class Sticky:
 
     def act(self, step: Step) -> int:
         """Index of the next action."""
+        return self.next()
+
+    def next(self) -> int:
+        """The same: it looks at nothing."""
         if self._rng.random() < self._change:
             self._held = int(self._rng.integers(self._actions))
         return self._held

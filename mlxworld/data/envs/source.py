@@ -26,7 +26,10 @@ class Step:
 
 
 class Source(Protocol):
-    """A world that can be recorded. The same seed and the same actions give the same steps."""
+    """A world that can be recorded. The same seed and the same actions give the same steps.
+
+    One whose games begin otherwise after another has ended has `follow(seed)` too, for such games.
+    """
 
     name: str
     licence: str

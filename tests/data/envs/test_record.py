@@ -76,6 +76,7 @@ def test_games_follow_one_another_across_an_episode(tmp_path):
     state = read_episode(out, "000000-00").state
     ends = np.flatnonzero((state["ram"][1:, 13:15] < 21).all(1) & (state["ram"][:-1, 13:15] == 21).any(1))
     assert len(ends) >= 1  # of games that are followed by another
+    assert not state["ram"][ends[0] + 1, 13:15].any()  # from 0 to 0
     still = slice(ends[0] - 14, ends[0] + 1)  # half a second
     assert (state["ram"][still] == state["ram"][ends[0]]).all() and not cache.sound(still).any()
     assert cache.rare.tolist() == np.flatnonzero(state["rare"]).tolist() and ends[0] + 1 in cache.rare

@@ -61,7 +61,7 @@ class Planner:
         self._rng = rng
         self._part = rng.uniform(-7, 7)  # of the paddle, where it likes to take the ball
         self._home = CENTRE + rng.uniform(-30, 30)
-        self._reaction = int(rng.integers(2, 12))  # steps until it goes
+        self._slowest = int(rng.integers(3, 20))  # steps until it goes, at most
         self._careless = rng.choice([0, 0.1, 0.3])  # chance to misjudge a ball
         self._seen: tuple[int, int] | None = None
         self._goal, self._wait, self._error, self._near, self._paddle = self._home, 0, 0.0, False, CENTRE
@@ -75,8 +75,10 @@ class Planner:
         self._paddle = paddle
         comes = before is not None and y > 0 and x > before[0]
         if comes != self._near:
-            self._near, self._wait = comes, self._reaction
-            self._error = self._rng.uniform(-25, 25) if self._rng.random() < self._careless else 0.0
+            self._near, self._wait = comes, int(self._rng.integers(self._slowest))
+            careless = self._rng.random() < self._careless
+            self._error = self._rng.uniform(-25, 25) if careless else self._rng.normal(0, 3)
+            self._home = np.clip(self._home + self._rng.normal(0, 10), CENTRE - 40, CENTRE + 40)
         if self._wait > 0:
             self._wait -= 1
             return NOOP
