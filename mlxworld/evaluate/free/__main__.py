@@ -85,15 +85,16 @@ def dream(world: World, rules: Any, cfg: FreeConfig) -> list[Track]:
     """What is read of each dream of a batch, played by its own player."""
     chosen = getattr(rules, "Watcher", None) if cfg.player == "watcher" else None
     rngs = [np.random.default_rng([cfg.seed, k]) for k in range(cfg.dreams)]
-    watchers = [chosen(world.actions, rng) for rng in rngs] if chosen else []
-    holders = [] if chosen else [Sticky(len(world.actions), rng) for rng in rngs]
+    if chosen is not None:
+        players = [chosen(world.actions, rng).act for rng in rngs]
+    else:
+        players = [lambda _, s=Sticky(len(world.actions), rng): s.next() for rng in rngs]
     frame = world.reset(cfg.seed)
     frames: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(cfg.dreams)]
     tracks: list[list[Track]] = [[] for _ in range(cfg.dreams)]
     for n in progress(range(cfg.frames), "dreaming", console=Console(stderr=True)):
         pictures = frame.video.reshape(cfg.dreams, *frame.video.shape[-3:])
-        actions = [w.act(p) for w, p in zip(watchers, pictures, strict=True)] or [h.next() for h in holders]
-        frame = world.step(actions)
+        frame = world.step([act(picture) for act, picture in zip(players, pictures, strict=True)])
         sounds = frame.audio.reshape(cfg.dreams, -1)
         pictures = frame.video.reshape(cfg.dreams, *frame.video.shape[-3:])
         for k in range(cfg.dreams):
