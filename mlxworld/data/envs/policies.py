@@ -55,12 +55,8 @@ class Sticky:
         self._change = 1 / rng.uniform(2, 12)
         self._held = int(rng.integers(actions))
 
-    def act(self, step: Step) -> int:
-        """Index of the next action."""
-        return self.next()
-
-    def next(self) -> int:
-        """The same: it looks at nothing."""
+    def act(self, step: object) -> int:
+        """Index of the next action; it looks at nothing."""
         if self._rng.random() < self._change:
             self._held = int(self._rng.integers(self._actions))
         return self._held

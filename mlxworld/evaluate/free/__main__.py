@@ -88,7 +88,7 @@ def dream(world: World, rules: Any, cfg: FreeConfig) -> list[Track]:
     if chosen is not None:
         players = [chosen(world.actions, rng).act for rng in rngs]
     else:
-        players = [lambda _, s=Sticky(len(world.actions), rng): s.next() for rng in rngs]
+        players = [Sticky(len(world.actions), rng).act for rng in rngs]
     frame = world.reset(cfg.seed)
     frames: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(cfg.dreams)]
     tracks: list[list[Track]] = [[] for _ in range(cfg.dreams)]
