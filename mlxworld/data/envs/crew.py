@@ -172,7 +172,7 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
     while (first := next(steps, None)) is not None:
         path = plan.folder / f"{game:06d}-{len(lengths):02d}.mp4"
         actions, states = [], []
-        with ClipWriter(path, source.fps, source.fps * source.samples, plan.size) as clip:
+        with ClipWriter(path, source.fps, round(source.fps * source.samples), plan.size) as clip:
             for step, action in itertools.chain([first], itertools.islice(steps, plan.episode - 1)):
                 clip.add(step.video, step.audio)
                 actions.append(source.actions[action if actions else 0])

@@ -33,9 +33,13 @@ class Source(Protocol):
 
     name: str
     licence: str
-    fps: int  # steps a second
     samples: int  # of sound, a step
     actions: tuple[str, ...]  # the first is what is done when nothing is done
+
+    @property
+    def fps(self) -> float:
+        """Steps a second, perhaps a fraction; `fps * samples` is a whole number."""
+        ...
 
     def reset(self, seed: int) -> Step:
         """Begin an episode; the step that led here is action 0."""

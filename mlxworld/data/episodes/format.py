@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...configs.load import from_dict
-from ...configs.world import require_rates
+from ...configs.world import FASTEST, require_rates
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import open_regular, read_json, shown
@@ -39,7 +39,7 @@ DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE = 30, 1024, (128, 128)
 class DatasetInfo:
     """What all episodes of a dataset share (`dataset.json`). Sound has `fps * samples` samples a second."""
 
-    fps: int
+    fps: int | float
     samples: int
     size: tuple[int, int]
     actions: tuple[str, ...] = (NOOP,)
@@ -51,7 +51,7 @@ class DatasetInfo:
     @property
     def sample_rate(self) -> int:
         """Samples a second."""
-        return self.fps * self.samples
+        return round(self.fps * self.samples)
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,23 @@ def episodes(folder: str | os.PathLike) -> list[Path]:
     return list(listing(folder).films)
 
 
-def dataset_info(folder: str | os.PathLike, fps: int | None = None, size: tuple[int, int] | None = None) -> DatasetInfo:
+def dataset_info(
+    folder: str | os.PathLike, fps: float | None = None, size: tuple[int, int] | None = None
+) -> DatasetInfo:
     """What a folder's clips are read as: its dataset.json, or else 30 steps a second of 1,024 samples at 128x128.
 
     `fps` and `size` replace the folder's own; the sound keeps its number of samples per step where it can: at another
     fps the sample rate stays and the samples change (it must divide).
     """
-    if fps is not None and (type(fps) is not int or fps < 1):
-        raise MlxworldError(f"{folder}: frames a second are a whole number above 0, not {shown(fps)}")
+    if fps is not None and (type(fps) not in (int, float) or not 1 <= fps <= FASTEST):
+        raise MlxworldError(f"{folder}: frames a second are a number from 1 to {FASTEST}, not {shown(fps)}")
     info = read_info(folder)
     if info is None:
         actions = (NOOP, *sorted(_names_in(folder) - {NOOP}))
         info = DatasetInfo(fps or DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE, actions, str(folder))
     if fps is not None and fps != info.fps:
-        samples, rest = divmod(info.sample_rate, fps)
-        if rest or not samples:
+        samples = round(info.sample_rate / fps)
+        if samples * fps != info.sample_rate:
             raise MlxworldError(f"{folder}: {info.sample_rate} samples a second cannot be cut into {fps} equal steps")
         info = replace(info, fps=fps, samples=samples)
     info = info if size is None else replace(info, size=size)

@@ -77,7 +77,7 @@ class FrameStore:
 def open_frames(
     folder: str | os.PathLike,
     size: int | tuple[int, int] | None = None,
-    fps: int | None = None,
+    fps: float | None = None,
     workers: int = 0,
     cache: Path | None = None,
 ) -> FrameStore:
@@ -95,7 +95,7 @@ def open_frames(
     if not files:
         aside = "".join(f"; {line}" for line in listed.unused)
         raise MlxworldError(f"{folder}: holds no video ({' '.join(SUFFIXES)}){aside}")
-    settings = f"{info.size[0]}x{info.size[1]}-{info.fps}fps-"
+    settings = f"{info.size[0]}x{info.size[1]}-{info.fps:g}fps-"
     key = settings + _key(folder, files, info)
     place = (cache / _own(folder) if cache else folder / ".cache") / key
     if cache is None and not (place / "cache.json").exists() and not _writable(place.parent):
