@@ -7,10 +7,10 @@ from ..errors import MlxworldError
 
 CHOICES = {
     "norm": ("rms", "layer", "rms_plus_one"),
-    "qk_norm": ("none", "each", "shared"),
+    "qk_norm": ("none", "each", "shared", "whole"),
     "order": ("pre", "post", "sandwich", "parallel"),
-    "act": ("silu", "gelu", "gelu_tanh", "relu"),
-    "gate": ("none", "scale", "tanh"),
+    "act": ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu"),
+    "gate": ("none", "scale", "tanh", "tanh_scalar"),
 }
 
 
@@ -23,13 +23,15 @@ class BlockConfig:
     head_dim: int = 0  # E; 0: dim / heads
     qkv_bias: bool = False
     bias: bool = False  # of all other layers, and of a layer norm
+    out_bias: bool | None = None  # of attention's output; None: as bias
     norm: str = "rms"  # rms_plus_one: times 1 + weight
     eps: float = 1e-5
-    qk_norm: str = "each"  # RMS norm of queries and keys, with a gain for each head, or one that the heads share
+    qk_norm: str = "each"  # RMS norm of each head of queries and keys, with a gain for each head or one that the heads
+    # share; or of all heads of queries, and all of keys, as a whole (InternViT)
     order: str = "pre"  # of norms: before a layer, after the sum, on both sides of a layer, or one before both layers
     act: str = "silu"
     gated: bool = True  # act(gate) * up, in place of act(up)
-    gate: str = "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first
+    gate: str = "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
     dropout: float = 0.0  # of attention's output, in training
 
     def __post_init__(self):

@@ -27,6 +27,7 @@ def variants():
         "hidden": (0, 20),
         "qkv_bias": (False, True),
         "bias": (False, True),
+        "out_bias": (None, False, True),
         "gated": (True, False),
         "eps": (1e-5, 1e-2),
     }
@@ -34,7 +35,7 @@ def variants():
     singles = [{name: value} for name in names for value in options[name]]
     pairs = [
         dict(zip(("order", other), values, strict=True))
-        for other in ("norm", "gate", "gated", "bias")
+        for other in ("norm", "gate", "gated", "bias", "out_bias")
         for values in itertools.product(options["order"], options[other])
     ]
     pairs += [{"qk_norm": a, "kv_heads": b, "head_dim": 10} for a in options["qk_norm"] for b in options["kv_heads"]]
@@ -58,6 +59,7 @@ ACTS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu": lambda x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "relu": lambda x: np.maximum(x, 0),
 }
 
@@ -89,14 +91,18 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
 
     def gain(head):
         """Of head number `head` of queries, then keys."""
-        if cfg.qk_norm == "each":
+        if cfg.qk_norm in ("each", "whole"):
             return w["attn.qk_gain"][head * E : (head + 1) * E]
         return w["attn.qk_gain"][:E] if head < H else w["attn.qk_gain"][E:]
 
     def attention(y):
         projected = linear("attn.qkv", y)
         heads = [projected[..., i * E : (i + 1) * E] for i in range(H + 2 * G)]
-        if cfg.qk_norm != "none":
+        if cfg.qk_norm == "whole":
+            for first, last in ((0, H), (H, H + G)):
+                whole = rms(np.concatenate(heads[first:last], axis=-1))
+                heads[first:last] = [whole[..., i * E : (i + 1) * E] * gain(first + i) for i in range(last - first)]
+        elif cfg.qk_norm != "none":
             heads[: H + G] = [rms(a) * gain(i) for i, a in enumerate(heads[: H + G])]
         heads[: H + G] = [turn(a, np.arange(a.shape[1])) for a in heads[: H + G]]
         out = []
@@ -116,7 +122,7 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
     def gated(y, number):
         if cfg.gate == "none":
             return y
-        return y * (np.tanh(w[f"gate{number}"]) if cfg.gate == "tanh" else w[f"gate{number}"])
+        return y * (w[f"gate{number}"] if cfg.gate == "scale" else np.tanh(w[f"gate{number}"]))
 
     if cfg.order == "pre":
         x = x + gated(attention(norm("norm1", x)), 1)

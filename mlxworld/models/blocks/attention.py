@@ -70,11 +70,11 @@ class Attention(Module):
             self.kv = Linear(cfg.dim, 2 * G * E, bias=cfg.qkv_bias)
         else:
             self.qkv = Linear(cfg.dim, (H + 2 * G) * E, bias=cfg.qkv_bias)
-        if cfg.qk_norm == "each":
+        if cfg.qk_norm in ("each", "whole"):
             self.qk_gain = ops.ones(((H + G) * E,))
         elif cfg.qk_norm == "shared":
             self.qk_gain = ops.ones((2 * E,))
-        self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias), "residual")
+        self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias if cfg.out_bias is None else cfg.out_bias), "residual")
 
     def forward(
         self,
@@ -118,13 +118,18 @@ class Attention(Module):
         """The first n heads of x (B, T, K, ..., E), normalised, times the gains from number `first` on."""
         if self.qk_norm == "none":
             return x[:, :, :, :n]
+        if self.qk_norm == "whole":
+            parts = [(0, self.heads), (self.heads, self.heads + self.groups)]  # queries, keys
+            parts = [x[:, :, :, a - first : b - first] for a, b in parts if first <= a < first + n]
+            normed = [ops.rms_norm(part.flatten(3), self.eps).reshape(part.shape) for part in parts]
+            return (normed[0] if len(normed) == 1 else ops.concat(normed, axis=3)) * self._gains()[first : first + n]
         normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out first
         return normed[:, :, :, :n] * self._gains()[first : first + n]
 
     def _gains(self):
         """(H + G, E)."""
         H, G, E = self.heads, self.groups, self.width
-        if self.qk_norm == "each":
+        if self.qk_norm in ("each", "whole"):
             return self.qk_gain.reshape(H + G, E)
         q, k = ops.split(self.qk_gain.reshape(2, 1, E), [1, 1], axis=0)
         return ops.concat([ops.broadcast_to(q[0], (H, E)), ops.broadcast_to(k[0], (G, E))], axis=0)

@@ -43,7 +43,12 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1 + ops.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
 
 
-ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "relu": ops.relu}
+def quick_gelu(x: Array) -> Array:
+    """The sigmoid form of GELU (Hendrycks & Gimpel 2016), as CLIP has it."""
+    return x * ops.sigmoid(1.702 * x)
+
+
+ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu, "relu": ops.relu}
 
 
 class FeedForward(Module):
@@ -77,7 +82,8 @@ class Block(Module):
             self.norm1_after, self.norm2_after = norm(cfg), norm(cfg)
         if cfg.gate != "none":
             first = 1.0 if cfg.gate == "scale" else 0.0
-            self.gate1, self.gate2 = ops.full((cfg.dim,), first), ops.full((cfg.dim,), first)
+            shape = (1,) if cfg.gate == "tanh_scalar" else (cfg.dim,)
+            self.gate1, self.gate2 = ops.full(shape, first), ops.full(shape, first)
 
     def forward(
         self,
@@ -113,7 +119,7 @@ class Block(Module):
         if self.gate == "none":
             return y
         gate = self.gate1 if layer == 1 else self.gate2
-        return y * (ops.tanh(gate) if self.gate == "tanh" else gate)
+        return y * (gate if self.gate == "scale" else ops.tanh(gate))
 
 
 def apply(
