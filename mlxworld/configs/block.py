@@ -31,7 +31,9 @@ class BlockConfig:
     order: str = "pre"  # of norms: before a layer, after the sum, on both sides of a layer, or one before both layers
     act: str = "silu"
     gated: bool = True  # act(gate) * up, in place of act(up)
-    gate: str = "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
+    gate: str = (
+        "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
+    )
     dropout: float = 0.0  # of attention's output, in training
 
     def __post_init__(self):
