@@ -147,7 +147,7 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
 
 
 def build(make):
-    """make(), a model whose layers are not given first values, for weights that are loaded: MLX computes what is used."""
+    """make(), a model for weights that are loaded: its layers need no first values, and MLX computes what is used."""
     return make()
 
 

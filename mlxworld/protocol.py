@@ -377,4 +377,5 @@ class Engine(Protocol):
     def load_parameters(
         self, model: Model, arrays: dict[str, np.ndarray], source: str, precision: str | None = None
     ) -> None:
-        """Sets every parameter, in `precision` if it is given. MlxworldError naming the first that differ, unless names and shapes agree."""
+        """Sets every parameter, in `precision` if it is given. MlxworldError naming the first that differ, unless names
+        and shapes agree."""

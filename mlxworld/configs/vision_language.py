@@ -21,7 +21,9 @@ class RopeConfig:
     base: float = 10000.0
     factor: float = 1.0  # positions are divided by it
     low_freq_factor: float = 0.0  # Llama 3: waves longer than trained_length / low_freq_factor are divided, those
-    high_freq_factor: float = 0.0  # shorter than trained_length / high_freq_factor are not, between them in part; 0: all
+    high_freq_factor: float = (
+        0.0  # shorter than trained_length / high_freq_factor are not, between them in part; 0: all
+    )
     short_factors: tuple[float, ...] = ()  # LongRoPE (Ding et al. 2024): of each frequency, up to the trained length
     long_factors: tuple[float, ...] = ()  # and beyond it
     trained_length: int = 0
@@ -53,7 +55,7 @@ class DecoderConfig:
 
     def __post_init__(self):
         rules = [
-            (self.vocab >= 1 and 0 < len(self.layers), "vocab and layers must not be empty"),
+            (self.vocab >= 1 and len(self.layers) > 0, "vocab and layers must not be empty"),
             ("sliding" not in self.layers or self.window > 0, "sliding layers need a window"),
             ("cross" not in self.layers or self.cross is not None, "cross layers need their block"),
         ]

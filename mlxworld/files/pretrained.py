@@ -27,7 +27,9 @@ class Pretrained:
     package: ModuleType  # the backend
 
 
-def load(folder: str | Path, package: ModuleType, precision: str | None = None, weights: str | None = None) -> Pretrained:
+def load(
+    folder: str | Path, package: ModuleType, precision: str | None = None, weights: str | None = None
+) -> Pretrained:
     """The model of a folder, on a backend, for use.
 
     precision: "float32", "float16" or "bfloat16"; unless given what the machine is fastest in. weights: "int8", "int4",

@@ -7,7 +7,7 @@ the next is computed. Knows nothing of tokenizers.
 B rows, T tokens, V words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -76,9 +76,7 @@ class Generator:
                 row += [int(token)] if token >= 0 else []
         return rows
 
-    def beams(
-        self, prompt: Arrays, pictures: Pictures | None, options: Options
-    ) -> list[list[tuple[float, list[int]]]]:
+    def beams(self, prompt: Arrays, pictures: Pictures | None, options: Options) -> list[list[tuple[float, list[int]]]]:
         """The best continuations of each row with their scores, best first (beam search)."""
         K = options.beams.beams
         prompt = {name: np.repeat(x, K, axis=0) for name, x in prompt.items()}
@@ -86,7 +84,8 @@ class Generator:
         words, walk = _words(prompt), _Walk(self, prompt, pictures, options.most)
         logits = walk.begin()
         while True:
-            before = [[*row, *tail] for row, tail in zip(words, sum(search.tokens, []), strict=True)]
+            tails = [tail for row in search.tokens for tail in row]
+            before = [[*row, *tail] for row, tail in zip(words, tails, strict=True)]
             scores = penalised(_log_softmax(logits), before, options.choice)
             parents, tokens = search.advance(scores)
             if search.done:
@@ -122,7 +121,11 @@ class Generator:
         if shapes not in self._loops:
             if len(self._loops) == 4:
                 del self._loops[next(iter(self._loops))]
-            functions = {"step": self._step, "likeliest": self._likeliest, "reorder": self._reorder}  # of (state, input)
+            functions = {
+                "step": self._step,
+                "likeliest": self._likeliest,
+                "reorder": self._reorder,
+            }  # of (state, input)
             self._loops[shapes] = self.engine.Loop(functions, compile="likeliest" if self._compile else None)
         loop = self._loops[shapes]
         loop.begin(state)

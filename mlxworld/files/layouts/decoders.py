@@ -1,4 +1,4 @@
-"""Decoders of published models: what their configurations say, in older and newer spellings, and their arrays' names."""
+"""Decoders of published models: their configurations, in older and newer spellings, and their arrays' names."""
 
 import math
 from collections.abc import Mapping
@@ -125,10 +125,7 @@ def _mllama(c: Config, cfg: DecoderConfig) -> DecoderConfig:
 def _idefics(c: Config, cfg: DecoderConfig) -> DecoderConfig:
     every, n = c["cross_layer_interval"], len(cfg.layers)
     layers = tuple(kind for i in range(n) for kind in (("cross", "full") if i % every == 0 else ("full",)))
-    if c.get("alpha_type", "float") != "vector":
-        gate = "tanh_scalar"
-    else:
-        gate = "tanh"
+    gate = "tanh" if c.get("alpha_type") == "vector" else "tanh_scalar"
     qk_norm = "shared" if c.get("qk_layer_norms") else "none"
     source = c["vision_config"].get("embed_dim", 768)
     cross = replace(cfg.block, gate=gate, blind="attn", qk_norm=qk_norm, source_dim=source)
@@ -249,7 +246,9 @@ def _cross(cfg: BlockConfig, theirs: str, ours: str, kind: str) -> dict[str, Val
     names |= _joined([f"{theirs}.mlp.{x}_proj" for x in ("gate", "up")], f"{ours}.mlp.up", (1, 1), cfg.bias)
     if cfg.qk_norm == "shared":
         names |= _gain(f"{theirs}.cross_attn", f"{ours}.attn", "{}_layer_norm" if kind == "idefics" else "{}_norm")
-    gates = ("alpha_cross_attn", "alpha_dense") if kind == "idefics" else ("cross_attn_attn_gate", "cross_attn_mlp_gate")
+    gates = (
+        ("alpha_cross_attn", "alpha_dense") if kind == "idefics" else ("cross_attn_attn_gate", "cross_attn_mlp_gate")
+    )
     for i, gate in enumerate(gates, 1):
         names[f"{theirs}.{gate}"] = Ones(f"{ours}.gate{i}", 2) if cfg.gate == "tanh" else f"{ours}.gate{i}"
     return names | _outputs(cfg, f"{theirs}.cross_attn", theirs, ours)

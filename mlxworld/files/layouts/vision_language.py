@@ -12,7 +12,15 @@ FAMILY = "vision_language"
 Config = Mapping[str, Any]
 
 _WORDS = ("llama", "mistral", "qwen2", "gemma3_text", "phi3", "cohere")
-_PAIR = ("llava", "llava_next", "gemma3", "mllama", "internvl", "NVLM_D", "internvl_chat")  # a text configuration inside
+_PAIR = (
+    "llava",
+    "llava_next",
+    "gemma3",
+    "mllama",
+    "internvl",
+    "NVLM_D",
+    "internvl_chat",
+)  # a text configuration inside
 MODEL_TYPES = (*_WORDS, *_PAIR, "qwen2_vl", "phi3_v", "molmo", "idefics")
 
 # Newer spellings as the published one: the first pattern that matches a name's beginning is replaced.
@@ -89,3 +97,23 @@ def _parts(published: Config) -> tuple[str, Config, str]:
     if kind == "qwen2_vl":
         return kind, published.get("text_config") or published, kind
     return kind, published, {"phi3_v": "phi3"}.get(kind, kind)
+
+
+_VICUNA = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} {% else %}ASSISTANT: {{ m['content'] }}"
+    "</s>{% endif %}{% endfor %}ASSISTANT:"
+)
+_LINES = "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n{% endfor %}Assistant:"
+_MOLMO = "{% for m in messages %} {{ m['role'].capitalize() }}: {{ m['content'] }}{% endfor %} Assistant:"
+_MARKS = {"molmo": "<im_patch>", "idefics": "<image>", "NVLM_D": "<|vision_pad|>", "internvl_chat": "<IMG_CONTEXT>"}
+
+
+def template(published: Config) -> str:
+    """The chat template of models that were published without one."""
+    return {"llava": _VICUNA, "molmo": _MOLMO}.get(published["model_type"], _LINES)
+
+
+def marks(published: Config) -> tuple[str | None, bool]:
+    """The token that stands for a feature, of models whose configuration does not tell its id; and whether every text
+    begins with the tokenizer's first token, or its last where it has no first (Molmo)."""
+    return _MARKS.get(published["model_type"]), published["model_type"] == "molmo"

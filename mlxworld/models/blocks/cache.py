@@ -54,7 +54,7 @@ class Ring:
 
 
 class Start:
-    """What a prompt leaves in N slots: all of it, followed by empty slots, or the last N frames, frame t in slot t % N."""
+    """What a prompt leaves in N slots: all of it, then empty slots; or the last N frames, frame t in slot t % N."""
 
     def __init__(self, slots: int):
         self.slots = slots

@@ -15,7 +15,19 @@ from mlxworld.text.prompt import Arrays, attended, prompt
 from .oracle_vision import ORACLES, anyres_layout, checkpoint, last, molmo_order, published, reference, rows
 
 IMAGE, VIDEO = 300, 301
-FAMILIES = ["llava", "llava_next", "qwen2_vl", "gemma3", "mllama", "idefics", "phi3", "cohere", "nvlm_d", "phi3_v", "molmo"]
+FAMILIES = [
+    "llava",
+    "llava_next",
+    "qwen2_vl",
+    "gemma3",
+    "mllama",
+    "idefics",
+    "phi3",
+    "cohere",
+    "nvlm_d",
+    "phi3_v",
+    "molmo",
+]
 
 
 @dataclass
@@ -78,7 +90,11 @@ def _read(family, r, ids) -> tuple[Arrays, Pictures | None]:
     if family == "mllama":
         shown = r["in.aspect_ratio_mask"][:, 0]
         shapes = r["in.aspect_ratio_ids"][:, 0].astype(np.int32)
-        arrays = {"pixels": last(r["in.pixel_values"])[:, 0], "shape_ids": shapes, "tile_mask": shown.astype(np.float32)}
+        arrays = {
+            "pixels": last(r["in.pixel_values"])[:, 0],
+            "shape_ids": shapes,
+            "tile_mask": shown.astype(np.float32),
+        }
         seen = attended(ids, IMAGE, np.repeat(shown == 1, 5, axis=1))
         return prompt(ids) | seen, Pictures(arrays)
     if family == "idefics":  # whose reference lets every token see its row's picture
