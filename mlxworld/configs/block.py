@@ -32,7 +32,9 @@ class BlockConfig:
     order: str = "pre"  # of norms: before a layer, after the sum, on both sides of a layer, or one before both layers
     act: str = "silu"
     gated: bool = True  # act(gate) * up, in place of act(up)
-    gate: str = "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
+    gate: str = (
+        "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
+    )
     dropout: float = 0.0  # of attention's output, in training
     source_dim: int = 0  # width of what a cross block attends to; 0: dim
     blind: str = "none"  # which layer of a cross block adds nothing to a token that sees nothing of the source
