@@ -8,6 +8,7 @@ A value of a table of arrays is our name, or says what else differs:
     "cls_token": Ones("class_token", 2)                                two more axes there, of one
     "layers.{}.fc.weight": Transpose("blocks.{}.mlp.up.weight")        a matrix: (in, out) there
     "layers.{}.q.weight": Join("blocks.{}.qkv.weight", 0, (4, 1, 1))   part 0 of one array of ours, 4/6 of it
+    "layers.{}.gated.weight": Swapped("blocks.{}.mlp.up.weight")       its first half is the second there
     "layers.{}.rotary.freqs": None                                     has no place here
 
 The first pattern that matches a name counts. A table is read in both directions. No array is read before it is asked
@@ -59,6 +60,13 @@ class Ones:
 
 
 @dataclass(frozen=True)
+class Swapped:
+    """Our name of an array whose halves, along the first axis, are the other way round in the foreign file."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Join:
     """Our name of an array that the foreign file keeps in parts, one after another along `axis`.
 
@@ -72,7 +80,7 @@ class Join:
     axis: int = 0
 
 
-Value = str | Kernel | Transpose | Patches | Ones | Join | None
+Value = str | Kernel | Transpose | Patches | Ones | Swapped | Join | None
 Table = Mapping[str, Value]
 
 
@@ -247,6 +255,10 @@ def _turned(entry: Entry, value: Value, place: str, reading: bool) -> Entry:
             raise MlxworldError(f"{place} is {shape}, and does not begin with {value.axes} axes of one")
         turned = shape[value.axes :] if reading else (1,) * value.axes + shape
         return entry.then(lambda x: x.reshape(turned), turned)
+    if isinstance(value, Swapped):
+        if not shape or shape[0] % 2:
+            raise MlxworldError(f"{place} is {shape}, and no two halves")
+        return entry.then(lambda x: np.roll(x, shape[0] // 2, axis=0), shape)
     if isinstance(value, Join):
         return _part(entry, value, place)
     return entry

@@ -72,10 +72,11 @@ class FeedForward(Module):
 
 
 class Block(Module):
-    def __init__(self, cfg: BlockConfig):
+    def __init__(self, cfg: BlockConfig, cross: bool = False):
+        """cross: attention is to a source."""
         super().__init__()
-        self.order, self.gate, self.dropout = cfg.order, cfg.gate, cfg.dropout
-        self.attn, self.mlp, self.norm1 = Attention(cfg), FeedForward(cfg), norm(cfg)
+        self.order, self.gate, self.dropout, self.blind = cfg.order, cfg.gate, cfg.dropout, cfg.blind
+        self.attn, self.mlp, self.norm1 = Attention(cfg, cross), FeedForward(cfg), norm(cfg)
         if cfg.order != "parallel":
             self.norm2 = norm(cfg)
         if cfg.order == "sandwich":
@@ -93,17 +94,24 @@ class Block(Module):
         cache: Any = None,
         key: Array | None = None,
         attend: Callable[..., Array] = attend,
+        source: Any = None,
+        sees: Array | None = None,
     ) -> tuple[Array, Any]:
-        """x (B, T, K, C) -> the same shape, and the layer's cache (see Attention). key: of dropout, in training."""
+        """x (B, T, K, C) -> the same shape, and the layer's cache (see Attention). key: of dropout, in training.
+
+        source: see Attention. sees (B, T, 1, 1): 1 where a token sees anything of it, else 0.
+        """
         dropped = key is not None and self.dropout > 0
-        plain = self.gate == "none" and not dropped  # then a layer's product adds the stream itself
+        plain = self.gate == "none"  # then a layer's product adds the stream itself
         if self.order == "pre":
-            y, cache = self.attn(self.norm1(x), rope, mask, cache, None, x if plain else None, attend)
-            x = y if plain else x + self._gated(y, 1, key)
+            adds = plain and not dropped and self.blind != "attn"
+            y, cache = self.attn(self.norm1(x), rope, mask, cache, source, x if adds else None, attend)
+            x = y if adds else x + self._gated(y, 1, key, sees)
             y = self.norm2(x)
-            return (self.mlp(y, x) if self.gate == "none" else x + self._gated(self.mlp(y), 2)), cache
+            adds = plain and self.blind != "mlp"
+            return (self.mlp(y, x) if adds else x + self._gated(self.mlp(y), 2, None, sees)), cache
         h = x if self.order == "post" else self.norm1(x)
-        y, cache = self.attn(h, rope, mask, cache, attend=attend)
+        y, cache = self.attn(h, rope, mask, cache, source, None, attend)
         if self.order == "parallel":  # one norm, both layers read it
             return x + self._gated(y, 1, key) + self._gated(self.mlp(h), 2), cache
         if self.order == "post":
@@ -112,8 +120,10 @@ class Block(Module):
         x = x + self._gated(self.norm1_after(y), 1, key)  # sandwich: a norm before and after each layer
         return x + self._gated(self.norm2_after(self.mlp(self.norm2(x))), 2), cache
 
-    def _gated(self, y, layer, key=None):
+    def _gated(self, y, layer, key=None, sees=None):
         """What the first or second layer adds to the stream."""
+        if sees is not None and self.blind == ("attn", "mlp")[layer - 1]:
+            y = y * sees
         if key is not None and self.dropout > 0:
             y = dropout(y, self.dropout, key)
         if self.gate == "none":

@@ -1,0 +1,9 @@
+"""Models that see pictures and films and write text: one decoder, one tower, few ways between them.
+
+model.py  Model             decoder.py  words, caches      vision.py  tower, projector, the order of features
+tower.py  projector.py  positions.py  tiles.py  packing.py  the parts of `Vision`        dual.py  CLIP's two encoders
+"""
+
+from .model import Model
+
+__all__ = ["Model"]
