@@ -1,8 +1,8 @@
 """A published model that is asked: its tokenizer, chat template, image processor and generator together.
 
-    assistant = Assistant.load("llava-1.5-7b-hf")
-    for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
-        print(piece, end="", flush=True)
+assistant = Assistant.load("llava-1.5-7b-hf")
+for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
+    print(piece, end="", flush=True)
 """
 
 import re
@@ -45,11 +45,18 @@ class Assistant:
         self.template = chat.template(folder) or layout.template(self.published)
         self.ends = _ends(folder, self.published, self.tokenizer)
         self._mark, self._begin = layout.marks(self.published)
-        self.longest = int((self.published.get("text_config") or self.published).get("max_position_embeddings", 1 << 20))
+        self.longest = int(
+            (self.published.get("text_config") or self.published).get("max_position_embeddings", 1 << 20)
+        )
 
     @classmethod
     def load(
-        cls, folder: str | Path, package: ModuleType, precision: str | None = None, weights: str | None = None, **options
+        cls,
+        folder: str | Path,
+        package: ModuleType,
+        precision: str | None = None,
+        weights: str | None = None,
+        **options,
     ) -> "Assistant":
         """Of a folder, on a backend; see `pretrained.load`."""
         return cls(pretrained.load(folder, package, precision, weights), **options)
@@ -75,7 +82,9 @@ class Assistant:
         options = replace(options or Options(), ends=(options or Options()).ends or self.ends)
         T = arrays["ids"].shape[1]
         if T + options.most > self.longest:
-            raise MlxworldError(f"the prompt is too long: {T} tokens, and {options.most} to come; {self.longest} at most")
+            raise MlxworldError(
+                f"the prompt is too long: {T} tokens, and {options.most} to come; {self.longest} at most"
+            )
         said = ""
         for piece in self._pieces(arrays, seen, options, stop):
             said += piece

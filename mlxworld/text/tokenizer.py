@@ -40,7 +40,9 @@ class Tokenizer(Protocol):
 def load(folder: str | Path) -> Tokenizer:
     """The tokenizer of a model's folder. Raises MlxworldError where there is none, or the package that reads it."""
     folder = Path(folder)
-    about = read_json(folder / "tokenizer_config.json", MOST_BYTES) if (folder / "tokenizer_config.json").exists() else {}
+    about = (
+        read_json(folder / "tokenizer_config.json", MOST_BYTES) if (folder / "tokenizer_config.json").exists() else {}
+    )
     if not isinstance(about, dict):
         raise MlxworldError(f"{folder / 'tokenizer_config.json'} holds no settings, but {shown(about)}")
     if (folder / "tokenizer.json").exists():

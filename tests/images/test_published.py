@@ -142,7 +142,7 @@ def test_nvlm_names_its_tiles():
     config = {"model_type": "NVLM_D", "llm_config": TEXT, "force_image_size": 448}
     config["vision_config"] = {**VIT, "image_size": 448}
     process = of(config, {})
-    assert process([picture(100, 100)]).pieces == [("<Image><tile_1>", 256, "</Image>")]
+    assert process([picture(100, 100)]).pieces == [("<Image><tile_global_thumbnail>", 256, "</Image>")]
     wide = process([picture(100, 210)])
     assert len(wide.arrays["pixels"]) == 3
     tags = ("<Image><tile_1>", 256, "<tile_2>", 256, "<tile_global_thumbnail>", 256, "</Image>")

@@ -38,7 +38,9 @@ def wanted(family: str, name: str) -> bool:
         return not name.endswith("pixel_values")
     if family == "llava_next":
         return not name.startswith("module.") and (not name.startswith("hidden.") or name == "hidden.0")
-    return not name.startswith("hidden.") and not (name.startswith("image.") and family in ("qwen2_vl",) and name > "image.1")
+    return not name.startswith("hidden.") and not (
+        name.startswith("image.") and family in ("qwen2_vl",) and name > "image.1"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from ...configs.block import BlockConfig
 from ...configs.vision import ProjectorConfig, ResamplerConfig, VisionConfig
 from ...errors import MlxworldError
-from ..names import Ones, Patches, Transpose, Value
+from ..names import Join, Ones, Patches, Transpose, Value
 from ..reading import shown
 from . import towers
 from .towers import (
@@ -124,7 +124,7 @@ def _internvl(c: Config) -> VisionConfig:
         reduce="merge",
         norm="after",
         bias=not nvlm,
-        transposed=c.get("ps_version", "v2") == "v1",
+        transposed=c.get("ps_version", "v2" if c["model_type"] == "internvl" else "v1") == "v1",
     )
     return VisionConfig(tower, projector)
 
@@ -280,11 +280,16 @@ def _idefics(c: Config) -> VisionConfig:
     tower, resampler = clip(v, keep="all"), None
     if c.get("use_resampler"):
         p = c["perceiver_config"]
-        if p.get("qk_layer_norms_perceiver"):
-            raise MlxworldError("idefics with layer norms of the perceiver's queries and keys is not read")
         C = tower.block.dim
         heads = {"heads": p["resampler_n_heads"], "head_dim": p["resampler_head_dim"], "hidden": 4 * C}
-        block = BlockConfig(C, norm="layer", qk_norm="none", act="relu", gated=False, **heads)
+        block = BlockConfig(
+            C,
+            norm="layer",
+            qk_norm="layer" if p.get("qk_layer_norms_perceiver") else "none",
+            act="relu",
+            gated=False,
+            **heads,
+        )
         resampler = ResamplerConfig(block, p["resampler_depth"], p["resampler_n_latents"])
     return VisionConfig(tower, resampler=resampler, pack="tokens")
 
@@ -301,6 +306,11 @@ def _idefics_names(c: Config, ours: str) -> dict[str, Value]:
         f"{attention}.q_proj.weight": f"{layer}.attn.q.weight",
         **joined([f"{attention}.k_proj", f"{attention}.v_proj"], f"{layer}.attn.kv", (1, 1), bias=False),
         f"{attention}.output_proj.weight": f"{layer}.attn.out.weight",
+        **{
+            f"{attention}.{part}_layer_norm.{theirs}": Join(f"{layer}.attn.qk_{ours_}", i, (1, 1))
+            for theirs, ours_ in (("weight", "gain"), ("bias", "shift"))
+            for i, part in enumerate("qk")
+        },
         **linear(f"{mlp}.ln", f"{layer}.norm2"),
         f"{mlp}.fc.weight": f"{layer}.mlp.up.weight",
         f"{mlp}.c_proj.weight": f"{layer}.mlp.down.weight",

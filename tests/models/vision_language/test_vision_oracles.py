@@ -11,13 +11,11 @@ from tests.models.vision_language.oracle_vision import (
     checkpoint,
     last,
     molmo_order,
-    needs_oracles,
     net,
     reference,
     rows,
 )
 
-pytestmark = needs_oracles
 LIMIT = 1e-4  # absolute, of outputs around 1
 
 

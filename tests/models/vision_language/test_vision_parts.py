@@ -154,7 +154,10 @@ def published_shapes(config, dual=False):
     return ours if dual else {f"vision.{name}": x for name, x in ours.items()}
 
 
+PERCEIVER = {"qk_layer_norms_perceiver": True, "resampler_depth": 2, "resampler_n_latents": 4}
+PERCEIVER |= {"resampler_n_heads": 2, "resampler_head_dim": 16}
 MORE = {
+    "idefics, with a perceiver": CONFIGS["idefics"] | {"use_resampler": True, "perceiver_config": PERCEIVER},
     "nvlm_d": {
         "model_type": "NVLM_D",
         "llm_config": {"hidden_size": 16, "intermediate_size": 32},
