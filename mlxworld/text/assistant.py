@@ -1,8 +1,8 @@
 """A published model that is asked: its tokenizer, chat template, image processor and generator together.
 
-    assistant = Assistant.load("llava-1.5-7b-hf")
-    for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
-        print(piece, end="", flush=True)
+assistant = Assistant.load("llava-1.5-7b-hf")
+for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
+    print(piece, end="", flush=True)
 """
 
 import re
@@ -45,14 +45,20 @@ class Assistant:
         self.template = chat.template(folder) or layout.template(self.published)
         self.ends = _ends(folder, self.published, self.tokenizer)
         self._mark, self._begin = layout.marks(self.published)
-        self.longest = int((self.published.get("text_config") or self.published).get("max_position_embeddings", 1 << 20))
+        text = self.published.get("text_config") or self.published
+        self.longest = int(text.get("max_position_embeddings", 1 << 20))  # tokens
 
     @classmethod
     def load(
-        cls, folder: str | Path, package: ModuleType, precision: str | None = None, weights: str | None = None, **options
+        cls,
+        folder: str | Path,
+        package: ModuleType,
+        precision: str | None = None,
+        weights: str | None = None,
+        compile: bool = False,  # noqa: A002
     ) -> "Assistant":
         """Of a folder, on a backend; see `pretrained.load`."""
-        return cls(pretrained.load(folder, package, precision, weights), **options)
+        return cls(pretrained.load(folder, package, precision, weights), compile)
 
     def answer(self, question: str, pictures: Sequence[Picture] = (), options: Options | None = None) -> str:
         """The answer to one question."""
@@ -75,7 +81,8 @@ class Assistant:
         options = replace(options or Options(), ends=(options or Options()).ends or self.ends)
         T = arrays["ids"].shape[1]
         if T + options.most > self.longest:
-            raise MlxworldError(f"the prompt is too long: {T} tokens, and {options.most} to come; {self.longest} at most")
+            asked = f"{T} tokens, and {options.most} to come"
+            raise MlxworldError(f"the prompt is too long: {asked}; this model takes {self.longest}")
         said = ""
         for piece in self._pieces(arrays, seen, options, stop):
             said += piece

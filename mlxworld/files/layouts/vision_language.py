@@ -100,8 +100,8 @@ def _parts(published: Config) -> tuple[str, Config, str]:
 
 
 _VICUNA = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} {% else %}ASSISTANT: {{ m['content'] }}"
-    "</s>{% endif %}{% endfor %}ASSISTANT:"
+    "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} "
+    "{% else %}ASSISTANT: {{ m['content'] }}</s>{% endif %}{% endfor %}ASSISTANT:"
 )
 _LINES = "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n{% endfor %}Assistant:"
 _MOLMO = "{% for m in messages %} {{ m['role'].capitalize() }}: {{ m['content'] }}{% endfor %} Assistant:"

@@ -1,6 +1,6 @@
 """Vision parts of the oracles' tiny checkpoints, as their references have them.
 
-MLXWORLD_ORACLES names the folder with the oracles; without it the tests of this room that need them skip.
+They are in tests/oracles; MLXWORLD_ORACLES names another folder of them.
 """
 
 import importlib
@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
+from mlxworld import images
 from mlxworld.files.layouts import open_clip, vision
 from mlxworld.files.names import to_ours
 from mlxworld.files.tensor_file import TensorFile
 
-ORACLES = os.environ.get("MLXWORLD_ORACLES", "")
-needs_oracles = pytest.mark.skipif(
-    not ORACLES, reason="MLXWORLD_ORACLES names no folder of oracles: see docs/oracles.md"
-)
+ORACLES = os.environ.get("MLXWORLD_ORACLES") or str(Path(__file__).parents[2] / "oracles")
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -104,6 +101,13 @@ def anyres_layout(sizes, grid_of, side):
             pad = (W - int(round(width * H / height, 7))) // 2
             layout.append((rows_, columns, 0, H, pad, W - pad))
     return tuple(layout)
+
+
+def phi3_pages(number: int) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
+    """The pixels of picture `number` of Phi-3-Vision's reference and their layout, by our processor: the reference
+    keeps every eighth pixel of its own, see keep.py."""
+    prepared = images.of(published("phi3_v"), {"num_crops": 2})([reference("phi3_v")[f"image.{number}"]])
+    return prepared.arrays["pixels"], prepared.layout
 
 
 def molmo_order(index: np.ndarray) -> np.ndarray:
