@@ -75,7 +75,7 @@ def test_mllama():
 def test_phi_3_vision(number):
     r = reference("phi3_v")
     prepared = of(published("phi3_v"), {"num_crops": 2})([r[f"image.{number}"]])
-    close(prepared.arrays["pixels"], last(r[f"{number}.pixel_values"]), 5e-5)
+    close(prepared.arrays["pixels"][:, ::8, ::8], last(r[f"{number}.pixel_values"]), 5e-5)  # what keep.py keeps
     assert prepared.tokens == [len(r[f"{number}.image_features"])]
     assert prepared.layout == (tuple((r[f"{number}.image_size"] // 336).tolist()),)
 

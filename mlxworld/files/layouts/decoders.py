@@ -163,14 +163,14 @@ def _rope(c: Config) -> RopeConfig:
         return RopeConfig(base, sections=sections)
     if kind == "linear":
         return RopeConfig(base, factor=float(p["factor"]))
-    trained = p.get("original_max_position_embeddings") or c.get("original_max_position_embeddings")
+    trained: int = p.get("original_max_position_embeddings") or c["original_max_position_embeddings"]
     if kind == "llama3":
-        limits = {name: float(p[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")}
+        limits: dict[str, Any] = {name: float(p[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")}
         return RopeConfig(base, trained_length=trained, **limits)
     if kind in ("longrope", "su"):
         factor = p.get("factor") or c["max_position_embeddings"] / trained
         scale = p.get("attention_factor") or (1 + math.log(factor) / math.log(trained)) ** 0.5 if factor > 1 else 1.0
-        factors = {f"{name}s": tuple(map(float, p[name])) for name in ("short_factor", "long_factor")}
+        factors: dict[str, Any] = {f"{name}s": tuple(map(float, p[name])) for name in ("short_factor", "long_factor")}
         return RopeConfig(base, trained_length=trained, scale=scale, **factors)
     raise MlxworldError(f"config.json: rotary positions of type {shown(kind)} are not read")
 

@@ -86,22 +86,21 @@ def renamed(published: Config) -> Callable[[str], str]:
 
 def _parts(published: Config) -> tuple[str, Config, str]:
     """Model type, text configuration, and its model type."""
-    kind = published["model_type"]
+    kind: str = published["model_type"]
     if kind in _WORDS:
         return kind, published, kind
     if kind in _PAIR:
-        text = published.get("text_config") or published["llm_config"]
+        text: Config = published.get("text_config") or published["llm_config"]
         default = {"gemma3": "gemma3_text", "mllama": "mllama_text_model"}.get(kind, "llama")
-        text_kind = text.get("model_type", default)
-        return kind, text, text_kind
+        return kind, text, text.get("model_type", default)
     if kind == "qwen2_vl":
         return kind, published.get("text_config") or published, kind
     return kind, published, {"phi3_v": "phi3"}.get(kind, kind)
 
 
 _VICUNA = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} {% else %}ASSISTANT: {{ m['content'] }}"
-    "</s>{% endif %}{% endfor %}ASSISTANT:"
+    "{% for m in messages %}{% if m['role'] == 'user' %}USER: {{ m['content'] }} "
+    "{% else %}ASSISTANT: {{ m['content'] }}</s>{% endif %}{% endfor %}ASSISTANT:"
 )
 _LINES = "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n{% endfor %}Assistant:"
 _MOLMO = "{% for m in messages %} {{ m['role'].capitalize() }}: {{ m['content'] }}{% endfor %} Assistant:"

@@ -77,7 +77,7 @@ class Decoder(Module):
             state |= {"length": prompt["pad"][:1] * 0 + T}
             if "sliding" in self.cfg.layers:
                 state |= {"slot": prompt["pad"][:1] * 0 + T % self._slots("sliding", slots)}
-            if sources:
+            if seen is not None and sees is not None and sources:
                 state |= {"sources": sources, "seen": seen[:, :, -1:] + 0, "sees": sees[:, -1:] + 0}
         return self.norm(x[:, :, 0]), state
 

@@ -1,5 +1,6 @@
 """Whole models of the oracles: their prompts and pictures as ours, and what their references say."""
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,17 @@ from mlxworld.files.names import to_ours
 from mlxworld.text.generate import Pictures
 from mlxworld.text.prompt import Arrays, attended, prompt
 
-from .oracle_vision import ORACLES, anyres_layout, checkpoint, last, molmo_order, published, reference, rows
+from .oracle_vision import (
+    ORACLES,
+    anyres_layout,
+    checkpoint,
+    last,
+    molmo_order,
+    phi3_pages,
+    published,
+    reference,
+    rows,
+)
 
 IMAGE, VIDEO = 300, 301
 FAMILIES = [
@@ -56,15 +67,13 @@ def load(backend, family: str, precision: str = "float32", change=lambda cfg: cf
 
 
 def model_class(backend) -> Any:
-    import importlib
-
     return importlib.import_module(f"{backend.__name__}.models.vision_language").Model
 
 
 def cases(family: str) -> list[Case]:
     r = reference(family)
     if family in ("phi3_v", "molmo"):
-        return [_alone(family, {k[2:]: v for k, v in r.items() if k.startswith(f"{i}.")}) for i in (0, 1)]
+        return [_alone(family, i, {k[2:]: v for k, v in r.items() if k.startswith(f"{i}.")}) for i in (0, 1)]
     mask = r["in.attention_mask"]
     ids = [row[seen == 1].tolist() for row, seen in zip(r["in.input_ids"], mask, strict=True)]
     said = json.loads(Path(ORACLES, family, "reference", "reference.json").read_text())
@@ -104,11 +113,12 @@ def _read(family, r, ids) -> tuple[Arrays, Pictures | None]:
     return prompt(ids, (IMAGE,), whole=whole), Pictures({"pixels": last(r["in.pixel_values"])})
 
 
-def _alone(family, r) -> Case:
-    """A row alone."""
+def _alone(family, number, r) -> Case:
+    """A row alone, of which the last logits are kept."""
     ids, logits, greedy = r["input_ids"].reshape(-1).tolist(), r["logits"], r["greedy"].reshape(1, -1)
     if family == "phi3_v":
-        arrays, layout = {"pixels": last(r["pixel_values"])}, (tuple((r["image_size"] // 336).tolist()),)
+        pixels, layout = phi3_pages(number)
+        arrays = {"pixels": pixels}
         read = prompt([ids], (-1,))
     else:
         index, layout = r["image_input_idx"], ()
@@ -117,4 +127,8 @@ def _alone(family, r) -> Case:
         stands = set(index[index >= 0].tolist())
         read = prompt([[-1 if i in stands else x for i, x in enumerate(ids)]], (-1,))
         read["ids"] = np.array([ids], np.int32)
-    return Case(read, Pictures(arrays, layout), np.ones((1, len(ids)), int), logits, greedy)
+    mask = np.zeros((1, len(ids)), int)
+    mask[:, -logits.shape[1] :] = 1
+    whole = np.zeros((1, len(ids), logits.shape[2]), np.float32)
+    whole[:, -logits.shape[1] :] = logits
+    return Case(read, Pictures(arrays, layout), mask, whole, greedy)

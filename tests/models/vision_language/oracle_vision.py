@@ -1,6 +1,10 @@
 """Vision parts of the oracles' tiny checkpoints, as their references have them.
 
+<<<<<<< HEAD
 They lie in tests/oracles, without what is large; MLXWORLD_ORACLES names a folder with all of them.
+=======
+They are in tests/oracles; MLXWORLD_ORACLES names another folder of them.
+>>>>>>> vl
 """
 
 import importlib
@@ -11,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mlxworld import images
 from mlxworld.files.layouts import open_clip, vision
 from mlxworld.files.names import to_ours
 from mlxworld.files.tensor_file import TensorFile
@@ -106,6 +111,13 @@ def anyres_layout(sizes, grid_of, side):
             pad = (W - int(round(width * H / height, 7))) // 2
             layout.append((rows_, columns, 0, H, pad, W - pad))
     return tuple(layout)
+
+
+def phi3_pages(number: int) -> tuple[np.ndarray, tuple[tuple[int, ...], ...]]:
+    """The pixels of picture `number` of Phi-3-Vision's reference and their layout, by our processor: the reference
+    keeps every eighth pixel of its own, see keep.py."""
+    prepared = images.of(published("phi3_v"), {"num_crops": 2})([reference("phi3_v")[f"image.{number}"]])
+    return prepared.arrays["pixels"], prepared.layout
 
 
 def molmo_order(index: np.ndarray) -> np.ndarray:

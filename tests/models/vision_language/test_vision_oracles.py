@@ -12,6 +12,7 @@ from tests.models.vision_language.oracle_vision import (
     last,
     molmo_order,
     net,
+    phi3_pages,
     reference,
     rows,
 )
@@ -41,9 +42,9 @@ def given(family):
     if family == "dinov2":
         return {"pixels": last(r["in.pixel_values"])}, (), r["last_hidden_state"]
     if family == "phi3_v":
-        pixels = np.concatenate([last(r[f"{i}.pixel_values"]) for i in (0, 1)])
-        layout = tuple(tuple((r[f"{i}.image_size"] // 336).tolist()) for i in (0, 1))
-        return {"pixels": pixels}, layout, np.concatenate([r[f"{i}.image_features"] for i in (0, 1)])
+        (first, layout), (second, more) = phi3_pages(0), phi3_pages(1)
+        pixels = np.concatenate([first, second])
+        return {"pixels": pixels}, layout + more, np.concatenate([r[f"{i}.image_features"] for i in (0, 1)])
     expected = r["module.multi_modal_projector.0"]
     return {"pixels": last(r["in.pixel_values"])}, (), expected.reshape(-1, expected.shape[-1])
 
