@@ -45,14 +45,8 @@ class Assistant:
         self.template = chat.template(folder) or layout.template(self.published)
         self.ends = _ends(folder, self.published, self.tokenizer)
         self._mark, self._begin = layout.marks(self.published)
-<<<<<<< HEAD
-        self.longest = int(
-            (self.published.get("text_config") or self.published).get("max_position_embeddings", 1 << 20)
-        )
-=======
         text = self.published.get("text_config") or self.published
         self.longest = int(text.get("max_position_embeddings", 1 << 20))  # tokens
->>>>>>> vl
 
     @classmethod
     def load(
@@ -61,11 +55,7 @@ class Assistant:
         package: ModuleType,
         precision: str | None = None,
         weights: str | None = None,
-<<<<<<< HEAD
-        **options,
-=======
         compile: bool = False,  # noqa: A002
->>>>>>> vl
     ) -> "Assistant":
         """Of a folder, on a backend; see `pretrained.load`."""
         return cls(pretrained.load(folder, package, precision, weights), compile)
@@ -91,14 +81,8 @@ class Assistant:
         options = replace(options or Options(), ends=(options or Options()).ends or self.ends)
         T = arrays["ids"].shape[1]
         if T + options.most > self.longest:
-<<<<<<< HEAD
-            raise MlxworldError(
-                f"the prompt is too long: {T} tokens, and {options.most} to come; {self.longest} at most"
-            )
-=======
             asked = f"{T} tokens, and {options.most} to come"
             raise MlxworldError(f"the prompt is too long: {asked}; this model takes {self.longest}")
->>>>>>> vl
         said = ""
         for piece in self._pieces(arrays, seen, options, stop):
             said += piece

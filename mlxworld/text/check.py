@@ -33,15 +33,8 @@ def check(assistant: Assistant, folder: Path, question: str, pictures: Sequence[
     their_ids, ids = np.asarray(inputs["input_ids"])[0], arrays["ids"][0]
     rows = [("tokens of the prompt", f"{len(ids)} here, {len(their_ids)} there")]
     rows += [("the same ids", "yes" if np.array_equal(their_ids, ids) else "NO")]
-<<<<<<< HEAD
-    logits, their_logits = (
-        assistant.generator.logits(arrays, seen)[0],
-        theirs(**inputs).logits.detach().float().numpy()[0],
-    )
-=======
     logits = assistant.generator.logits(arrays, seen)[0]
     their_logits = theirs(**inputs).logits.detach().float().numpy()[0]
->>>>>>> vl
     if logits.shape == their_logits.shape:
         difference = np.abs(logits - their_logits)
         rows += [("logits: largest difference", f"{difference.max():.2e}, of {np.abs(their_logits).max():.1f} at most")]

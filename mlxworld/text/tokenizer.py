@@ -40,14 +40,8 @@ class Tokenizer(Protocol):
 def load(folder: str | Path) -> Tokenizer:
     """The tokenizer of a model's folder. Raises MlxworldError where there is none, or the package that reads it."""
     folder = Path(folder)
-<<<<<<< HEAD
-    about = (
-        read_json(folder / "tokenizer_config.json", MOST_BYTES) if (folder / "tokenizer_config.json").exists() else {}
-    )
-=======
     path = folder / "tokenizer_config.json"
     about = read_json(path, MOST_BYTES) if path.exists() else {}
->>>>>>> vl
     if not isinstance(about, dict):
         raise MlxworldError(f"{path} holds no settings, but {shown(about)}")
     if (folder / "tokenizer.json").exists():

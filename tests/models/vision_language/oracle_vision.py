@@ -1,10 +1,6 @@
 """Vision parts of the oracles' tiny checkpoints, as their references have them.
 
-<<<<<<< HEAD
-They lie in tests/oracles, without what is large; MLXWORLD_ORACLES names a folder with all of them.
-=======
 They are in tests/oracles; MLXWORLD_ORACLES names another folder of them.
->>>>>>> vl
 """
 
 import importlib
@@ -19,7 +15,6 @@ from mlxworld import images
 from mlxworld.files.layouts import open_clip, vision
 from mlxworld.files.names import to_ours
 from mlxworld.files.tensor_file import TensorFile
-from mlxworld.images import of
 
 ORACLES = os.environ.get("MLXWORLD_ORACLES") or str(Path(__file__).parents[2] / "oracles")
 
@@ -29,12 +24,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def reference(family: str) -> dict[str, np.ndarray]:
-    found = arrays(Path(ORACLES, family, "reference", "reference.safetensors"))
-    if family == "phi3_v" and "0.pixel_values" not in found:  # large: made again of the pictures
-        for i in (0, 1):
-            x = of(published(family), {"num_crops": 2})([found[f"image.{i}"]]).arrays["pixels"]
-            found[f"{i}.pixel_values"] = np.moveaxis(x, -1, -3)
-    return found
+    return arrays(Path(ORACLES, family, "reference", "reference.safetensors"))
 
 
 def checkpoint(family: str) -> dict[str, np.ndarray]:
