@@ -38,7 +38,7 @@ def config(published: Config) -> VisionConfig:
 
 
 def table(published: Config, ours: str = "vision") -> dict[str, Value]:
-    """The names of the vision part's arrays, theirs to ours."""
+    """The names of the vision part's arrays, theirs to ours; "" for a tower that is a model of its own."""
     return _reader(published)[1](published, ours)
 
 
@@ -318,11 +318,11 @@ def _idefics_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _clip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    return clip_names(clip(c, keep="all"), "vision_model", f"{ours}.tower")
+    return clip_names(clip(c, keep="all"), "vision_model", _tower(ours))
 
 
 def _siglip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    return clip_names(siglip(c), "vision_model", f"{ours}.tower")
+    return clip_names(siglip(c), "vision_model", _tower(ours))
 
 
 def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:
@@ -331,7 +331,11 @@ def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:
 
 
 def _dinov2_names(c: Config, ours: str) -> dict[str, Value]:
-    return towers.dinov2_names(f"{ours}.tower")
+    return towers.dinov2_names(_tower(ours))
+
+
+def _tower(ours: str) -> str:
+    return f"{ours}.tower" if ours else "tower"
 
 
 _KINDS: dict[str, tuple[Callable[[Config], VisionConfig], Callable[[Config, str], dict[str, Value]]]] = {

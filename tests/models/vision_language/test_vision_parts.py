@@ -189,7 +189,11 @@ def test_names_go_both_ways(kind):
 def test_names_of_a_dual_encoder_go_both_ways():
     sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2}
     text = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    cfg = {"vision_cfg": {"image_size": 32, "sizes": sizes}, "text_cfg": {"sizes": text}, "embed_dim": 16}
+    cfg = {
+        "vision_cfg": {"image_size": 32, "timm_proj": "linear", "sizes": sizes},
+        "text_cfg": {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler", "sizes": text},
+        "embed_dim": 16,
+    }
     ours = published_shapes({"model_cfg": cfg}, dual=True)
     back = to_ours(to_theirs(ours, open_clip.table(), "ours"), open_clip.table(), "theirs", expected=ours)
     assert all((back[name] == ours[name]).all() for name in ours) and set(back) == set(ours)
