@@ -10,6 +10,7 @@ CHOICES = {
     "keep": ("all", "patches", "first"),
     "reduce": ("none", "merge", "mean", "attention"),
     "norm": ("none", "before", "after"),
+    "pool": ("first", "end", "last"),
     "pack": ("plain", "grids", "anyres", "pages", "order", "tiles", "tokens"),
 }
 
@@ -132,21 +133,32 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """BERT: learned positions, a norm after each sum."""
+    """A transformer over texts with learned positions: BERT, CLIP's and SigLIP's."""
 
     block: BlockConfig
     depth: int
     vocab: int
     positions: int
-    types: int = 2  # of segments; texts here are of type 0
-    padding: int = 0  # token that fills a row
+    types: int = 0  # of segments; texts here are of type 0
+    embed_norm: bool = False  # before the first block
+    final_norm: bool = False  # after the last
+    causal: bool = False
+    padding: int = -1  # token that fills a row, and is not seen; -1: fillings are seen as anything else
+    pool: str = "first"  # which token stands for the text: the first, the first that is `end`, or the row's last
+    end: int = -1
+
+    def __post_init__(self):
+        _check(self, "pool")
 
 
 @dataclass(frozen=True)
 class DualEncoderConfig:
-    """A picture and a text side by side in one space (CLIP)."""
+    """A picture and a text side by side in one space."""
 
     tower: TowerConfig
     text: TextEncoderConfig
     out: int  # width of the space
-    hidden: int  # of the text's MLP
+    hidden: int = 0  # of the text's MLP; 0: one matrix
+    attends: bool = False  # a learned query reads the picture's patches, in place of a class token and a matrix
+    text_bias: bool = False
+    sigmoid: bool = False  # a pair fits or not, whatever the others do (SigLIP); else one of the texts is right

@@ -251,7 +251,7 @@ def _turned(entry: Entry, value: Value, place: str, reading: bool) -> Entry:
     if isinstance(value, Patches):
         return _patches(entry, value.frames, place, reading)
     if isinstance(value, Ones):
-        if reading and (len(shape) <= value.axes or set(shape[: value.axes]) != {1}):
+        if reading and (len(shape) < value.axes or set(shape[: value.axes]) != {1}):
             raise MlxworldError(f"{place} is {shape}, and does not begin with {value.axes} axes of one")
         turned = shape[value.axes :] if reading else (1,) * value.axes + shape
         return entry.then(lambda x: x.reshape(turned), turned)

@@ -12,8 +12,8 @@ canvas.py         tiles of a canvas                            Llama 3.2 Vision
 `load(folder)` reads which one a published model wants. prepared.py says what they give, pixels.py what they share.
 """
 
-from .load import load, of
+from .load import biomedclip, load, of
 from .pixels import read
 from .prepared import Prepared, Processor
 
-__all__ = ["Prepared", "Processor", "load", "of", "read"]
+__all__ = ["Prepared", "Processor", "biomedclip", "load", "of", "read"]

@@ -48,6 +48,8 @@ def load(folder: str | os.PathLike) -> Processor:
 def of(config: Settings, settings: Settings, source: str = "the model") -> Processor:
     """Of a model's published configuration and its preprocessor's settings."""
     kind = config.get("model_type")
+    if kind in _PAIRS:  # whose picture encoder is a model of its own
+        config = {**(config.get("vision_config") or {}), "model_type": (kind := _PAIRS[kind])}
     if kind not in _KINDS:
         raise MlxworldError(f"{source}: model_type {shown(kind)} has no image processor here")
     try:
@@ -70,7 +72,7 @@ def _square(settings: Settings, default: int) -> tuple[int, int]:
 
 
 def _whole(settings: Settings, config: Settings, see: VisionConfig) -> Whole:
-    size, edge = _square(settings, see.tower.size)
+    size, edge = _square({"size": see.tower.size, "crop_size": see.tower.size, **settings}, see.tower.size)
     tokens = see.tower.grid**2 + (see.tower.class_token and see.tower.keep == "all")
     pad = bool(settings.get("do_pad", False)) and "Llava" in settings.get("image_processor_type", "")
     return Whole(size, (tokens,), look=Look.of(settings), edge=edge, square=pad)
@@ -166,6 +168,7 @@ def _canvas(settings: Settings, config: Settings, see: VisionConfig) -> Canvas:
     return Canvas(side(settings.get("size", see.tower.size)), int(settings.get("max_image_tiles", 4)), look=look)
 
 
+_PAIRS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
 _KINDS: dict[Any, Callable[[Settings, Settings, VisionConfig], Processor]] = {
     "llava": _whole,
     "clip_vision_model": _whole,

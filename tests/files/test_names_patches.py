@@ -34,7 +34,7 @@ def test_leading_axes_of_one_come_and_go():
         (Patches("a"), (5, 3, 2, 4, 4), "no convolution over patches of 1 frames"),
         (Patches("a", 2), (5, 3, 1, 4, 4), "no convolution over patches of 2 frames"),
         (Ones("a", 2), (1, 2, 3), "does not begin with 2 axes of one"),
-        (Ones("a", 2), (1, 1), "does not begin with 2 axes of one"),
+        (Ones("a", 2), (1,), "does not begin with 2 axes of one"),
     ],
 )
 def test_other_shapes_are_refused(value, shape, message):

@@ -53,6 +53,38 @@ def test_a_picture_and_a_text_encoder(backend, tmp_path):
     assert np.abs(backend.engine.numpy(y) - r["logits"]).max() < 1e-4
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_clip_and_siglip(backend, family):
+    loaded = pretrained.load(Path(ORACLES, family), backend, "float32")
+    r, model, engine = arrays(Path(ORACLES, family, "reference", "reference.safetensors")), loaded.model, backend.engine
+    pixels, ids = engine.array(last(r["in.pixel_values"])), engine.array(r["in.input_ids"].astype(np.int32))
+    with engine.inference():
+        given = {
+            "image_features": model.pictures(pixels),
+            "text_features": model.texts(ids),
+            "logits": model(pixels, ids),
+        }
+    for name, y in given.items():
+        assert np.abs(engine.numpy(y) - r[name]).max() < 1e-4, name
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_their_towers_alone(backend, tmp_path, family):
+    """As folders that hold the picture encoder alone, whose head is of no use there."""
+    config = json.loads(Path(ORACLES, family, "config.json").read_text())["vision_config"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": f"{family}_vision_model"}))
+    weights = arrays(Path(ORACLES, family, "model.safetensors"))
+    checkpoint.save(tmp_path / "model.safetensors", {n: x for n, x in weights.items() if n.startswith("vision_model.")})
+    loaded, whole = (pretrained.load(folder, backend, "float32") for folder in (tmp_path, Path(ORACLES, family)))
+    pixels = backend.engine.array(np.random.default_rng(0).normal(size=(2, 28, 28, 3)).astype(np.float32))
+    with backend.engine.inference():
+        tokens, pair = loaded.model({"pixels": pixels}), whole.model
+        is_clip = family == "clip"  # whose last norm and matrix are the pair's
+        first = pair.picture_out(pair.tower.post_norm(tokens[:, 0])) if is_clip else pair.picture_head(tokens)
+        ours, theirs = backend.engine.numpy([first, pair.pictures(pixels)])
+    assert np.abs(ours / np.linalg.norm(ours, axis=-1, keepdims=True) - theirs).max() < 1e-5
+
+
 def test_the_processor_of_a_tower_is_found(tmp_path):
     folder = folder_of("dinov2", tmp_path)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 64, "crop_size": 56}))

@@ -110,9 +110,12 @@ def test_an_unknown_model_is_named():
         of({"model_type": "bert"}, {})
 
 
+FILM = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 8}
+
+
 def test_newer_files_of_settings_are_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS["qwen2_vl"]))
-    newer = {"image_processor": SETTINGS["qwen2_vl"], "video_processor": {"size": {"longest_edge": 28 * 28 * 8}}}
+    newer = {"image_processor": SETTINGS["qwen2_vl"], "video_processor": {"size": FILM}}
     (tmp_path / "processor_config.json").write_text(json.dumps(newer))
     process: Any = load(tmp_path)
     assert process([picture(400, 400)]).tokens == processor("qwen2_vl")([picture(400, 400)]).tokens

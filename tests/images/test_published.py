@@ -190,7 +190,7 @@ def test_films_go_in_pairs_of_frames():
 def test_long_films_are_smaller():
     """A frame has at most 768 tokens' pixels, and all frames' pairs together what the budget says; but never less than
     1.05 times the least."""
-    process = of(CONFIGS["qwen2_vl"], {})
+    process: Any = of(CONFIGS["qwen2_vl"], {})
     for frames, budget, most in [(4, 115200, 768), (10, 115200, 768), (10, 1500, 300), (10, 100, 134.4)]:
         film = np.zeros((frames, 700, 1000, 3), np.uint8)
         t, h, w = replace(process, budget=budget).video(film).layout[0]

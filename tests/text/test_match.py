@@ -41,6 +41,39 @@ def test_texts_are_weighed_against_each_other(backend, folder):
     assert (matcher.ids(["&"]) == matcher.ids(["&amp;"])).all()
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_clip_weighs_texts_and_siglip_each_alone(backend, tmp_path, family):
+    folder = tmp_path / family
+    shutil.copytree(Path(ORACLES, family), folder)
+    words = {"<s>": 1, "</s>": 63, "a": 4, "ball": 5, "bell": 6, "<unk>": 7}
+    _write_words(folder / "tokenizer.json", words)
+    matcher = Matcher(pretrained.load(folder, backend, "float32"))
+    pictures, texts = [picture(50, 40), picture(33, 80)], ["a ball", "a bell", "a ball a bell " * 9]
+    ids, together = matcher.ids(texts), matcher(pictures, texts)
+    assert ids.shape == (3, 12) and ids[2, -1] == 63  # cut, but for its end
+    alone = np.concatenate([matcher(pictures, [text]) for text in texts], axis=1)
+    if family == "siglip":
+        assert np.abs(alone - together).max() < 1e-6 and (matcher.ids(["a"])[0, -1] == 1)
+    else:
+        assert np.abs(together.sum(1) - 1).max() < 1e-6 and (alone == 1).all()
+        pair = matcher(pictures[:1], texts[:2])[0]
+        assert (
+            matcher.ids(texts[:2]).shape == (2, 4)
+            and np.abs(pair - together[0, :2] / together[0, :2].sum()).max() < 1e-5
+        )
+
+
+def _write_words(path, words):
+    """A tokenizer of whole words, with a beginning and an end."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [(name, words[name]) for name in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    tokenizer.save(str(path))
+
+
 def test_ask_tells_what_fits(folder, tmp_path, capsys):
     Image.fromarray(picture(40, 50)).save(tmp_path / "a.png")
     given = ["--model", str(folder), "--image", str(tmp_path / "a.png"), "--backend", "torch"]

@@ -41,12 +41,14 @@ def config(published: Mapping[str, Any]) -> DualEncoderConfig:
         vocab=t["vocab_size"],
         positions=t["max_position_embeddings"],
         types=t["type_vocab_size"],
+        embed_norm=True,
+        padding=0,
     )
     tower = vit(names, keep="first", post_norm=True, resize="antialias")
     return DualEncoderConfig(tower, text, c["embed_dim"], hidden=(t["hidden_size"] + c["embed_dim"]) // 2)
 
 
-def table() -> dict[str, Value]:
+def table(published: Mapping[str, Any]) -> dict[str, Value]:
     """Names of the arrays, theirs to those of `DualEncoder`."""
     bert, layer = "text.transformer", "text.transformer.encoder.layer.{}"
     qkv = [f"attention.self.{name}" for name in ("query", "key", "value")]
@@ -64,7 +66,7 @@ def table() -> dict[str, Value]:
         f"{bert}.embeddings.position_embeddings.weight": "text.positions",
         f"{bert}.embeddings.token_type_embeddings.weight": "text.types",
         f"{bert}.embeddings.position_ids": None,
-        **linear(f"{bert}.embeddings.LayerNorm", "text.norm"),
+        **linear(f"{bert}.embeddings.LayerNorm", "text.embed_norm"),
         **block_names(layer, "text.blocks.{}", qkv, "attention.output.dense", norms, mlp),
         "text.proj.0.weight": "text_up.weight",
         "text.proj.2.weight": "text_out.weight",

@@ -9,7 +9,7 @@ from ...errors import MlxworldError
 from ..names import Join, Ones, Patches, Table, Value
 
 Config = Mapping[str, Any]
-_ACTS = {"gelu_pytorch_tanh": "gelu_tanh"}
+ACTS = {"gelu_pytorch_tanh": "gelu_tanh"}
 
 _CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _CLIP |= {"image_size": 224, "patch_size": 32, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}
@@ -24,7 +24,7 @@ def _one(size: Any) -> int:
 def vit(v: Config, **changes: Any) -> TowerConfig:
     """A tower as transformers' configurations name its fields."""
     block = {"norm": "layer", "qkv_bias": True, "bias": True, "qk_norm": "none", "gated": False}
-    block |= {"eps": v["layer_norm_eps"], "act": _ACTS.get(v["hidden_act"], v["hidden_act"])} | changes.pop("block", {})
+    block |= {"eps": v["layer_norm_eps"], "act": ACTS.get(v["hidden_act"], v["hidden_act"])} | changes.pop("block", {})
     return TowerConfig(
         BlockConfig(v["hidden_size"], v["num_attention_heads"], hidden=v["intermediate_size"], **block),
         depth=v["num_hidden_layers"],
@@ -34,11 +34,11 @@ def vit(v: Config, **changes: Any) -> TowerConfig:
     )
 
 
-def clip(v: Config, tap: int | None = None, keep: str = "patches") -> TowerConfig:
+def clip(v: Config, tap: int | None = None, keep: str = "patches", post_norm: bool = False) -> TowerConfig:
     """tap: which of the hidden states comes out, counted from the end as published (-1 the last), None the last."""
     v = {**_CLIP, **v}
     taps = () if tap is None else (_depth(tap, v["num_hidden_layers"]),)
-    return vit(v, taps=taps, keep=keep, patch_bias=False, pre_norm=True)
+    return vit(v, taps=taps, keep=keep, patch_bias=False, pre_norm=True, post_norm=post_norm)
 
 
 def _depth(state: int, depth: int) -> int:

@@ -322,7 +322,10 @@ def _clip_alone_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _siglip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    return clip_names(siglip(c), "vision_model", _tower(ours))
+    head = ["probe", *(f"attention.{name}" for name in ("in_proj_weight", "in_proj_bias"))]
+    parts = [f"{part}.{name}" for part in ("attention.out_proj", "layernorm", *FC) for name in ("weight", "bias")]
+    names = clip_names(siglip(c), "vision_model", _tower(ours))
+    return names | {f"vision_model.head.{name}": None for name in (*head, *parts)}  # it pools: see clip.py
 
 
 def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:

@@ -51,7 +51,7 @@ def net(backend, family: str, change=lambda cfg: cfg) -> Any:
     models = importlib.import_module(f"{backend.__name__}.models.vision_language.{_file(family)}")
     config = published(family)
     if family == "biomedclip":
-        cfg, table = open_clip.config(config), open_clip.table()
+        cfg, table = open_clip.config(config), open_clip.table({})
         model, weights = models.DualEncoder(change(cfg)), checkpoint(family)
     else:
         cfg, table = vision.config(config), vision.table(config, "vision")
