@@ -23,12 +23,13 @@ from .cli import entry
 from .data.episodes.container import require_whole
 from .data.episodes.pictures import read_frames
 from .errors import MlxworldError
-from .files import hub
+from .files import hub, pretrained
 from .text.assistant import Assistant, Talk
 from .text.beams import BeamConfig
 from .text.check import check
 from .text.choose import Choice
 from .text.generate import Options
+from .text.match import Matcher
 
 FRAMES = 768  # of a film, at most
 
@@ -59,6 +60,8 @@ class AskConfig:
     beams: tyro.conf.OmitArgPrefixes[BeamConfig] = field(default_factory=BeamConfig)
     stop: tuple[str, ...] = ()
     """texts that end an answer"""
+    among: tuple[str, ...] = ()
+    """texts, of which is told how well each fits the pictures: by models of two encoders, as BiomedCLIP"""
     check: bool = False
     """compare logits and words with transformers"""
 
@@ -72,6 +75,9 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
     folder = hub.folder(cfg.model, hub.MODEL_FILES) if cfg.model.startswith(hub.SCHEME) else Path(cfg.model)
     package = mlxworld.on(cfg.backend or installed[0])
+    if cfg.among:
+        print("\n".join(matches(cfg, pretrained.load(folder, package, cfg.precision, cfg.weights), pictures)))
+        return
     precision = "float32" if cfg.check else cfg.precision
     with Console(stderr=True).status(f"reading {folder.name}"):
         assistant = Assistant.load(folder, package, precision, cfg.weights, compile=cfg.compile)
@@ -88,6 +94,15 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def matches(cfg: AskConfig, loaded: pretrained.Pretrained, pictures: list[np.ndarray]) -> Iterator[str]:
+    """How probable each of the texts is for each picture, if one of them is right."""
+    if cfg.video:
+        raise MlxworldError("--among is about pictures, not films")
+    for path, row in zip(cfg.image, Matcher(loaded)(pictures, cfg.among), strict=True):
+        yield f"{path}"
+        yield from (f"  {100 * x:5.1f} %  {text}" for text, x in zip(cfg.among, row, strict=True))
 
 
 def lines() -> Iterator[str]:

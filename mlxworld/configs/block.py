@@ -7,7 +7,7 @@ from ..errors import MlxworldError
 
 CHOICES = {
     "norm": ("rms", "layer", "rms_plus_one"),
-    "qk_norm": ("none", "each", "shared", "whole"),
+    "qk_norm": ("none", "each", "shared", "whole", "layer"),
     "order": ("pre", "post", "sandwich", "parallel"),
     "act": ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu"),
     "gate": ("none", "scale", "tanh", "tanh_scalar"),
@@ -28,7 +28,7 @@ class BlockConfig:
     norm: str = "rms"  # rms_plus_one: times 1 + weight, and so are queries and keys
     eps: float = 1e-5
     qk_norm: str = "each"  # RMS norm of each head of queries and keys, with a gain for each head or one that the heads
-    # share; or of all heads of queries, and all of keys, as a whole (InternViT)
+    # share; or of all heads of queries, and all of keys, as a whole (InternViT); or a layer norm that the heads share
     order: str = "pre"  # of norms: before a layer, after the sum, on both sides of a layer, or one before both layers
     act: str = "silu"
     gated: bool = True  # act(gate) * up, in place of act(up)

@@ -13,7 +13,9 @@ from .reading import shown
 
 SCHEME = "hf://"
 FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "starts.safetensors", "README.md"]
-MODEL_FILES = ["*.json", "*.jinja", "model*.safetensors", "tokenizer.model"]  # of a published model
+MODEL_FILES = [  # of a published model
+    *("*.json", "*.jinja", "model*.safetensors", "open_clip_model.safetensors", "tokenizer.model"),
+]
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}(?P<repo>{_PART}/{_PART})(?:@(?P<revision>{_PART}(?:/{_PART})*))?")
 

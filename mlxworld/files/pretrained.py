@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import MlxworldError
 from . import checkpoint, layouts, names
+from .layouts import open_clip
 from .reading import listed, read_json, shown
 from .weights import Weights
 
@@ -44,7 +45,7 @@ def load(
     numbers = sum(math.prod(shape) for shape in arrays.shapes.values())
     family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
     with package.nn.limit(modules=10 * len(arrays) + 1000, numbers=2 * numbers + 1000):
-        model = engine.build(lambda: family.Model(config))
+        model = engine.build(lambda: getattr(family, layout.model(published))(config))
     engine.load_parameters(model, arrays, str(folder), precision or engine.rollout_precision(weights))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
@@ -52,10 +53,14 @@ def load(
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a published model. Raises MlxworldError for what is none."""
-    path = folder / "config.json"
+    path, is_open_clip = folder / "config.json", (folder / open_clip.FILE).is_file()
+    if is_open_clip:
+        path = folder / open_clip.FILE
     if not path.is_file():
         raise MlxworldError(f"{folder} is no folder of a published model: it has no config.json")
     published = read_json(path)
+    if is_open_clip and isinstance(published, dict):
+        published["model_type"] = open_clip.MODEL_TYPE
     if not isinstance(published, dict) or not isinstance(published.get("model_type"), str):
         raise MlxworldError(f"{path} is not the configuration of a published model: it has no model_type")
     return published
@@ -74,7 +79,8 @@ def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
     """The arrays of a folder under our names, each read when it is asked for; published, newer and mixed names alike.
     Raises MlxworldError for names that are unknown, for parts that are missing, and for a shard that is."""
     layout, source = _layout(published, str(folder)), str(folder)
-    arrays = checkpoint.open(folder)
+    is_open_clip = published["model_type"] == open_clip.MODEL_TYPE
+    arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
     try:
         arrays = arrays.renamed(layout.renamed(published))
     except ValueError as error:

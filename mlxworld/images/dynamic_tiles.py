@@ -44,7 +44,7 @@ class DynamicTiles:
         before, after = self.around
         if not self.tags:
             return (before, tiles * self.tokens, after)
-        names = [f"<tile_{i}>" for i in range(1, max(tiles, 2))] + ["<tile_global_thumbnail>"] * (tiles > 1)
+        names = [*(f"<tile_{i}>" for i in range(1, tiles)), "<tile_global_thumbnail>"]  # which a single tile is too
         pieces: list[Piece] = [piece for name in names for piece in (name, self.tokens)]
         return (before + str(pieces[0]), *pieces[1:], after)
 

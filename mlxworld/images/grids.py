@@ -17,6 +17,7 @@ class Grids:
     most: int = 28 * 28 * 1280
     least_of_film: int = 128 * 28 * 28  # pixels of a frame
     most_of_film: int = 768 * 28 * 28
+    budget: float = 0.9 * 128000  # tokens of a film
     patch: int = 14
     merge: int = 2  # patches along the side of a token
     frames: int = 2  # of a patch
@@ -29,8 +30,11 @@ class Grids:
         return self._prepared(films)
 
     def video(self, film: np.ndarray) -> Prepared:
-        """uint8 frames (T, H, W, 3), in pairs; the last of an odd number is shown twice."""
-        return self._prepared([self._patches(film, self.least_of_film, self.most_of_film)])
+        """uint8 frames (T, H, W, 3), in pairs; the last of an odd number is shown twice. The more frames, the smaller
+        they are: a film has a budget of pixels, as in the authors' own reader of films."""
+        share = int(self.budget * (self.patch * self.merge) ** 2) * self.frames // len(film)
+        most = max(min(self.most_of_film, share), int(self.least_of_film * 1.05))
+        return self._prepared([self._patches(film, self.least_of_film, most)])
 
     def _prepared(self, films):
         layout = tuple(grid for _, grid in films)

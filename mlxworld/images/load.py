@@ -155,6 +155,7 @@ def _tiles(settings: Settings, config: Settings, see: VisionConfig) -> DynamicTi
         int(settings.get("min_patches", config.get("min_dynamic_patch", 1))),
         int(settings.get("max_patches", config.get("max_dynamic_patch", 6 if nvlm else 12))),
         tags=nvlm,
+        placeholder="<IMG_CONTEXT>" if config["model_type"] == "internvl" else "<image>",
         around=("<Image>", "</Image>") if nvlm else ("<img>", "</img>"),
         look=Look.of(settings, mean=pixels.IMAGENET_MEAN, std=pixels.IMAGENET_STD),
     )

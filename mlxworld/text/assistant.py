@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from .. import images
+from ..configs.vision_language import VisionLanguageConfig
 from ..errors import MlxworldError
 from ..files import pretrained
-from ..files.reading import read_json
+from ..files.reading import read_json, shown
 from ..images.prepared import Piece, Prepared
 from . import chat, tokenizer
 from .generate import Generator, Options, Pictures
@@ -38,6 +39,8 @@ class Assistant:
     def __init__(self, loaded: pretrained.Pretrained, compile: bool = False):  # noqa: A002
         """loaded: the model. compile: its step, in the background."""
         folder, self.config, self.published = loaded.folder, loaded.config, loaded.published
+        if not isinstance(self.config, VisionLanguageConfig):
+            raise MlxworldError(f"{folder}: {shown(self.published['model_type'])} is no model that writes text")
         self.tokenizer = tokenizer.load(folder)
         self.processor: Any = images.load(folder) if loaded.config.vision is not None else None
         self.generator = Generator(loaded.package, loaded.model, compile)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mlxworld.images import load, of
+from mlxworld.images.pixels import resize
 from tests.models.vision_language.oracle_vision import (
     ORACLES,
     anyres_layout,
@@ -44,12 +45,14 @@ def test_llava_next():
 
 def test_qwen2_vl():
     r, process = reference("qwen2_vl"), load(Path(ORACLES, "qwen2_vl"))
-    pictures, grids = images(r)[:2], r["in.image_grid_thw"].tolist()
+    pictures, grids = [r["image.0"], r["image.1"]], r["in.image_grid_thw"].tolist()
     prepared = process(pictures)
     close(prepared.arrays["pixels"], rows(r["in.pixel_values"], grids))
     assert prepared.layout == tuple(map(tuple, grids))
     film: Any = of(published("qwen2_vl"), {"video": {"min_pixels": 28 * 28, "max_pixels": 28 * 28 * 12}})
-    shown = film.video(np.stack(images(r)[2:]))
+    g = np.random.default_rng(1)  # the film's frames, made as the oracle makes them
+    small = [g.integers(0, 256, (7, 10, 3), dtype=np.uint8) for _ in range(5)]
+    shown = film.video(np.stack([resize(x, (56, 84), "bicubic") for x in small]))
     close(shown.arrays["pixels"], rows(r["in.pixel_values_videos"], r["in.video_grid_thw"].tolist()))
 
 

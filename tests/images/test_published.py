@@ -1,5 +1,6 @@
 """Pixels, tokens and shapes against the published processors' own answers over random sizes (`write.py`)."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def test_nvlm_names_its_tiles():
     config = {"model_type": "NVLM_D", "llm_config": TEXT, "force_image_size": 448}
     config["vision_config"] = {**VIT, "image_size": 448}
     process = of(config, {})
-    assert process([picture(100, 100)]).pieces == [("<Image><tile_1>", 256, "</Image>")]
+    assert process([picture(100, 100)]).pieces == [("<Image><tile_global_thumbnail>", 256, "</Image>")]
     wide = process([picture(100, 210)])
     assert len(wide.arrays["pixels"]) == 3
     tags = ("<Image><tile_1>", 256, "<tile_2>", 256, "<tile_global_thumbnail>", 256, "</Image>")
@@ -184,6 +185,16 @@ def test_films_go_in_pairs_of_frames():
     assert (x[2, :, 0] == x[2, :, 1]).all() and (x[0, :, 0] != x[0, :, 1]).any()  # the last is shown twice
     other = np.concatenate([frames, frames[-1:]])
     assert (processor("qwen2_vl").video(other).arrays["pixels"] == film.arrays["pixels"]).all()
+
+
+def test_long_films_are_smaller():
+    """A frame has at most 768 tokens' pixels, and all frames' pairs together what the budget says; but never less than
+    1.05 times the least."""
+    process = of(CONFIGS["qwen2_vl"], {})
+    for frames, budget, most in [(4, 115200, 768), (10, 115200, 768), (10, 1500, 300), (10, 100, 134.4)]:
+        film = np.zeros((frames, 700, 1000, 3), np.uint8)
+        t, h, w = replace(process, budget=budget).video(film).layout[0]
+        assert t == frames // 2 and most * 0.85 < h * w / 4 <= most
 
 
 def test_torch_resamples_alike():

@@ -91,9 +91,10 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
 
     def gain(head):
         """Of head number `head` of queries, then keys."""
+        gains = w["attn.qk_gain"] + (cfg.norm == "rms_plus_one")
         if cfg.qk_norm in ("each", "whole"):
-            return w["attn.qk_gain"][head * E : (head + 1) * E]
-        return w["attn.qk_gain"][:E] if head < H else w["attn.qk_gain"][E:]
+            return gains[head * E : (head + 1) * E]
+        return gains[:E] if head < H else gains[E:]
 
     def attention(y):
         projected = linear("attn.qkv", y)
@@ -102,6 +103,10 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
             for first, last in ((0, H), (H, H + G)):
                 whole = rms(np.concatenate(heads[first:last], axis=-1))
                 heads[first:last] = [whole[..., i * E : (i + 1) * E] * gain(first + i) for i in range(last - first)]
+        elif cfg.qk_norm == "layer":
+            shifts = w["attn.qk_shift"][:E], w["attn.qk_shift"][E:]
+            for i, a in enumerate(heads[: H + G]):
+                heads[i] = rms(a - a.mean(-1, keepdims=True)) * gain(i) + shifts[i >= H]
         elif cfg.qk_norm != "none":
             heads[: H + G] = [rms(a) * gain(i) for i, a in enumerate(heads[: H + G])]
         heads[: H + G] = [turn(a, np.arange(a.shape[1])) for a in heads[: H + G]]
@@ -243,13 +248,16 @@ def test_dropout_is_of_attention_in_training_alone(backend):
     assert np.array_equal(one, same) and not np.array_equal(one, two) and not np.array_equal(one, plain)
 
 
-@pytest.mark.parametrize("settings", [{}, {"kv_heads": 2, "qk_norm": "shared"}, {"qk_norm": "none", "qkv_bias": True}])
+CROSS = [{"qk_norm": "none", "qkv_bias": True}, {"kv_heads": 2, "qk_norm": "shared"}]
+
+
+@pytest.mark.parametrize("settings", [{}, *CROSS, {"qk_norm": "whole"}, {"kv_heads": 1, "qk_norm": "layer"}])
 def test_cross_attention_reads_its_source(backend, settings):
     """Queries of x, keys and values of a source of another length: as self-attention over both."""
     cfg = block(**settings)
     cross, weights = filled(backend, module(backend, "blocks").Attention(cfg, cross=True))
     E, H = cfg.width, cfg.heads
-    joined = {name: value for name, value in weights.items() if name in ("qk_gain", "out.weight")}
+    joined = {name: value for name, value in weights.items() if name in ("qk_gain", "qk_shift", "out.weight")}
     for kind in ("weight", "bias") if cfg.qkv_bias else ("weight",):
         joined[f"qkv.{kind}"] = np.concatenate([weights[f"q.{kind}"], weights[f"kv.{kind}"]])
     assert len(joined["qkv.weight"]) == (H + 2 * cfg.groups) * E

@@ -9,8 +9,12 @@ from typing import Any
 from ...configs.block import BlockConfig
 from ...configs.vision import DualEncoderConfig, TextEncoderConfig
 from ..names import Ones, Patches, Value
+from ..reading import shown
 from .towers import FC, block_names, linear, vit
 
+MODEL_TYPE = "open_clip"  # as ours calls what its own file does not name
+FILE = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
 _VIT = {"embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4, "patch_size": 16}  # vit_base_patch16_224
 _BERT = {"vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
 _BERT |= {"intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
@@ -19,6 +23,11 @@ _BERT |= {"intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab
 def config(published: Mapping[str, Any]) -> DualEncoderConfig:
     """Of open_clip_config.json; `sizes` in vision_cfg and in text_cfg override the defaults of timm and of BERT."""
     c = published["model_cfg"]
+    for part, name, known in (("vision_cfg", "timm_proj", "linear"), ("text_cfg", "hf_proj_type", "mlp")):
+        if c[part].get(name) != known:
+            raise ValueError(f"{name} is {shown(c[part].get(name))}: {known} alone is read")
+    if c["text_cfg"].get("hf_pooler_type") != "cls_last_hidden_state_pooler":
+        raise ValueError("hf_pooler_type: cls_last_hidden_state_pooler alone is read")
     v = _VIT | c["vision_cfg"].get("sizes", {})
     t = _BERT | c["text_cfg"].get("sizes", {})
     names = {"hidden_size": v["embed_dim"], "intermediate_size": v["embed_dim"] * v["mlp_ratio"]}

@@ -10,7 +10,7 @@ from typing import Any
 from ...configs.block import BlockConfig
 from ...configs.vision import ProjectorConfig, ResamplerConfig, VisionConfig
 from ...errors import MlxworldError
-from ..names import Ones, Patches, Transpose, Value
+from ..names import Join, Ones, Patches, Transpose, Value
 from ..reading import shown
 from . import towers
 from .towers import (
@@ -38,7 +38,7 @@ def config(published: Config) -> VisionConfig:
 
 
 def table(published: Config, ours: str = "vision") -> dict[str, Value]:
-    """The names of the vision part's arrays, theirs to ours."""
+    """The names of the vision part's arrays, theirs to ours; "" for a tower that is a model of its own."""
     return _reader(published)[1](published, ours)
 
 
@@ -124,7 +124,7 @@ def _internvl(c: Config) -> VisionConfig:
         reduce="merge",
         norm="after",
         bias=not nvlm,
-        transposed=c.get("ps_version", "v2") == "v1",
+        transposed=c.get("ps_version", "v2" if c["model_type"] == "internvl" else "v1") == "v1",
     )
     return VisionConfig(tower, projector)
 
@@ -280,11 +280,16 @@ def _idefics(c: Config) -> VisionConfig:
     tower, resampler = clip(v, keep="all"), None
     if c.get("use_resampler"):
         p = c["perceiver_config"]
-        if p.get("qk_layer_norms_perceiver"):
-            raise MlxworldError("idefics with layer norms of the perceiver's queries and keys is not read")
         C = tower.block.dim
         heads = {"heads": p["resampler_n_heads"], "head_dim": p["resampler_head_dim"], "hidden": 4 * C}
-        block = BlockConfig(C, norm="layer", qk_norm="none", act="relu", gated=False, **heads)
+        block = BlockConfig(
+            C,
+            norm="layer",
+            qk_norm="layer" if p.get("qk_layer_norms_perceiver") else "none",
+            act="relu",
+            gated=False,
+            **heads,
+        )
         resampler = ResamplerConfig(block, p["resampler_depth"], p["resampler_n_latents"])
     return VisionConfig(tower, resampler=resampler, pack="tokens")
 
@@ -301,6 +306,11 @@ def _idefics_names(c: Config, ours: str) -> dict[str, Value]:
         f"{attention}.q_proj.weight": f"{layer}.attn.q.weight",
         **joined([f"{attention}.k_proj", f"{attention}.v_proj"], f"{layer}.attn.kv", (1, 1), bias=False),
         f"{attention}.output_proj.weight": f"{layer}.attn.out.weight",
+        **{
+            f"{attention}.{part}_layer_norm.{theirs}": Join(f"{layer}.attn.qk_{ours_}", i, (1, 1))
+            for theirs, ours_ in (("weight", "gain"), ("bias", "shift"))
+            for i, part in enumerate("qk")
+        },
         **linear(f"{mlp}.ln", f"{layer}.norm2"),
         f"{mlp}.fc.weight": f"{layer}.mlp.up.weight",
         f"{mlp}.c_proj.weight": f"{layer}.mlp.down.weight",
@@ -308,11 +318,11 @@ def _idefics_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _clip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    return clip_names(clip(c, keep="all"), "vision_model", f"{ours}.tower")
+    return clip_names(clip(c, keep="all"), "vision_model", _tower(ours))
 
 
 def _siglip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    return clip_names(siglip(c), "vision_model", f"{ours}.tower")
+    return clip_names(siglip(c), "vision_model", _tower(ours))
 
 
 def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:
@@ -321,7 +331,11 @@ def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:
 
 
 def _dinov2_names(c: Config, ours: str) -> dict[str, Value]:
-    return towers.dinov2_names(f"{ours}.tower")
+    return towers.dinov2_names(_tower(ours))
+
+
+def _tower(ours: str) -> str:
+    return f"{ours}.tower" if ours else "tower"
 
 
 _KINDS: dict[str, tuple[Callable[[Config], VisionConfig], Callable[[Config, str], dict[str, Value]]]] = {

@@ -40,6 +40,11 @@ _RENAMED: dict[str, tuple[tuple[tuple[str, str], ...], ...]] = {
 }
 
 
+def model(published: Config) -> str:
+    """The class of `models/vision_language` that it is."""
+    return "Model"
+
+
 def config(published: Config) -> VisionLanguageConfig:
     """Our configuration of a published one."""
     kind, text, text_kind = _parts(published)

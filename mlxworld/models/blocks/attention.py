@@ -72,8 +72,10 @@ class Attention(Module):
             self.qkv = Linear(cfg.dim, (H + 2 * G) * E, bias=cfg.qkv_bias)
         if cfg.qk_norm in ("each", "whole"):
             self.qk_gain = ops.full(((H + G) * E,), 0.0 if self.plus_one else 1.0)
-        elif cfg.qk_norm == "shared":
+        elif cfg.qk_norm != "none":
             self.qk_gain = ops.full((2 * E,), 0.0 if self.plus_one else 1.0)
+        if cfg.qk_norm == "layer":
+            self.qk_shift = ops.zeros((2 * E,))
         self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias if cfg.out_bias is None else cfg.out_bias), "residual")
 
     def forward(
@@ -129,14 +131,22 @@ class Attention(Module):
             parts = [x[:, :, :, a - first : b - first] for a, b in parts if first <= a < first + n]
             normed = [ops.rms_norm(part.flatten(3), self.eps).reshape(part.shape) for part in parts]
             return (normed[0] if len(normed) == 1 else ops.concat(normed, axis=3)) * self._gains()[first : first + n]
+        if self.qk_norm == "layer":
+            x = x[:, :, :, :n]
+            normed = ops.rms_norm(x - x.mean(-1, keepdims=True), self.eps)
+            return normed * self._gains()[first : first + n] + self._of_heads(self.qk_shift)[first : first + n]
         normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out first
         return normed[:, :, :, :n] * self._gains()[first : first + n]
 
     def _gains(self):
         """(H + G, E)."""
-        H, G, E = self.heads, self.groups, self.width
         gains = 1 + self.qk_gain if self.plus_one else self.qk_gain
         if self.qk_norm in ("each", "whole"):
-            return gains.reshape(H + G, E)
-        q, k = ops.split(gains.reshape(2, 1, E), [1, 1], axis=0)
+            return gains.reshape(self.heads + self.groups, self.width)
+        return self._of_heads(gains)
+
+    def _of_heads(self, x):
+        """x (2 * E,), of queries and of keys -> (H + G, E)."""
+        H, G, E = self.heads, self.groups, self.width
+        q, k = ops.split(x.reshape(2, 1, E), [1, 1], axis=0)
         return ops.concat([ops.broadcast_to(q[0], (H, E)), ops.broadcast_to(k[0], (G, E))], axis=0)

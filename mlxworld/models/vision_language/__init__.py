@@ -4,6 +4,8 @@ model.py  Model             decoder.py  words, caches      vision.py  tower, pro
 tower.py  projector.py  positions.py  tiles.py  packing.py  the parts of `Vision`        dual.py  CLIP's two encoders
 """
 
+from .dual import DualEncoder
 from .model import Model
+from .vision import Vision
 
-__all__ = ["Model"]
+__all__ = ["DualEncoder", "Model", "Vision"]

@@ -154,7 +154,10 @@ def published_shapes(config, dual=False):
     return ours if dual else {f"vision.{name}": x for name, x in ours.items()}
 
 
+PERCEIVER = {"qk_layer_norms_perceiver": True, "resampler_depth": 2, "resampler_n_latents": 4}
+PERCEIVER |= {"resampler_n_heads": 2, "resampler_head_dim": 16}
 MORE = {
+    "idefics, with a perceiver": CONFIGS["idefics"] | {"use_resampler": True, "perceiver_config": PERCEIVER},
     "nvlm_d": {
         "model_type": "NVLM_D",
         "llm_config": {"hidden_size": 16, "intermediate_size": 32},
@@ -186,7 +189,11 @@ def test_names_go_both_ways(kind):
 def test_names_of_a_dual_encoder_go_both_ways():
     sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2}
     text = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    cfg = {"vision_cfg": {"image_size": 32, "sizes": sizes}, "text_cfg": {"sizes": text}, "embed_dim": 16}
+    cfg = {
+        "vision_cfg": {"image_size": 32, "timm_proj": "linear", "sizes": sizes},
+        "text_cfg": {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler", "sizes": text},
+        "embed_dim": 16,
+    }
     ours = published_shapes({"model_cfg": cfg}, dual=True)
     back = to_ours(to_theirs(ours, open_clip.table(), "ours"), open_clip.table(), "theirs", expected=ours)
     assert all((back[name] == ours[name]).all() for name in ours) and set(back) == set(ours)
