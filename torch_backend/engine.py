@@ -99,18 +99,18 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
 
 
 def build(make):
-    """make(), a model whose layers are not given first values, for weights that are loaded: nothing but zeros and
-    ones is written, and memory that is not written is not taken."""
+    """make(), a model whose layers are not given first values, for weights that are loaded: memory that is not written
+    is not taken."""
     with _Unset():
         return make()
 
 
 class _Unset(TorchFunctionMode):
-    """Random initialisation does nothing."""
+    """What gives first values does nothing."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-            return args[0]
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_) or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
 
 

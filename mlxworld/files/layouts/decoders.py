@@ -29,6 +29,7 @@ _COHERE |= {"logit_scale": 0.0625, "layer_norm_eps": 1e-5}
 _MLLAMA = _LLAMA | {"vocab_size": 128256, "intermediate_size": 14336, "num_hidden_layers": 40, "rms_norm_eps": 1e-5}
 _MLLAMA |= {"num_key_value_heads": 8, "rope_theta": 5e5, "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38]}
 _MISTRAL = _LLAMA | {"intermediate_size": 14336, "num_key_value_heads": 8, "sliding_window": 4096}
+MOST_LAYERS = 1000
 DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "mistral": _MISTRAL,
@@ -51,6 +52,8 @@ def decoder(published: Config, kind: str, tied: bool | None = None) -> DecoderCo
             raise MlxworldError(f"config.json: {name} {shown(c[name])} is not read")
     if c.get("partial_rotary_factor", 1.0) != 1.0:
         raise MlxworldError("config.json: heads that turn in part (partial_rotary_factor) are not read")
+    if not 1 <= c["num_hidden_layers"] <= MOST_LAYERS:
+        raise MlxworldError(f"config.json: {c['num_hidden_layers']} layers; 1 to {MOST_LAYERS} are read")
     cfg = DecoderConfig(
         block=BlockConfig(
             c["hidden_size"],
@@ -163,16 +166,16 @@ def _rope(c: Config) -> RopeConfig:
         return RopeConfig(base, sections=sections)
     if kind == "linear":
         return RopeConfig(base, factor=float(p["factor"]))
+    if kind not in ("llama3", "longrope", "su"):
+        raise MlxworldError(f"config.json: rotary positions of type {shown(kind)} are not read")
     trained: int = p.get("original_max_position_embeddings") or c["original_max_position_embeddings"]
     if kind == "llama3":
         limits: dict[str, Any] = {name: float(p[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")}
         return RopeConfig(base, trained_length=trained, **limits)
-    if kind in ("longrope", "su"):
-        factor = p.get("factor") or c["max_position_embeddings"] / trained
-        scale = p.get("attention_factor") or (1 + math.log(factor) / math.log(trained)) ** 0.5 if factor > 1 else 1.0
-        factors: dict[str, Any] = {f"{name}s": tuple(map(float, p[name])) for name in ("short_factor", "long_factor")}
-        return RopeConfig(base, trained_length=trained, scale=scale, **factors)
-    raise MlxworldError(f"config.json: rotary positions of type {shown(kind)} are not read")
+    factor = p.get("factor") or c["max_position_embeddings"] / trained
+    scale = p.get("attention_factor") or (1 + math.log(max(factor, 1.0)) / math.log(trained)) ** 0.5
+    factors: dict[str, Any] = {f"{name}s": tuple(map(float, p[name])) for name in ("short_factor", "long_factor")}
+    return RopeConfig(base, trained_length=trained, scale=scale, **factors)
 
 
 def table(
