@@ -1,8 +1,6 @@
 """A published model that is asked: its tokenizer, chat template, image processor and generator together.
 
-assistant = Assistant.load("llava-1.5-7b-hf")
-for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
-    print(piece, end="", flush=True)
+`Assistant.load(folder, mlxworld.on("mlx"))`, then `answer` or `stream`; what was said before goes on as a `Talk`.
 """
 
 import re
