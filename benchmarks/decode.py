@@ -9,6 +9,7 @@ of a copy measured in the same run.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import math
@@ -88,10 +89,10 @@ def ours(folder: Path, backend: str, precision: str, compiled: bool):
 
 def transformers(folder: Path, precision: str, compiled: bool):
     import torch
-    from transformers import AutoModelForCausalLM
 
+    there = importlib.import_module("transformers")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision)).to(device).eval()
+    model = there.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision)).to(device).eval()
     if compiled and device == "cpu":
         model.forward = torch.compile(model.forward)
 
@@ -114,8 +115,8 @@ def transformers(folder: Path, precision: str, compiled: bool):
 
 def mlx_lm(folder: Path, precision: str):
     import mlx.core as mx
-    from mlx_lm.models import cache, qwen2
 
+    cache, qwen2 = (importlib.import_module(f"mlx_lm.models.{name}") for name in ("cache", "qwen2"))
     config = json.loads((folder / "config.json").read_text())
     model = qwen2.Model(qwen2.ModelArgs.from_dict(config))
     weights = model.sanitize(mx.load(str(folder / "model.safetensors")))
@@ -206,7 +207,7 @@ def main() -> None:
         for batch in map(int, a.batches.split(",")):
             words = None
             for row in a.rows.split(","):
-                package = {"mlx-lm": "mlx_lm", "mlx": "mlx"}.get(row, row.split("-")[0])
+                package = "mlx_lm" if row == "mlx-lm" else str(row.split("-")[0])
                 if importlib.util.find_spec(package) is None:
                     print(f"{row:24}{batch:>6}  {package} is not installed")
                     continue

@@ -152,7 +152,7 @@ class Assistant:
         if len(places) != len(pictures):
             raise MlxworldError(f"the text has places for {len(places)} pictures, and there are {len(pictures)}")
         if not pictures:
-            return prompt([self._ids(text)]), None
+            return prompt([self._ids(text)], grids=() if self.config.decoder.rope.sections else None), None
         prepared = self._prepare(pictures)
         filled, end = [], 0
         for place, picture, pieces in zip(places, pictures, prepared.pieces, strict=True):

@@ -53,7 +53,7 @@ def one_head(q, k, v):
 
 def one_query(q, k, v, mask):
     """The first half of q's heads attends to the first of k and v, the second to the second."""
-    return attention(q, *(np.repeat(x, q.shape[1] // 2, axis=1) for x in (k, v)), mask)
+    return attention(q, np.repeat(k, q.shape[1] // 2, axis=1), np.repeat(v, q.shape[1] // 2, axis=1), mask)
 
 
 def loud(q, k, v):
