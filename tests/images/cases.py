@@ -33,7 +33,17 @@ def sizes(kind: str, n: int = 24) -> list[tuple[int, int]]:
     """Random heights and widths, thin and tiny ones among them."""
     g = np.random.default_rng(zlib.crc32(kind.encode()))
     around = np.exp(g.uniform(np.log(8), np.log(260), (n, 2))).astype(int)
-    return [(int(h), int(w)) for h, w in around] + [(64, 64), (40, 200), (200, 40), (33, 34)]
+    return [(int(h), int(w)) for h, w in around] + [
+        (64, 64),
+        (40, 200),
+        (200, 40),
+        (33, 34),
+        (1, 1),
+        (1, 40),
+        (40, 1),
+        (2, 399),
+        (399, 2),
+    ]
 
 
 def picture(h: int, w: int) -> np.ndarray:

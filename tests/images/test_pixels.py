@@ -14,7 +14,7 @@ from mlxworld.images import load, of, read
 from mlxworld.images.anyres import best_page, shown
 from mlxworld.images.crops import Crops
 from mlxworld.images.grids import smart_size
-from mlxworld.images.pixels import cut
+from mlxworld.images.pixels import centre, cut
 from tests.images.cases import SETTINGS, picture
 from tests.images.test_published import CONFIGS, processor
 
@@ -50,6 +50,18 @@ def test_crops_fill_every_place_once(h, w):
     flat = np.sort(places[places >= 0])
     wide, high = (columns * 4 + 4 + 1) // 2, (rows * 4 + 4 + 1) // 2
     assert rows * columns <= 6 and (flat == np.arange(wide * high)).all()
+
+
+def test_ties_are_broken_as_published():
+    assert best_page(10, 10, [(56, 56), (28, 56), (56, 28)]) == (28, 56)  # the least waste, then the first
+    assert smart_size(70, 70, 28, 0, 1 << 20) == (56, 56)  # 2.5 is rounded to 2, the even one
+    assert smart_size(98, 98, 28, 0, 1 << 20) == (112, 112)
+
+
+def test_a_small_picture_stands_in_the_middle_of_black():
+    x = np.ones((3, 4, 3), np.uint8)
+    assert (centre(x, (6, 4))[2:5] == 1).all() and centre(x, (6, 4)).sum() == x.sum()  # as transformers puts it
+    assert (centre(x, (6, 4), rounded=True)[1:4] == 1).all()  # as torchvision does
 
 
 def test_cut_is_row_by_row():

@@ -82,6 +82,9 @@ def test_molmo_over_random_sizes():
     process = of(config, {"max_crops": 4, "overlap_margins": [2, 2]})
     names = {"<im_patch>": 0, "<im_col>": 1, "<im_start>": 2, "<im_end>": 3}
     for i, size in enumerate(sizes("molmo")):
+        if f"molmo.{i}.shape" not in PUBLISHED:  # the published one breaks down, ours keeps a row
+            assert min(size) == 2 and np.isfinite(process([picture(*size)]).arrays["pixels"]).all()
+            continue
         r = {name: PUBLISHED[f"molmo.{i}.{name}"] for name in ("shape", "tokens", "index", "masks")}
         prepared = process([picture(*size)])
         assert len(prepared.arrays["pixels"]) == r["shape"][0]

@@ -32,6 +32,15 @@ class TextEncoder(Module):
 
     def forward(self, ids: Array) -> Array:
         """ids (m, N), padded on the right -> (m, C), of the token that stands for the text."""
+        x = self.tokens(ids)
+        if self.pool == "end":
+            is_end = ops.int32(ids == self.end)
+            is_first = is_end * ops.int32(is_end.cumsum(1) == 1)
+            return (x * ops.cast(is_first, like=x)[..., None]).sum(1)
+        return x[:, 0] if self.pool == "first" else x[:, -1]
+
+    def tokens(self, ids: Array) -> Array:
+        """ids (m, N) -> (m, N, C)."""
         x = self.words(ids) + self.positions[: ids.shape[1]]
         x = x + self.types[0] if self.typed else x
         x = x if self.embed_norm is None else self.embed_norm(x)
@@ -39,12 +48,7 @@ class TextEncoder(Module):
         x = x[:, None]
         for block in self.blocks:
             x, _ = block(x, mask=mask)
-        x = x[:, 0] if self.final_norm is None else self.final_norm(x[:, 0])
-        if self.pool == "end":
-            is_end = ops.int32(ids == self.end)
-            is_first = is_end * ops.int32(is_end.cumsum(1) == 1)
-            return (x * ops.cast(is_first, like=x)[..., None]).sum(1)
-        return x[:, 0] if self.pool == "first" else x[:, -1]
+        return x[:, 0] if self.final_norm is None else self.final_norm(x[:, 0])
 
     def _mask(self, ids, like):
         """(m or 1, 1, N or 1, N), or None where all see all."""
