@@ -7,14 +7,26 @@ B rows, T tokens, N features of all pictures, C width, V words.
 
 from typing import Any
 
-from mlxworld.configs.vision_language import VisionLanguageConfig
+from mlxworld.configs.vision_language import SensorConfig, VisionLanguageConfig
 
 from ... import ops
-from ...nn import Module
+from ...nn import Linear, Module
 from ..arrays import Array, State
 from ..blocks import init_weights
 from .decoder import Decoder
 from .vision import Vision
+
+
+class Sensor(Module):
+    """Vectors (n, ..., dim) -> tokens (N, C), so many of each vector."""
+
+    def __init__(self, cfg: SensorConfig, width: int):
+        super().__init__()
+        self.name, self.width = cfg.name, width
+        self.up, self.down = Linear(cfg.dim, cfg.hidden), Linear(cfg.hidden, cfg.tokens * width)
+
+    def forward(self, x: Array) -> Array:
+        return self.down(ops.gelu(self.up(x))).reshape(-1, self.width)
 
 
 class Model(Module):
@@ -23,6 +35,7 @@ class Model(Module):
         self.cfg = cfg
         if cfg.vision is not None:
             self.vision = Vision(cfg.vision)
+        self.sensors = [Sensor(sensor, cfg.decoder.block.dim) for sensor in cfg.sensors]
         self.decoder = Decoder(cfg.decoder)
 
     def init(self, key: Array) -> "Model":
@@ -42,7 +55,8 @@ class Model(Module):
 
         prompt: "ids" (B, T), what `Decoder.prompt` takes, and "feature" (B, T), the number of the feature that belongs
         to a token, -1 for a word; with cross layers "rows" (B, M), the numbers of a row's pictures. pictures and
-        layout: of the tower, see `Vision`.
+        layout: of the tower, see `Vision`; and the sensors' vectors, by name. Features are numbered in the order of the
+        tower's, then each sensor's.
         """
         x, source = self._read(prompt, pictures, layout)
         x, state = self.decoder.prompt(x, prompt, source, slots)
@@ -71,14 +85,20 @@ class Model(Module):
 
     def _read(self, prompt, pictures, layout):
         """Embeddings (B, T, C) with the features in their places, and what cross layers attend to."""
-        x = self.decoder.embedded(prompt["ids"])
+        x, source, features = self.decoder.embedded(prompt["ids"]), None, []
         if pictures is None:
             return x, None
-        features = ops.cast(self.vision(pictures, layout), like=x)
-        if "rows" in prompt:
-            source = ops.take(features, prompt["rows"], axis=0)
-            return x, source.reshape(x.shape[0], -1, source.shape[-1])
-        return self._placed(x, features, prompt["feature"]), None
+        if "pixels" in pictures:
+            seen = ops.cast(self.vision(pictures, layout), like=x)
+            if "rows" in prompt:
+                source = ops.take(seen, prompt["rows"], axis=0)
+                source = source.reshape(x.shape[0], -1, source.shape[-1])
+            if source is None or self.cfg.hybrid:
+                features.append(seen.reshape(-1, seen.shape[-1]))
+        for sensor in self.sensors:
+            if sensor.name in pictures:
+                features.append(sensor(ops.cast(pictures[sensor.name], like=x)))
+        return self._placed(x, ops.concat(features), prompt["feature"]) if features else x, source
 
     def _placed(self, x, features, index):
         """x (B, T, C), features (N, C) at the tokens that have one: index (B, T), -1 elsewhere."""
