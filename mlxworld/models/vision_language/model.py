@@ -13,6 +13,7 @@ from ... import ops
 from ...nn import Linear, Module
 from ..arrays import Array, State
 from ..blocks import init_weights
+from ..part import Part
 from .decoder import Decoder
 from .vision import Vision
 
@@ -71,6 +72,31 @@ class Model(Module):
         """The next token of each row, ids (B,) -> the likeliest one after it (B,), and the state with ids."""
         logits, state = self.step(state, ids)
         return ops.int32(logits.argmax(-1)), state
+
+    def parts(self, slots: int) -> dict[str, Part]:
+        """What leaves the house: a token's embedding, and the step that takes one, for texts of `slots` tokens. Prompts
+        are read by it, too, a token or a feature at a time. Not for models that attend to pictures."""
+        c, ids = self.cfg.decoder, ops.int32(ops.zeros((1, 1)))
+        if "cross" in c.layers:
+            raise ValueError("a decoder that attends to pictures has no parts")
+        x, at = self.decoder.embedded(ids), ids[..., None] + ops.arange(3, like=ids) * 0 if c.rope.sections else ids
+        whole = self.decoder.init_state(1, slots, like=x)
+        given = {name: whole.pop(name) for name in ("pad", "shift")}  # one row: none is padding
+
+        def embed(state, ids):
+            return (self.decoder.embedded(ids),), state
+
+        def write(state, embedding, position):
+            x, state = self.decoder.step(embedding, state | {name: n * 0 for name, n in given.items()}, position)
+            return (self.decoder.logits(x[:, 0]),), {name: state[name] for name in whole}
+
+        about = (
+            "Logits of the next token after one more, a word's embedding or a picture's feature. The state is the past."
+        )
+        return {
+            "embed": Part("embed", "A token's embedding.", embed, {}, {"ids": ids}, ("embedding",)),
+            "write": Part("write", about, write, whole, {"embedding": x * 1, "position": at * 1}, ("logits",)),
+        }
 
     def reordered(self, state: State, rows: Array) -> State:
         """The state of rows (B',) of its B, each as often as it is named."""
