@@ -1,8 +1,6 @@
 """A published model that is asked: its tokenizer, chat template, image processor and generator together.
 
-assistant = Assistant.load("llava-1.5-7b-hf")
-for piece in assistant.stream("What is in the picture?", ["cat.jpg"]):
-    print(piece, end="", flush=True)
+`Assistant.load(folder, mlxworld.on("mlx"))`, then `answer` or `stream`; what was said before goes on as a `Talk`.
 """
 
 import re
@@ -154,7 +152,7 @@ class Assistant:
         if len(places) != len(pictures):
             raise MlxworldError(f"the text has places for {len(places)} pictures, and there are {len(pictures)}")
         if not pictures:
-            return prompt([self._ids(text)]), None
+            return prompt([self._ids(text)], grids=() if self.config.decoder.rope.sections else None), None
         prepared = self._prepare(pictures)
         filled, end = [], 0
         for place, picture, pieces in zip(places, pictures, prepared.pieces, strict=True):

@@ -1,6 +1,7 @@
 """What is chosen of logits: penalties, cuts, chance; and beams against all continuations."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,8 +77,9 @@ def test_an_early_end():
 
 
 def test_settings_that_cannot_be():
-    for bad in ({"temperature": -1}, {"top_p": 0.0}, {"top_k": -1}, {"repetition_penalty": 0.0}):
+    bad: list[dict[str, Any]] = [{"temperature": -1}, {"top_p": 0.0}, {"top_k": -1}, {"repetition_penalty": 0.0}]
+    for settings in bad:
         with pytest.raises(MlxworldError):
-            Choice(**bad)
+            Choice(**settings)
     with pytest.raises(MlxworldError):
         BeamConfig(0)

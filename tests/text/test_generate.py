@@ -1,5 +1,7 @@
 """The loop around a model: rows that end, batches and rows alone, chance, penalties, shared compiled steps."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,7 @@ def test_penalties_hold_over_prompt_and_continuation(generator):
     once = Options(40, choice=Choice(no_repeat_ngram=2))
     for row, new in zip(ROWS, generator.tokens(prompt(ROWS), None, once), strict=True):
         words = [*row, *new]
-        pairs = list(zip(words, words[1:], strict=False))
+        pairs = list(itertools.pairwise(words))
         assert len(set(pairs)) == len(pairs)
     lowered = generator.tokens(prompt(ROWS), None, Options(40, choice=Choice(repetition_penalty=50.0)))
     assert all(len(set(new)) == 40 and not set(new) & set(row) for row, new in zip(ROWS, lowered, strict=True))

@@ -67,7 +67,7 @@ def test_the_first_token_is_added_once_where_a_text_asks_for_it(tmp_path):
 
 
 def test_what_is_no_tokenizer(tmp_path):
-    with pytest.raises(MlxworldError, match="neither tokenizer.json nor tokenizer.model"):
+    with pytest.raises(MlxworldError, match=r"neither tokenizer\.json nor tokenizer\.model"):
         tokenizer.load(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"no model")
     with pytest.raises(MlxworldError, match="no sentencepiece model"):

@@ -43,6 +43,7 @@ def test_the_likeliest_tokens_are_the_published_ones(backend, family):
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("phi3_v", "molmo")])
 def test_beams_are_the_published_ones(backend, family):
     (case,) = cases(family)
+    assert case.beam is not None and case.beam_scores is not None
     options = Options(most=16, ends=(case.end,), beams=BeamConfig(3))
     beams = Generator(backend, load(backend, family)).beams(case.prompt, case.pictures, options)
     found = [beam for row in beams for beam in row]
