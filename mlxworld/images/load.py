@@ -53,9 +53,14 @@ def of(config: Settings, settings: Settings, source: str = "the model") -> Proce
     if kind not in _KINDS:
         raise MlxworldError(f"{source}: model_type {shown(kind)} has no image processor here")
     try:
-        return _KINDS[kind](settings, config, vision.config(config))
+        see = vision.config(config)
+        processor = _KINDS[kind](settings, config, see)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise MlxworldError(f"{source}: the image processor's settings cannot be read: {shown(str(error))}") from error
+    given = getattr(processor, "side", see.tower.size)
+    if see.tower.resize == "none" and given != see.tower.size:
+        raise MlxworldError(f"{source}: the image processor gives {given} pixels, the tower sees {see.tower.size}")
+    return processor
 
 
 def biomedclip(size: int = 224) -> Whole:

@@ -21,10 +21,19 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """A picture file as it is shown: uint8 (H, W, 3). MlxworldError for one that is absent, broken or no picture."""
+    """A picture file as it is shown: uint8 (H, W, 3); of 16 bits the upper 8, and transparency is left out.
+
+    Raises MlxworldError for one that is absent, broken, no picture, or whose numbers have no scale.
+    """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            shown = ImageOps.exif_transpose(image)
+            if shown.mode in ("I", "F"):
+                raise MlxworldError(f"{os.fspath(path)}: its pixels are numbers of 32 bits, of which none is white")
+            if shown.mode.startswith("I;16"):  # which Pillow would cut at 255
+                return np.repeat((np.array(shown).astype(np.uint16) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            has_alpha = shown.mode == "P" and "transparency" in shown.info
+            return np.array((shown.convert("RGBA") if has_alpha else shown).convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "is no picture that can be read" if isinstance(error, UnidentifiedImageError) else error
         raise MlxworldError(f"{os.fspath(path)}: {reason}") from None

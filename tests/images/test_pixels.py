@@ -88,6 +88,25 @@ def test_files_are_read_as_they_are_shown(tmp_path):
     assert read(tmp_path / "grey.png").shape == (8, 12, 3)
 
 
+def test_pixels_of_sixteen_bits_are_scaled_and_numbers_without_a_scale_refused(tmp_path):
+    deep = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert (read(tmp_path / "deep.png") == (deep >> 8)[..., None]).all()
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / "numbers.tiff")
+    with pytest.raises(mlxworld.MlxworldError, match="none is white"):
+        read(tmp_path / "numbers.tiff")
+
+
+@pytest.mark.filterwarnings("error")
+def test_transparency_is_left_out_without_a_word(tmp_path):
+    palette = Image.fromarray(picture(8, 8)).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=b"\x00\x10")
+    assert (read(tmp_path / "palette.png") == np.array(palette.convert("RGB"))).all()
+    clear = np.concatenate([picture(8, 8), np.zeros((8, 8, 1), np.uint8)], axis=2)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert (read(tmp_path / "clear.png") == picture(8, 8)).all()
+
+
 def test_broken_files_are_one_line(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     Image.fromarray(picture(64, 64)).save(tmp_path / "whole.png")
@@ -103,6 +122,7 @@ BAD = [
     ({"size": {"height": 3, "width": 4}}, "no square"),
     ({"size": -4}, "no square"),
     ({"image_mean": 3}, "settings cannot be read"),
+    ({"size": 28, "crop_size": 28}, "gives 28 pixels, the tower sees 42"),
 ]
 
 

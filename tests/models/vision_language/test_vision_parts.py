@@ -228,3 +228,32 @@ def test_padding_of_a_text_is_not_seen(backend):
         for x in (ids, np.pad(ids, ((0, 0), (0, 3))), np.pad(ids, ((0, 0), (0, 3)), constant_values=4))
     )
     assert np.abs(short - long).max() < 1e-6 < 1e-3 < np.abs(short - other).max()
+
+
+def test_patches_that_show_nothing_and_those_that_show_a_part(backend):
+    """As published: one embedding for 0, the other for what is below 1 otherwise, -1 (nobody says) among it."""
+    cfg = PARTS["order"][0].projector
+    models = importlib.import_module(f"{backend.__name__}.models.vision_language.projector")
+    net, engine = models.Projector(cfg), backend.engine
+    engine.place(net)
+    engine.load_parameters(net, weights(backend, net), "the test")
+    padding = engine.numpy(engine.parameters(net)["padding"])
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 64)).astype(np.float32)
+    shown = np.array([[[0, 0.5], [1, -1]]], np.float32)
+    moved = x + np.stack([padding[0], padding[1], 0 * padding[0], padding[1]]).reshape(1, 2, 2, 64)
+    with engine.inference():
+        ours, plain = engine.numpy([net(engine.array(x), engine.array(shown)), net(engine.array(moved))])
+    assert np.abs(ours - plain).max() < 1e-5
+
+
+@pytest.mark.parametrize(("side", "tokens"), [(2, 8), (3, 16), (4, 24)])
+def test_tiles_are_padded_to_eight(backend, monkeypatch, side, tokens):
+    """1 + 4, 1 + 9 and 1 + 16 tokens of a tile; real ones see padding, as published, so their number matters."""
+    cfg, shapes, _ = PARTS["tiles"]
+    cfg = replace(cfg, tower=replace(cfg.tower, size=14 * side))
+    file, sizes = importlib.import_module(f"{backend.__name__}.models.vision_language.tiles"), []
+    make = file.TiledTower._mask
+    monkeypatch.setattr(file.TiledTower, "_mask", lambda *given: sizes.append(make(*given).shape) or make(*given))
+    arrays = given({**shapes, "pixels": (2, 4, 14 * side, 14 * side, 3)})
+    assert seen(backend, build(backend, cfg), arrays, ()).shape == (2, 4 * (1 + side**2), 24)
+    assert [tuple(size) for size in sizes] == [(2, 1, 4 * tokens, 4 * tokens)]
