@@ -13,7 +13,7 @@ A model that has learnt something beats the last three.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -141,8 +141,8 @@ class Plot:
     title: str
     x_label: str
     y_label: str
-    x: list[float]
-    lines: dict[str, list[float | None]]
+    x: Sequence[float]
+    lines: Mapping[str, Sequence[float | None]]
     log: bool = False
 
 
@@ -185,7 +185,7 @@ class Report:
             row.key: {name: None if math.isnan(x) else float(x) for name, x in row.values.items()} for row in self.rows
         }
         goals = {row.key: row.goal for row in self.rows if row.goal is not None}
-        plots = [{"title": p.title, "x": p.x, "lines": p.lines} for p in self.plots]
+        plots = [{"title": p.title, "x": list(p.x), "lines": dict(p.lines)} for p in self.plots]
         return {"facts": self.facts, "figures": figures, "goals": goals, "plots": plots}
 
     def markdown(self) -> str:

@@ -70,7 +70,7 @@ def strip(
             draw.text((4, top + mel // 2 - 6), f"{name} mel", fill=colour)
             size = (round(length * total / (len(shown) * every)), mel)
             canvas.paste(
-                Image.fromarray(_spectrogram(clip, sample_rate)).resize(size, Image.Resampling.BILINEAR), (MARGIN, top)
+                Image.fromarray(spectrogram(clip, sample_rate)).resize(size, Image.Resampling.BILINEAR), (MARGIN, top)
             )
             top += mel + GAP
     if context:
@@ -90,7 +90,7 @@ def _waveform(draw, audio: np.ndarray, left: int, top: int, width: float, height
         draw.line((left + x, middle - half * part.max(), left + x, middle - half * part.min()), fill=colour)
 
 
-def _spectrogram(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def spectrogram(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """(bands, frames) uint8: dark is loud, high is up."""
     level = sound.log_mel(audio, sample_rate)
     low = 10 * np.log10(sound.MEL_FLOOR)

@@ -25,6 +25,14 @@ class WorldModel(Module):
         """video (B, T, H, W, 3) in [0, 1], audio (B, T, S) in [-1, 1] -> z (B, T, K, D)."""
         raise TypeError(f"{type(self).__name__} has no encode")
 
+    def encode_silent(self, video: Array, silence: Array) -> Array:
+        """video (B, T, H, W, 3) in [0, 1] of which no sound is known, zeros (B, T, S) -> z (B, T, K, D)."""
+        raise TypeError(f"{type(self).__name__} has no encode_silent")
+
+    def with_sound(self, z: Array, expected: Array) -> Array:
+        """z (B, T, K, D) with its pictures, and the sound of `expected` of the same shape."""
+        raise TypeError(f"{type(self).__name__} has no with_sound")
+
     def step_latent(self, past: State, noise: Array, action: Array) -> tuple[Array, State]:
         """noise (B, 1, K, D) and the action that leads to it -> the next z (B, 1, K, D), and the past that has it."""
         raise TypeError(f"{type(self).__name__} has no step_latent")
