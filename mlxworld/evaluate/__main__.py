@@ -6,13 +6,15 @@ import tyro
 
 from ..cli import entry
 from .evaluation import EvaluateConfig, Evaluation
-from .report_folder import write_report
+from .report_folder import require_folder, write_report
 
 
 def main(argv: list[str] | None = None) -> None:
     """`mlxworld evaluate`."""
     cfg = tyro.cli(EvaluateConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     evaluation = Evaluation(cfg)
+    if cfg.report is not None:
+        require_folder(cfg.report)
     parts = evaluation.run()
     table = parts[0]
     for part in parts[1:]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import features, video
-from .figures import Pair, Report, Row, mean_known
+from .figures import Pair, Picture, Report, Row, mean_known
 
 Rollout = Callable[[np.ndarray], Pair]
 PIXELS, LEVELS = 4, 40  # so many pixels that differ by so many levels are seen
@@ -121,12 +121,9 @@ def _still_psnr(frames: np.ndarray, context: int, t: int) -> float:
     return mean_known(np.array(values))
 
 
-def _triptychs(name: str, frames: np.ndarray, shown: int = 4):
-    """Before, away and back of the first situations, side by side."""
-    from .figures import Picture
-
-    some = frames[:shown]
-    edge = np.full((some.shape[2], 4, 3), 255, np.uint8)
-    strips = [np.concatenate([x for f in clip for x in (f, edge)], 1)[:, :-4] for clip in some]
-    gap = np.full((some.shape[2], 16, 3), 255, np.uint8)
-    return Picture(f"{name}: before, away, back", np.concatenate([x for s in strips for x in (s, gap)], 1)[:, :-16])
+def _triptychs(name: str, frames: np.ndarray, shown: int = 2) -> Picture:
+    """Before, away and back of the first situations, side by side: frames (N, 3, H, W, 3)."""
+    thin, wide = (np.full((frames.shape[2], width, 3), 127, np.uint8) for width in (2, 10))
+    parts = [x for clip in frames[:shown] for frame in clip for x in (frame, thin)]
+    parts[5:6] = [wide] if shown > 1 else []
+    return Picture(f"{name}: before, away and back, twice", np.concatenate(parts[:-1], 1))

@@ -76,7 +76,8 @@ def _encode(frames: np.ndarray) -> np.ndarray:
 def _projection(width: int) -> np.ndarray:
     """(width, 64) with orthonormal columns, always the same."""
     drawn = np.random.default_rng(1).standard_normal((width, WIDTH))
-    return np.linalg.qr(drawn)[0].astype(np.float32)
+    q, r = np.linalg.qr(drawn)
+    return (q * np.sign(np.diagonal(r))).astype(np.float32)
 
 
 def _by_chunks(video: np.ndarray, encode) -> np.ndarray:

@@ -12,13 +12,13 @@ import numpy as np
 from . import audio as sound
 from . import features
 from . import video as picture
-from .figures import DULL, REAL, Clips, Pair, Plot, Report, Row, mean_known
+from .figures import REAL, Clips, Pair, Plot, Report, Row, mean_known
 from .frechet import frechet
 from .keys import Eye, KeyReader, macro_f1
 from .sounds import Names, named_f1, offsets
 
 HORIZONS = (1, 4, 16, 64, 256)
-HEARD = (16, 64)  # frames after the context, of the figures of sound
+HEARD = (16, 64, 256)  # frames after the context, of the figures of sound
 WATCHED = 64  # of those of keys
 
 
@@ -83,7 +83,8 @@ def sounds(clips: Clips) -> Report:
     names = Names.of(clips.audio, begins, rate)
     kinds = names.name(clips.audio, begins, rate)
     first = min(HEARD[0], clips.frames)
-    for heard in dict.fromkeys(min(h, clips.frames) for h in HEARD):
+    spans = list(dict.fromkeys(min(h, clips.frames) for h in HEARD))
+    for heard in spans:
         span, end = slice(clips.context, clips.context + heard), "" if heard == first else f"_{heard}"
         mel = Row(f"log_mel_distance{end}", f"log-mel distance, {heard} frames (dB)", "lower")
         stft = Row(f"stft_distance{end}", f"multi-resolution STFT distance, {heard} frames", "lower")
@@ -107,7 +108,11 @@ def sounds(clips: Clips) -> Report:
         "An onset matches one within a frame of it. Names are groups of alike spectra of real onsets, called by their "
         f"loudest frequency: {', '.join(names.names) or 'none'}."
     )
-    return Report(facts, rows, "Sound", note)
+    plots = []
+    for k, title in ((2, "Onsets within a frame"), (3, "Named sounds within a frame"), (0, "Log-mel distance")):
+        lines = {name: [rows[5 * i + k].values[name] for i in range(len(spans))] for name in rows[k].values}
+        plots.append(Plot(title, "frames dreamt", "F1" if k else "dB", spans, lines, log=True))
+    return Report(facts, rows, "Sound", note, plots if len(spans) > 1 else [])
 
 
 def likeness(clips: Clips) -> Report:
@@ -130,7 +135,6 @@ def likeness(clips: Clips) -> Report:
     for name, pair in _dreams(clips):
         for row, x, truth in zip(rows, encoded(pair), real, strict=True):
             row.values[name] = frechet(flat(x), flat(truth))
-    rows = [Row(r.key, r.label, r.better, _ordered(r.values)) for r in rows]
     note = (
         "How far dreamt frames as a whole lie from real ones, as Gaussians of fixed features "
         f"({features.NAME}, nothing learnt). 'Real frames' is one half of the clips against the other: no dream of "
@@ -143,7 +147,7 @@ def keys(clips: Clips) -> Report:
     """What the keys do: the gain of the true ones over shuffled ones, and how well they are read from frames."""
     assert clips.actions is not None
     horizons = [h for h in HORIZONS if h <= clips.frames]
-    rows = []
+    rows, plots = [], []
     if "shuffled actions" in clips.dreams:
         names = [next(iter(clips.dreams)), "shuffled actions"]
         for h in horizons:
@@ -153,6 +157,10 @@ def keys(clips: Clips) -> Report:
             rows.append(
                 Row(f"action_gain_{h}", f"PSNR of true keys above shuffled ones, frame {h} (dB)", "higher", values)
             )
+        lines = {names[0]: [row.values[names[0]] for row in rows], "repeat last": [0.0] * len(rows)}
+        plots.append(
+            Plot("Gain of the true keys over shuffled ones", "frames after the context", "dB", horizons, lines, True)
+        )
     f1 = Row("keys_f1", f"keys read from {min(WATCHED, clips.frames)} frames, macro F1", "higher")
     right = Row("keys_right", f"keys read from {min(WATCHED, clips.frames)} frames, accuracy", "higher")
     eye, half = Eye(clips.video), len(clips.video) // 2
@@ -171,15 +179,9 @@ def keys(clips: Clips) -> Report:
         "A small network is fitted to tell the key from four real frames (halves of the clips in turn, so that no clip "
         "is read by a reader that saw it) and then reads the dreams. 'Real frames' is its ceiling."
     )
-    return Report({"keys": list(clips.names)}, [*rows, f1, right], "Keys", note)
+    return Report({"keys": list(clips.names)}, [*rows, f1, right], "Keys", note, plots)
 
 
 def _dreams(clips: Clips) -> Iterator[tuple[str, Pair]]:
     """The candidates that are held against the truth: all but the truth itself."""
     return ((name, pair) for name, pair in clips.candidates.items() if name != REAL)
-
-
-def _ordered(values: dict[str, float]) -> dict[str, float]:
-    """Dreams, then real frames, then the dull candidates."""
-    late = (REAL, *DULL)
-    return {n: values[n] for n in sorted(values, key=lambda n: late.index(n) if n in late else -1)}

@@ -14,6 +14,7 @@ ALIKE = 0.8  # cosine of two spectra of one name
 RARE = 0.03  # share of the real onsets below which a group is no name
 MOST = 8  # names
 BANDS = 48
+LOUDNESS = 0.3  # exponent of intensity (Stevens 1955): overtones count as an ear hears them
 PIECES = 16  # of a frame: how finely an onset is placed
 
 
@@ -37,8 +38,9 @@ class Names:
                 groups.append([spectrum])
         common = sorted((g for g in groups if len(g) >= max(2, RARE * len(spectra))), key=len, reverse=True)[:MOST]
         prototypes = [_unit(np.mean(g, 0)) for g in common]
-        hertz = [_centres(sample_rate)[p.argmax()] for p in prototypes]
-        return cls(np.array(prototypes).reshape(-1, BANDS), tuple(f"{h:.0f} Hz" for h in hertz))
+        hertz = [f"{_centres(sample_rate)[p.argmax()]:.0f} Hz" for p in prototypes]
+        numbered = [f"{h} ({hertz[:i].count(h) + 1})" if h in hertz[:i] else h for i, h in enumerate(hertz)]
+        return cls(np.array(prototypes).reshape(-1, BANDS), tuple(numbered))
 
     def name(self, audio: np.ndarray, onsets: np.ndarray, sample_rate: int) -> np.ndarray:
         """The number of each onset's name in its frame, -1 where none begins: (N, T) int."""
@@ -89,13 +91,13 @@ def _instant(audio: np.ndarray, t: int) -> float:
 
 
 def _spectra(audio: np.ndarray, onsets: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Of each onset and the frame after it: mel magnitudes of unit length (M, BANDS)."""
+    """Of each onset and the frame after it: loudness in mel bands, of unit length (M, BANDS)."""
     following = np.concatenate([audio[:, 1:], audio[:, -1:]], 1)
     pairs = np.concatenate([audio[onsets], following[onsets]], -1)
     size = 2 * audio.shape[-1]
     window = np.hanning(size + 1)[:-1]
     spectrum = np.abs(np.fft.rfft((pairs - pairs.mean(-1, keepdims=True)) * window))
-    return _unit(np.sqrt(np.square(spectrum) @ sound.mel_filters(sample_rate, size, BANDS).T))
+    return _unit((np.square(spectrum) @ sound.mel_filters(sample_rate, size, BANDS).T) ** LOUDNESS)
 
 
 def _centres(sample_rate: int) -> np.ndarray:

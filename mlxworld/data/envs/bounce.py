@@ -101,7 +101,7 @@ class Bounce:
             body.velocity = (float(rng.choice([-1, 1])) * 120, -320)
         elif law == "pass":
             for shape in self._shapes:
-                shape.filter = pymunk.ShapeFilter(categories=2, mask=~2)
+                shape.filter = pymunk.ShapeFilter(group=1)  # shapes of one group never touch; walls are of none
         else:
             raise MlxworldError(f"unknown law {law!r}: choose one of {', '.join(self.laws)}")
 

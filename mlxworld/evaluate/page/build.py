@@ -27,7 +27,16 @@ CLIPS = (
     "The real game and its dream from the same keys. The dream sees the frames before the dashed line, then goes on "
     "alone. Click a spectrogram to go there."
 )
-BESIDE = ("real game", REAL, "reconstruction", "shuffled actions", "shuffled", "other noise", "repeat last")
+BESIDE = (
+    "real game",
+    REAL,
+    "reconstruction",
+    "shuffled actions",
+    "shuffled",
+    "other noise",
+    "repeat last",
+    "another clip",
+)
 
 
 def page(title: str, about: dict[str, str], parts: Sequence[Report], clips: Clips, fps: float) -> str:
@@ -70,11 +79,18 @@ def _tiles(parts: Sequence[Report]) -> list[str]:
         value = row.values.get("model", math.nan) if row else math.nan
         if row is None or math.isnan(value):
             continue
-        beside = [f"{name} {digits(row.values[name])}" for name in BESIDE if name in row.values][:3]
+        beside = [
+            f"{name} {_three(row.values[name])}" for name in BESIDE if not math.isnan(row.values.get(name, math.nan))
+        ][:3]
         small = f"<small>{unit}</small>" if unit else ""
         lines = "<br>".join(beside)
-        tiles.append(f'<div class="tile"><b>{digits(value)}{small}</b><span>{says}</span><em>{lines}</em></div>')
+        tiles.append(f'<div class="tile"><b>{_three(value)}{small}</b><span>{says}</span><em>{lines}</em></div>')
     return tiles
+
+
+def _three(x: float) -> str:
+    """Three digits that say something: 39.6, 5.88, 0.432, 2."""
+    return "-" if math.isnan(x) else f"{x:.3g}" if abs(x) >= 1 else f"{x:.3f}".rstrip("0").rstrip(".")
 
 
 def _film(clips: Clips, n: int, fps: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ..figures import Plot
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 132, 16, 42
+LEFT, RIGHT, TOP, BOTTOM = 46, 132, 22, 42
 ORDER = ("real game", "real frames", "reconstruction", "model")  # drawn last, above the others
 POINTS = 160  # of a line at most: means over neighbours
 
@@ -44,7 +44,7 @@ def svg(plot: Plot) -> str:
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(plot.x_label)}</text>')
     if plot.y_label:
-        parts.append(f'<text class="axis" x="{LEFT}" y="{TOP - 5}" text-anchor="middle">{escape(plot.y_label)}</text>')
+        parts.append(f'<text class="axis" x="0" y="{TOP - 5}">{escape(plot.y_label)}</text>')
     for name in sorted(lines, key=lambda n: ORDER.index(n) if n in ORDER else -1):
         parts.append(_line(name, [(across(x), up(y)) for x, y in lines[name]]))
     parts += _names({name: up(points[-1][1]) for name, points in lines.items()})
