@@ -6,6 +6,7 @@
     video.py    PSNR, SSIM, L1, error over what moves; the baselines "repeat the last frame" and "mean frame"
     audio.py    RMS, log-mel, multi-resolution STFT distance, sound onsets
     pong.py     where the ball and the paddles stand in a picture of Pong
+    free/       long dreams that nobody knows the truth of, by the rules of their games; real games are the ceiling
     quality.py  what a change of precision or weights costs, in dB of the same dream
     held_out.py clips of a dataset, as a world takes them
     strip.py    real above, dream below, as a PNG

@@ -121,7 +121,9 @@ def likeness(clips: Clips) -> Report:
         Row(f"frechet_{kind}", f"Frechet distance of {kind}, encoder {features.NAME}", "lower")
         for kind in ("pictures", "motion", "sound")
     ]
+    sharp = Row("detail_off", "finest detail, off that of the real frames (%)", "lower", goal=20.0)
     start = clips.context
+    detail = _detail(clips.video[:, start:])
 
     def encoded(pair: Pair) -> list[np.ndarray]:
         video, audio = pair[0][:, start:], pair[1][:, start:]
@@ -135,12 +137,13 @@ def likeness(clips: Clips) -> Report:
     for name, pair in _dreams(clips):
         for row, x, truth in zip(rows, encoded(pair), real, strict=True):
             row.values[name] = frechet(flat(x), flat(truth))
+        sharp.values[name] = 100 * abs(_detail(pair[0][:, start:]) / max(detail, 1e-12) - 1)
     note = (
         "How far dreamt frames as a whole lie from real ones, as Gaussians of fixed features "
         f"({features.NAME}, nothing learnt). 'Real frames' is one half of the clips against the other: no dream of "
         "as many frames can be expected to be nearer."
     )
-    return Report({"encoder": features.NAME}, rows, "Likeness", note)
+    return Report({"encoder": features.NAME}, [*rows, sharp], "Likeness", note)
 
 
 def keys(clips: Clips) -> Report:
@@ -180,6 +183,10 @@ def keys(clips: Clips) -> Report:
         "is read by a reader that saw it) and then reads the dreams. 'Real frames' is its ceiling."
     )
     return Report({"keys": list(clips.names)}, [*rows, f1, right], "Keys", note, plots)
+
+
+def _detail(video: np.ndarray) -> float:
+    return float(np.mean([picture.detail(clip).mean() for clip in video]))
 
 
 def _dreams(clips: Clips) -> Iterator[tuple[str, Pair]]:

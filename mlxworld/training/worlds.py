@@ -117,7 +117,7 @@ def _record(cfg: TrainConfig, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")  # or a killed recording would pass for a whole one
     shutil.rmtree(part, ignore_errors=True)
     size = str(cfg.config.size)
-    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size])
+    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size, "--across"])
     part.rename(folder)
 
 

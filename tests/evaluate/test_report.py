@@ -94,7 +94,7 @@ def test_json_and_markdown(table, truth):
     assert lines[0] == "| figure | model | late | real frames | repeat last | mean frame | another clip |"
     assert len(lines) == 2 + len(table.rows) and all(line.count("|") == lines[0].count("|") for line in lines)
     row = next(line for line in lines if "player's paddle within 4 px" in line)
-    assert "↑ | 1.000 |" in row
+    assert "↑, wanted 0.980 | 1.000 |" in row
 
 
 @pytest.mark.parametrize(
