@@ -25,6 +25,7 @@ from .drift import SECONDS, Segments, cut, drift_report, measure
 from .figures import Clips, Pair, Report, Row
 from .game import Game, open_game
 from .keys import Eye, KeyReader
+from .physics import Reading, physics_report, read_physics
 from .report import WATCHED, keys, likeness, pictures, sounds
 from .worlds import figures_of
 
@@ -107,6 +108,8 @@ class Evaluation:
         heard = sounds(self.clips)
         heard.rows += self._silent_film()
         parts = [pictures(self.clips), heard, likeness(self.clips), keys(self.clips)]
+        if self._knows_physics() and {"position", "velocity", "energy"} <= set(state):
+            parts.append(physics_report(self.clips, self._read_physics, self.world.fps))
         own = figures_of(cache.info.source)
         return [own(self.clips), *parts] if own else parts
 
@@ -122,6 +125,12 @@ class Evaluation:
             if game is not None:
                 game.close()
         return parts
+
+    def _knows_physics(self) -> bool:
+        return hasattr(self.world.model, "physics")
+
+    def _read_physics(self, video: np.ndarray, audio: np.ndarray) -> Reading:
+        return read_physics(self.world.package, self.world.model, video, audio)
 
     def _game(self) -> Source | None:
         """The source of the data, where it is installed and what it gives fits the world."""
@@ -201,7 +210,12 @@ class Evaluation:
         def scored(*clips: np.ndarray) -> np.ndarray:
             return np.concatenate(self._batched("seeing what cannot be", surprise, *clips))
 
-        return plausibility.plausibility_report(given, {"model": scored})
+        def doubted(video: np.ndarray, audio: np.ndarray, _: np.ndarray) -> np.ndarray:
+            return 1 - self._read_physics(video, audio)["plausibility"].min(1)
+
+        scores: dict[str, Callable[..., np.ndarray]] = {"model": scored}
+        scores |= {"physics": doubted} if self._knows_physics() else {}
+        return plausibility.plausibility_report(given, scores)
 
     def _dream(
         self,

@@ -16,12 +16,13 @@ def test_what_is_expected_depends_on_the_true_past_alone(backend):
     assert z.shape == expected.shape == (2, 6, *SMALL.latent_shape)
     later = {name: x.copy() for name, x in given.items()}
     later["video"][:, 3] = 255 - later["video"][:, 3]
-    seen, other = foresee(backend, net, *later.values())
+    seen, other = foresee(backend, net, later["video"], later["audio"], later["actions"])
     assert gap(seen[:, 3], z[:, 3]) > 1e-3
     assert gap(other[:, :4], expected[:, :4]) < 1e-6  # frame 3 itself was not known when it was expected
     assert gap(other[:, 4], expected[:, 4]) > 1e-4
     later["actions"][:, 5] = (later["actions"][:, 5] + 1) % 3
-    assert gap(foresee(backend, net, *later.values())[1][:, 5], other[:, 5]) > 1e-4
+    moved = foresee(backend, net, later["video"], later["audio"], later["actions"])[1]
+    assert gap(moved[:, 5], other[:, 5]) > 1e-4
 
 
 def test_a_silent_film_is_heard_by_its_pictures_and_keys(backend):
@@ -52,11 +53,12 @@ def played(seed: int, skip: int, frames: int) -> tuple[np.ndarray, ...]:
 
 def test_pong_is_heard_from_silent_pictures():
     """Onsets of the shipped world, imagined to a film that it sees without sound, against those of the game."""
-    clips = [played(500 + n, 90, 56) for n in range(4)]
+    rallies = ((500, 120), (503, 256), (508, 72), (511, 184))  # seed, and steps before a ball that is hit often
+    clips = [played(*rally, 56) for rally in rallies]
     video, audio, actions = (np.stack(x) for x in zip(*clips, strict=True))
     world = World.load("pong", "torch", precision="float32")
     heard = hear(world.package, world.model, video, actions, world.samples)
     real, imagined = (onsets(x)[:, 12:] for x in (audio, heard))
-    assert real.sum() >= 8
+    assert real.sum() == 12
     assert onset_f1(real, imagined) > 0.75
     assert onset_f1(real, np.roll(imagined, 1, 0)) < 0.5  # another clip's
