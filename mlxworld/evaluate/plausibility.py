@@ -129,5 +129,9 @@ def _shown(given: Pairs, law: str) -> Picture:
     """Six frames around the moment of the first pair of a law, the possible ones above."""
     n = int(np.argmax(given.law == law))
     frames = given.moment[n] + np.array([-2, -1, 0, 2, 4, 8])
-    rows = [np.concatenate(list(clips[0][n][frames]), 1) for clips in (given.possible, given.impossible)]
+    edged = [
+        np.pad(clips[0][n][frames], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=127)
+        for clips in (given.possible, given.impossible)
+    ]
+    rows = [np.concatenate(list(clip), 1) for clip in edged]
     return Picture(f"{law}: possible above, impossible below", np.concatenate(rows, 0))
