@@ -20,7 +20,7 @@ from .settings import TrainConfig
 if TYPE_CHECKING:
     from .run import Run
 
-RECORDED = ("pong", "doom", "bounce")  # datasets that are recorded if they are not there
+RECORDED = ("pong", "jumper", "doom", "bounce")  # datasets that are recorded if they are not there
 CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
 
 

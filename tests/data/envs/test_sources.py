@@ -11,6 +11,7 @@ from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (35, 630), "bounce": (30, 1024)}
+RATES["jumper"] = (30, 1024)
 RATES["gym:CartPole-v1"] = (50, 608)
 STEPS = 40
 
@@ -149,6 +150,7 @@ def test_bounce_falls_by_its_gravity_and_knows_its_energy():
     bounce = open_source("bounce")
     steps = play(bounce, 2, 60)
     keys = {"position", "velocity", "angle", "spin", "mass", "inertia", "kinetic", "potential", "energy"}
+    keys |= {"impulse", "pitch"}
     assert set(steps[0].state) == keys
     states = {key: np.stack([step.state[key] for step in steps]) for key in keys}
     speed = (states["velocity"] ** 2).sum(-1)
@@ -179,6 +181,31 @@ def test_bounce_sounds_when_bodies_meet_and_only_then():
     borders = np.abs(np.diff(line))[1023::1024]
     assert borders.max() <= np.abs(np.diff(line)).max()  # no clicks where frames meet
     assert borders.mean() < 1.5 * np.abs(np.diff(line)).mean() + 1e-3
+
+
+def test_bounce_tells_which_bodies_touched_and_how_hard():
+    seen = play(open_source("bounce"), 7, 200, "scripted")
+    impulse = np.stack([step.state["impulse"] for step in seen])
+    assert impulse.shape == (200, 5, 6) and (impulse[:, :, :5] == impulse[:, :, :5].swapaxes(1, 2)).all()
+    assert not impulse[:, np.arange(5), np.arange(5)].any() and impulse[..., 5].any()
+    velocity, mass = (np.stack([step.state[name] for step in seen]) for name in ("velocity", "mass"))
+    change = np.diff(velocity, axis=0)[:, 1:] - (0, 120 / 30)
+    momentum = np.hypot(*np.moveaxis(change, -1, 0)) * mass[1:, 1:]
+    free, hit = impulse[1:, 1:].sum(-1) == 0, impulse[1:, 1:].sum(-1) > 40
+    assert hit.sum() > 20 and momentum[hit].mean() > 20 * momentum[free].mean()
+    alone = hit & ((impulse[1:, 1:] > 0).sum(-1) == 1)
+    assert np.median(momentum[alone] / impulse[1:, 1:].sum(-1)[alone]) == pytest.approx(1, abs=0.1)
+
+
+def test_the_chaser_hits_other_bodies_more_often_than_chance_does():
+    bounce = open_source("bounce")
+
+    def hits(policy):
+        seen = [play(bounce, seed, 240, policy) for seed in range(5)]
+        return sum(int((step.state["impulse"][0, 1:5] > 20).any()) for steps in seen for step in steps)
+
+    counts = {policy: hits(policy) for policy in ("scripted", "random", "other")}
+    assert counts["scripted"] > 1.5 * counts["random"], counts
 
 
 def test_bounces_actions_push():
