@@ -141,7 +141,9 @@ class Evaluation:
         return source if same else None
 
     def _silent_film(self) -> list[Row]:
-        """Onsets that the model imagines to silent pictures, against the true ones."""
+        """Onsets that the model imagines to silent pictures, against the true ones; no row for one that cannot."""
+        if not hasattr(self.world.model, "encode_silent"):
+            return []
         package, model, end = self.world.package, self.world.model, self.cfg.context + WATCHED
         samples, seed, span = self.world.samples, self.cfg.seed, slice(self.cfg.context, end)
 

@@ -1,7 +1,8 @@
 """What every world is made of: a frame with its sound to latents, the next latents, latents to a frame with its sound.
 
 A family's model says how: `encode`, `step_latent`, `observe_latent`, `decode_video`, `decode_audio`, and the states
-before the first frame, `init_past` and `init_sound`. What is played, measured and exported is made of those, here.
+before the first frame, `init_past` and `init_sound`. One that imagines the sound of silent pictures has `encode_silent`
+and `with_sound` too. What is played, measured and exported is made of those, here.
 
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D. An action is (B, 1) int32.
 """
@@ -24,14 +25,6 @@ class WorldModel(Module):
     def encode(self, video: Array, audio: Array) -> Array:
         """video (B, T, H, W, 3) in [0, 1], audio (B, T, S) in [-1, 1] -> z (B, T, K, D)."""
         raise TypeError(f"{type(self).__name__} has no encode")
-
-    def encode_silent(self, video: Array, silence: Array) -> Array:
-        """video (B, T, H, W, 3) in [0, 1] of which no sound is known, zeros (B, T, S) -> z (B, T, K, D)."""
-        raise TypeError(f"{type(self).__name__} has no encode_silent")
-
-    def with_sound(self, z: Array, expected: Array) -> Array:
-        """z (B, T, K, D) with its pictures, and the sound of `expected` of the same shape."""
-        raise TypeError(f"{type(self).__name__} has no with_sound")
 
     def step_latent(self, past: State, noise: Array, action: Array) -> tuple[Array, State]:
         """noise (B, 1, K, D) and the action that leads to it -> the next z (B, 1, K, D), and the past that has it."""

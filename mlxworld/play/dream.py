@@ -67,13 +67,13 @@ def foresee(
 
 def hear(package: ModuleType, model, video: np.ndarray, actions: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
     """The sound (N, T, S) that a model imagines to silent pictures: that of the latents which it expects, each from the
-    pictures before and the sound that it has imagined so far. Raises MlxworldError for a model that cannot."""
-    engine, ops = package.engine, package.ops
-    latents = []
+    pictures before and the sound that it has imagined so far. For models that have `encode_silent`."""
+    engine, latents = package.engine, []
+    silence = np.zeros((1, video.shape[1], samples), np.float32)
     with engine.inference():
         for clip in video:
-            pictures = engine.array(clip[None].astype(np.float32) / 255)
-            latents.append(engine.numpy(model.encode_silent(pictures, ops.zeros((1, len(clip), samples)))))
+            pictures = clip[None].astype(np.float32) / 255
+            latents.append(engine.numpy(model.encode_silent(*engine.array((pictures, silence)))))
     expected = _expect(package, model, np.concatenate(latents), actions, seed, model.with_sound)
     with engine.inference():
         sound, _ = model.decode_audio(engine.array(expected), model.init_sound(len(video)))

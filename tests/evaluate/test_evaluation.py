@@ -14,7 +14,7 @@ import pytest
 from mlxworld.data import read_clip
 from mlxworld.errors import MlxworldError
 from mlxworld.evaluate.__main__ import main
-from mlxworld.evaluate.evaluation import EvaluateConfig
+from mlxworld.evaluate.evaluation import EvaluateConfig, Evaluation
 from tests.apps import conftest as apps
 from tests.play.small_world import SMALL, small_world
 from tests.training.tiny import dots
@@ -136,6 +136,13 @@ BAD = [
 def test_flags_that_cannot_be_are_refused(flags, message):
     with pytest.raises(MlxworldError, match=message):
         EvaluateConfig("pong", Path("data"), **flags)
+
+
+def test_a_model_that_cannot_imagine_sound_is_measured_all_the_same(places, monkeypatch):
+    world, data = places
+    evaluation = Evaluation(EvaluateConfig(str(world), data, clips=2, frames=4, context=2, backend="torch"))
+    monkeypatch.delattr(type(evaluation.world.model), "encode_silent")
+    assert evaluation._silent_film() == []
 
 
 def test_clips_longer_than_the_episodes_are_refused_in_one_line(places):
