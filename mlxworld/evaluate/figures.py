@@ -13,7 +13,7 @@ A model that has learnt something beats the last three.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -141,8 +141,8 @@ class Plot:
     title: str
     x_label: str
     y_label: str
-    x: list[float]
-    lines: dict[str, list[float | None]]
+    x: Sequence[float]
+    lines: Mapping[str, Sequence[float | None]]
     log: bool = False
 
 
@@ -176,16 +176,19 @@ class Report:
 
     @property
     def columns(self) -> list[str]:
-        """The candidates of all rows, in their order."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.values))
+        """The candidates of all rows: those of the first rows first, but what is real and what is dull at the end."""
+        names = dict.fromkeys(name for row in self.rows for name in row.values)
+        late = (REAL, *DULL)
+        return sorted(names, key=lambda name: late.index(name) if name in late else -1)
 
     def as_dict(self) -> dict:
         """For JSON: {"facts": ..., "figures": {key: {candidate: float or None}}, "plots": ...}."""
-        figures = {
-            row.key: {name: None if math.isnan(x) else float(x) for name, x in row.values.items()} for row in self.rows
-        }
+        figures = {row.key: {name: _plain(x) for name, x in row.values.items()} for row in self.rows}
         goals = {row.key: row.goal for row in self.rows if row.goal is not None}
-        plots = [{"title": p.title, "x": p.x, "lines": p.lines} for p in self.plots]
+        plots = [
+            {"title": p.title, "x": list(p.x), "lines": {n: [_plain(y) for y in line] for n, line in p.lines.items()}}
+            for p in self.plots
+        ]
         return {"facts": self.facts, "figures": figures, "goals": goals, "plots": plots}
 
     def markdown(self) -> str:
@@ -198,6 +201,10 @@ class Report:
             cells = [digits(row.values.get(name, math.nan)) for name in names]
             lines.append(f"| {row.label} {arrow}{goal} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
+
+
+def _plain(x: float | None) -> float | None:
+    return None if x is None or not math.isfinite(x) else float(x)
 
 
 def mean_known(values: np.ndarray) -> float:

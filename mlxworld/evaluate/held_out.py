@@ -1,10 +1,12 @@
 """Clips of a dataset that a world never saw, as it takes them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mlxworld.data import FrameStore, open_frames
+from mlxworld.data.episodes.format import read_state
 from mlxworld.errors import MlxworldError
 from mlxworld.play.world import Clip, World
 
@@ -25,6 +27,33 @@ def rows(cache: FrameStore, clips: int, frames: int) -> np.ndarray:
         raise MlxworldError(f"no two clips of {frames} frames in this dataset: record longer episodes")
     chosen = np.array(begins)[np.linspace(0, len(begins) - 1, min(clips, len(begins))).astype(int)]
     return chosen[:, None] + np.arange(frames)
+
+
+def most_frames(cache: FrameStore, most: int, context: int) -> int:
+    """The most frames after a context, `most` or a quarter of it or of that, of which the dataset has two clips."""
+    while most > 1 and sum((last - first) // (context + most) for first, last in cache.spans()) < 2:
+        most = max(1, most // 4)
+    return most
+
+
+def states(cache: FrameStore, data: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The exact state {name: (N, T, ...)} of rows (N, T), of what every episode has for each of its frames."""
+    found: list[dict[str, np.ndarray]] = []
+    for name, (first, last) in zip(cache.names, cache.spans(), strict=True):
+        state = read_state(data / name)
+        found.append({key: x for key, x in state.items() if len(x) == last - first})
+    shapes = [{(key, x.shape[1:]) for key, x in state.items()} for state in found]
+    common = set.intersection(*shapes) if shapes else set()
+    return {key: np.concatenate([state[key] for state in found])[rows] for key, _ in sorted(common)}
+
+
+def segments(cache: FrameStore, length: int, first: int = 0, most: int = 120) -> Iterator[tuple[np.ndarray, ...]]:
+    """Video (length, H, W, 3), audio (length, S) and actions (length,) of at most so many pieces of the episodes, from
+    row `first` on, spread evenly."""
+    begins = [i for a, b in cache.spans() for i in range(max(a, first), b - length + 1, length)]
+    for k in np.linspace(0, len(begins) - 1, min(most, len(begins))).astype(int):
+        row = slice(begins[k], begins[k] + length)
+        yield np.array(cache.video[row]), cache.sound(row), np.array(cache.actions[row])
 
 
 def clips_for(world: World, data: Path, clips: int, frames: int) -> list[Clip]:

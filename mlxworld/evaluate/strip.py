@@ -1,13 +1,12 @@
 """Real above, dream below: a strip of frames with the sound under each, as a picture for people."""
 
 import itertools
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from mlxworld.errors import MlxworldError
+from mlxworld.files import atomic
 
 from . import audio as sound
 
@@ -70,7 +69,7 @@ def strip(
             draw.text((4, top + mel // 2 - 6), f"{name} mel", fill=colour)
             size = (round(length * total / (len(shown) * every)), mel)
             canvas.paste(
-                Image.fromarray(_spectrogram(clip, sample_rate)).resize(size, Image.Resampling.BILINEAR), (MARGIN, top)
+                Image.fromarray(spectrogram(clip, sample_rate)).resize(size, Image.Resampling.BILINEAR), (MARGIN, top)
             )
             top += mel + GAP
     if context:
@@ -90,7 +89,7 @@ def _waveform(draw, audio: np.ndarray, left: int, top: int, width: float, height
         draw.line((left + x, middle - half * part.max(), left + x, middle - half * part.min()), fill=colour)
 
 
-def _spectrogram(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def spectrogram(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """(bands, frames) uint8: dark is loud, high is up."""
     level = sound.log_mel(audio, sample_rate)
     low = 10 * np.log10(sound.MEL_FLOOR)
@@ -99,20 +98,8 @@ def _spectrogram(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def save_png(path: str | Path, picture: np.ndarray) -> None:
-    """Write a picture (H, W, 3) uint8 whole or not at all: beside the place, then moved there.
-
-    Raises MlxworldError where the folder can't be written; an older picture is kept then.
-    """
+    """Write a picture (H, W, 3) uint8 whole or not at all. Raises MlxworldError; an older picture is kept then."""
     from PIL import Image
 
-    path = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            Image.fromarray(picture).save(file, "PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise MlxworldError(f"can't write {path}: {error.strerror or error}") from error
+    with atomic.writing(path) as part:
+        Image.fromarray(picture).save(part, "PNG")

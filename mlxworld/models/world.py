@@ -1,7 +1,8 @@
 """What every world is made of: a frame with its sound to latents, the next latents, latents to a frame with its sound.
 
 A family's model says how: `encode`, `step_latent`, `observe_latent`, `decode_video`, `decode_audio`, and the states
-before the first frame, `init_past` and `init_sound`. What is played, measured and exported is made of those, here.
+before the first frame, `init_past` and `init_sound`. One that imagines the sound of silent pictures has `encode_silent`
+and `with_sound` too. What is played, measured and exported is made of those, here.
 
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D. An action is (B, 1) int32.
 """

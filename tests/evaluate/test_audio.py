@@ -45,6 +45,20 @@ def test_log_mel_agrees_with_librosa():
     assert mel.mean() == pytest.approx(-13.91999, abs=1e-3)
 
 
+def test_another_rate_agrees_with_librosa_too():
+    n = np.arange(16 * 630)
+    wave = 0.3 * np.sin(2 * np.pi * (200 + 0.05 * n) * n / 22050) * (n % 2500 < 1800)
+    # librosa 0.11, sr=22050, dtype=float64, the rest as above
+    expected = [
+        [1.804696, -5.419373, -24.916893, -39.786456, -40.0],
+        [-11.540245, 2.015302, -11.046788, -20.633784, -31.09123],
+        [-40.0, -40.0, -8.86501, -40.0, -40.0],
+        [-21.677574, -22.610497, -16.903617, -23.478888, -40.0],
+    ]
+    mel = audio.log_mel(wave.reshape(16, 630), 22050)
+    np.testing.assert_allclose(mel[np.ix_([0, 5, 12, 19], [0, 6, 17, 33, 60])], expected, atol=1e-5)
+
+
 def test_mel_filters_of_a_low_rate_stay_below_the_nyquist_rate():
     filters = audio.mel_filters(1600, 512, 8)
     assert (filters.sum(1) > 0).all() and filters[-1].argmax() * 1600 / 512 < 800

@@ -60,8 +60,10 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch, clips):
         figures.save_png(path, clips[0, 1])
     np.testing.assert_array_equal(np.asarray(Image.open(path)), clips[0, 0])
     assert [p.name for p in tmp_path.iterdir()] == ["strip.png"]
-    with pytest.raises(MlxworldError, match="can't write"):
-        figures.save_png(tmp_path / "no" / "strip.png", clips[0, 0])
+    assert path.stat().st_mode & 0o044 == 0o044  # anybody may look at it
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MlxworldError, match="cannot write"):
+        figures.save_png(tmp_path / "file" / "strip.png", clips[0, 0])
 
 
 def test_unlike_videos_are_refused(clips):

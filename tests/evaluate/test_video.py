@@ -29,6 +29,36 @@ def test_ssim_agrees_with_scikit_image():
     np.testing.assert_allclose(video.ssim(np.stack([real, real]), np.stack([real, dream])), [1, 0.799046], atol=1e-5)
 
 
+def test_colour_pictures_agree_with_scikit_image():
+    rng = np.random.default_rng(5)
+    real = rng.integers(0, 256, (40, 52, 3), dtype=np.uint8)
+    dream = np.clip(real.astype(int) + rng.integers(-40, 40, real.shape), 0, 255).astype(np.uint8)
+    # scikit-image 0.26: peak_signal_noise_ratio of colours, structural_similarity of their luma as above
+    assert video.psnr(real, dream) == pytest.approx(21.18963047007624, abs=1e-5)
+    assert video.ssim(real, dream) == pytest.approx(0.9528308540828563, abs=1e-5)
+
+
+def test_gmsd_by_hand_and_as_an_eye_sees():
+    """Against the formula written out pixel by pixel; a broken spot is worse than a dim picture of equal error."""
+    real, dream = waves()
+    y, x = (a.astype(np.float32) @ video.LUMA for a in (real, dream))
+    y, x = ((a[0::2, 0::2] + a[1::2, 0::2] + a[0::2, 1::2] + a[1::2, 1::2]) / 4 for a in (y, x))
+    similar = []
+    for i, j in np.ndindex(y.shape):
+        slopes = []
+        for a in (y, x):
+            near = a[np.ix_(np.clip([i - 1, i, i + 1], 0, 11), np.clip([j - 1, j, j + 1], 0, 14))]
+            slopes.append(np.hypot((near[2] - near[0]).sum() / 3, (near[:, 2] - near[:, 0]).sum() / 3))
+        similar.append((2 * slopes[0] * slopes[1] + 170) / (slopes[0] ** 2 + slopes[1] ** 2 + 170))
+    assert video.gmsd(real, dream) == pytest.approx(np.std(similar), abs=1e-4)
+    assert video.gmsd(real, real) == 0
+    dim, spot = (real * 0.9).astype(np.uint8), real.copy()
+    spot[4:10, 4:10] = 0
+    assert video.gmsd(real, dim) < 0.3 * video.gmsd(real, spot)
+    both = video.gmsd(np.stack([real, real]), np.stack([real, dream]))
+    np.testing.assert_allclose(both, [0, float(np.std(similar))], atol=1e-4)
+
+
 def test_small_or_unlike_pictures_are_refused():
     with pytest.raises(MlxworldError, match="at least 11x11"):
         video.ssim(np.zeros((1, 8, 30, 3), np.uint8), np.zeros((1, 8, 30, 3), np.uint8))

@@ -201,6 +201,35 @@ def test_a_hidden_modality_changes_nothing(backend, cfg, name):
     assert changed_at.tolist() == (some == 0).tolist()
 
 
+@EACH
+def test_sound_alone_changes_the_latent(backend, cfg):
+    """The same pictures with another sound, then with none: another latent each time, in the sound's frames alone; and
+    through fusion the picture's own tokens have heard it too."""
+    net, given = lively(backend, cfg), clip(cfg)
+    z, other = encode(backend, net, given), given["audio"].copy()
+    other[:, 2] = other[:, 2, ::-1]
+    heard = encode(backend, net, given | {"audio": other})
+    apart = np.abs(heard - z).max((0, 3))
+    assert apart[2].min() > 1e-3 and not apart[:2].any()
+    with backend.engine.inference():
+        video, silence = given["video"].astype(np.float32) / 255, np.zeros_like(other)
+        silent = backend.engine.numpy(net.encode_silent(*backend.engine.array((video, silence))))
+    assert np.array_equal(silent, encode(backend, net, given, audio_present=np.zeros((B, T), np.float32)))
+    assert gap(silent, encode(backend, net, given | {"audio": silence})) > 1e-3  # unknown is not silent
+    assert gap(silent, z) > 1e-3
+
+
+def test_a_latent_with_another_sound_keeps_its_picture(backend):
+    net, engine = lively(backend), backend.engine
+    one, two = latents(seed=0)["z"], latents(seed=1)["z"]
+    mixed = engine.numpy(net.with_sound(*engine.array((one, two))))
+    cells = SMALL.latent.tokens - SMALL.latent.audio
+    assert np.array_equal(mixed[:, :, :cells], one[:, :, :cells])
+    assert np.array_equal(mixed[:, :, cells:], two[:, :, cells:])
+    free = lively(backend, CFGS["queries"])  # its tokens are of picture and sound alike: what is expected stands
+    assert np.array_equal(engine.numpy(free.with_sound(*engine.array((one, two)))), two)
+
+
 def test_forward_sees_then_dreams(backend):
     """TransformerWorldModel: a later action changes no earlier dreamt frame; sound goes on where it was."""
     net, engine = lively(backend), backend.engine

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import MlxworldError
 from .source import Step, require, seeds
 
 SIZE = 128
@@ -30,6 +31,7 @@ class Bounce:
     name, fps, samples = "bounce", 30, 1024
     licence = "CC0-1.0"
     actions: tuple[str, ...] = ("noop", "left", "right", "up", "down")
+    laws = ("teleport", "vanish", "pass", "energy")  # what `violate` breaks
     _PUSHES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
     def __init__(self):
@@ -48,7 +50,7 @@ class Bounce:
             wall = pymunk.Segment(self._space.static_body, tuple(start + outward), tuple(end + outward), thick)
             wall.elasticity, wall.friction = ELASTICITY, FRICTION
             self._space.add(wall)
-        self._bodies, self._shapes = [], []
+        self._bodies, self._shapes, self._gone = [], [], set()
         self._impulse = np.zeros((5, 6), np.float32)
         places = rng.permutation([(x, y) for x in (22, 64, 106) for y in (24, 62)])
         for i in range(5):
@@ -83,6 +85,28 @@ class Bounce:
             self._bodies[0].apply_force_at_world_point(tuple(push), self._bodies[0].position)
             self._space.step(1 / (self.fps * SUBSTEPS))
         return self._see(self._sound())
+
+    def violate(self, law: str, seed: int) -> None:
+        """From the next step on something happens that cannot: a body drawn from `seed` is elsewhere ("teleport"), is
+        gone ("vanish") or leaps up from nothing ("energy"), or bodies no longer stop each other ("pass"). Walls stay.
+        """
+        pymunk, rng = self._pymunk, np.random.default_rng([seed, 3])
+        i = int(rng.choice([k for k in range(len(self._bodies)) if k not in self._gone]))
+        body = self._bodies[i]
+        if law == "teleport":
+            places = rng.uniform(14, SIZE - 14, (64, 2))
+            far = np.linalg.norm(places - np.array(body.position), axis=-1) > 40
+            body.position = tuple(places[far][0])
+        elif law == "vanish":
+            self._space.remove(body, self._shapes[i])
+            self._gone.add(i)
+        elif law == "energy":
+            body.velocity = (float(rng.choice([-1, 1])) * 120, -320)
+        elif law == "pass":
+            for shape in self._shapes:
+                shape.filter = pymunk.ShapeFilter(group=1)  # shapes of one group never touch; walls are of none
+        else:
+            raise MlxworldError(f"unknown law {law!r}: choose one of {', '.join(self.laws)}")
 
     def _hit(self, arbiter: Any, space: Any, data: Any) -> None:
         """Called by the simulator for each contact: a first touch starts a sound of each moving body."""
@@ -142,6 +166,8 @@ class Bounce:
         picture = np.empty((SIZE, SIZE, 3), np.float32)
         picture[:] = BACK
         for i, (body, colour) in enumerate(zip(self._bodies, PALETTE, strict=True)):
+            if i in self._gone:
+                continue
             (x, y), reach = body.position, int(np.hypot(*body.half)) + 2
             top, left = max(0, int(y) - reach), max(0, int(x) - reach)
             part = picture[top : int(y) + reach + 1, left : int(x) + reach + 1]

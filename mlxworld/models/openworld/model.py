@@ -88,6 +88,16 @@ class TransformerWorldModel(WorldModel):
     ) -> Array:
         return self.tokenizer.encode(video, audio, video_present, audio_present)
 
+    def encode_silent(self, video: Array, silence: Array) -> Array:
+        """video (B, T, H, W, 3) in [0, 1] of which no sound is known, zeros (B, T, S) -> z (B, T, K, D)."""
+        return self.encode(video, silence, audio_present=ops.zeros(video.shape[:2], like=silence))
+
+    def with_sound(self, z: Array, expected: Array) -> Array:
+        """z (B, T, K, D) with its pictures, and the sound of `expected` of the same shape; where tokens are of picture
+        and sound alike (`queries`), all of `expected`."""
+        cells = self.cfg.latent.tokens - self.cfg.latent.audio if self.cfg.latent.layout == "grid" else 0
+        return ops.concat([z[:, :, :cells], expected[:, :, cells:]], axis=2)
+
     def step_latent(self, past: Any, noise: Array, action: Array) -> tuple[Array, Any]:
         return self.dynamics.step(past, noise, action)
 
