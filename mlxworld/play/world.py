@@ -25,7 +25,7 @@ from ..configs.world import WorldConfig
 from ..errors import MlxworldError
 from ..files import checkpoint
 from . import coreml
-from .folder import check_about, in_range, model_config, read_config, read_starts, read_weights
+from .folder import check_about, game, in_range, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
 from .player import Options, Player
 
@@ -84,8 +84,8 @@ class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
     name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath
-    config, package (the backend's) and model, may be read.
+    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game (what it was
+    taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class World:
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
         self._index: int | None = None
+        self.game = name
         self._lock = threading.RLock()
         self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
 
@@ -118,9 +119,12 @@ class World:
         cfg = model_config(folder, about)
         starts = read_starts(folder / "starts.safetensors", cfg)
         if packed:
-            return cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
-        path, weights = folder / "model.safetensors", read_weights(folder, about)
-        return cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
+            world = cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
+        else:
+            path, weights = folder / "model.safetensors", read_weights(folder, about)
+            world = cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
+        world.game = game(about)
+        return world
 
     @classmethod
     def untrained(cls, cfg: WorldConfig, backend: str | None = None, *, name: str = "untrained", **options) -> "World":
