@@ -14,20 +14,20 @@ from .errors import MlxworldError
 if TYPE_CHECKING:
     from .play.agents import agent
     from .play.folder import runs, thumbnail, version, worlds
-    from .play.moments import load_snapshot, save_snapshot
+    from .play.moments import load_snapshot, read_snapshot, save_snapshot
     from .play.real import Real
     from .play.world import Clip, Frame, Snapshot, World
 
 __version__ = "0.1.0"
 __all__ = [
     *("BACKENDS", "Clip", "Frame", "MlxworldError", "Real", "Snapshot", "World", "agent", "installed", "load_snapshot"),
-    *("on", "runs", "save_snapshot", "thumbnail", "version", "worlds"),
+    *("on", "read_snapshot", "runs", "save_snapshot", "thumbnail", "version", "worlds"),
 ]
 
 _LAZY = {  # read when they are asked for: they need a framework
     **dict.fromkeys(("Clip", "Frame", "Snapshot", "World"), "world"),
     **dict.fromkeys(("runs", "thumbnail", "version", "worlds"), "folder"),
-    **dict.fromkeys(("load_snapshot", "save_snapshot"), "moments"),
+    **dict.fromkeys(("load_snapshot", "read_snapshot", "save_snapshot"), "moments"),
     **{"Real": "real", "agent": "agents"},
 }
 

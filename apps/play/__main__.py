@@ -9,6 +9,7 @@ import threading
 import time
 import webbrowser
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -46,6 +47,10 @@ class Options:
     """Port to listen on; 0 takes a free one."""
     open: bool = False
     """Open the page in the browser."""
+    folder: Path = Path("~/.mlxworld")
+    """Where moments and recordings are kept."""
+    runs: Path = Path("runs")
+    """Folder of trainings: their worlds can be chosen as well, while they train, too."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         choice = Choice(options.world, options.backend, options.steps, options.precision)
         print(f"loading {options.world} ...", flush=True)
         load, backends = functools.partial(mlxworld.World.load, weights=options.weights), mlxworld.installed()
-        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token)
+        places = {"folder": options.folder.expanduser(), "runs": functools.partial(mlxworld.runs, options.runs)}
+        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token, **places)
         address = page_address(listener, token)
         print(f"play at {address}\nCtrl-C ends it", flush=True)
         server = make_server(app)

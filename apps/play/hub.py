@@ -177,7 +177,7 @@ class Hub:
             client.wake.set()
         elif command["type"] == "take":
             self.give(client)
-        elif command["type"] == "log":
+        elif command["type"] in ("log", "film"):
             self.submit(command, client)
         elif client is not self.holder:
             client.post(wire.error("another page has the controls: take them first"))

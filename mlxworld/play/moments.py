@@ -45,6 +45,12 @@ def load_snapshot(path: Path, world: World) -> tuple[Snapshot, dict[str, np.ndar
     return Snapshot(_replaced(present.state, taken), int(index), present.backend), arrays, texts
 
 
+def read_snapshot(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and texts that lie beside a snapshot in its file; its state is not read. Raises MlxworldError."""
+    weights = checkpoint.open(path)
+    return {name: checkpoint.plain(weights[name]) for name in weights if not name.startswith(PREFIX)}, weights.metadata
+
+
 def _leaves(state: Any) -> list[Any]:
     """The arrays of a state, and its flags."""
     if isinstance(state, Mapping):

@@ -113,7 +113,7 @@ class Page:
             self.frames += 1
             if not self.slow:
                 self.say("seen")
-        return {"type": ("frame", "moment", "branch")[frame["kind"]], **frame, "sound": sound, "picture": picture}
+        return {"type": ("frame", "moment", "branch", "beside", "offer")[frame["kind"]], **frame, "sound": sound, "picture": picture}
 
     def until(self, type: str, timeout: float = 5, **fields) -> Any:  # noqa: A002
         """The next message of this type whose fields have these values."""
