@@ -2,7 +2,8 @@
 
 A run folder explains itself: `config.json`, `model.safetensors` and what its family adds are a model that can be used
 at any time; `train.json` are the settings, `checkpoint.safetensors` all that `--resume` needs, `samples/` what it
-makes, `events/` what TensorBoard shows. Killed at any moment, `--resume` goes on to the same weights.
+makes; `progress.html` shows how it goes in a browser, `events/` in TensorBoard. Killed at any moment, `--resume` goes
+on to the same weights.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from .files.reading import read_json, shown_name
 from .play.world import preferred_backend
 from .training import finetune
 from .training.monitor import Monitor
+from .training.page import Page
 from .training.recipe import Recipe
 from .training.run import Run
 from .training.settings import MAY_CHANGE, TrainConfig, flags
@@ -95,7 +97,9 @@ def train(cfg: TrainConfig) -> None:
     require_run(cfg)
     if cfg.from_ is not None:
         finetune.require_fit(package, cfg)
-    with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events") as monitor:
+    page = Page(cfg.out / "progress.html", cfg.out.resolve().name)
+    with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
+        monitor.say(f"to watch it: {cfg.out / 'progress.html'}")
         Run(package, cfg, recipe, monitor, begun).go()
         monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")
 

@@ -247,7 +247,7 @@ class Run:
             path = self.out / "samples" / name
             with self.averaged():
                 sample(path)
-            self.monitor.say(f"sample: {path}.*")
+            self.monitor.sample(path)
         self._sampled = time.monotonic()
 
     def _resumed(self) -> tuple[int, int, dict[str, np.ndarray]]:
