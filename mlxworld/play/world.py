@@ -25,27 +25,19 @@ from ..configs.world import WorldConfig
 from ..errors import MlxworldError
 from ..files import checkpoint
 from . import coreml
-from .folder import check_about, game, in_range, model_config, read_config, read_starts, read_weights
+from .context import Clip, checked, clip_of
+from .folder import check_about, game, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
 from .player import Options, Player
 
 Action = int | str | np.integer
+Context = int | Clip | np.ndarray | str | Path | None
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
     **{"fire": "Space", "attack": "Space", "use": "KeyE"},
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
-    (T,) int32, where actions[t] led to frame t."""
-
-    video: np.ndarray
-    audio: np.ndarray
-    actions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -178,10 +170,11 @@ class World:
         return digest.hexdigest()
 
     @_locked
-    def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
+    def reset(self, seed: int = 7, context: Context = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
 
-        context: the number of a start clip, or frames of your own; None lets the seed choose a start clip.
+        context: the number of a start clip, or what you have: a Clip, a picture or pictures of any size, a path of a
+        film or a picture (see `context.clip_of`). None lets the seed choose a start clip.
         """
         seed = _whole(seed, "a seed is a whole number")
         z, actions = self._context(seed, context)
@@ -267,7 +260,7 @@ class World:
     @_locked
     def encode(self, clip: Clip) -> np.ndarray:
         """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
-        clip = self._checked(clip)
+        clip = checked(clip, self.config, self.name)
         return self._player.encode(clip.video, clip.audio)
 
     def _moment(self):
@@ -307,12 +300,11 @@ class World:
         return self._index
 
     def _context(self, seed, context):
-        if isinstance(context, Clip):
-            keep = self.config.context_frames
-            return self.encode(context)[None, -keep:], np.asarray(context.actions)[None, -keep:]
-        number = seed % self.starts
-        if context is not None:
-            number = _whole(context, "a context is a start clip's number or a Clip")
+        number = seed % self.starts if context is None else _index(context)
+        if number is None:
+            clip, keep = clip_of(context, self.config, self.name), self.config.context_frames
+            z = self._player.encode(clip.video, clip.audio)
+            return z[None, -keep:], clip.actions[None, -keep:]
         if not 0 <= number < self.starts:
             raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
         return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
@@ -327,27 +319,6 @@ class World:
             raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
         return index
 
-    def _checked(self, clip):
-        """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
-        if not isinstance(clip, Clip):
-            raise MlxworldError(f"a world encodes a Clip, not {type(clip).__name__}")
-        video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
-        if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
-            audio = audio.mean(axis=2)
-        (H, W), S, n = self.size, self.samples, len(self.actions)
-        T = len(actions) if actions.ndim else 0
-        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T,)):
-            found = f"{video.shape}, {audio.shape} and {actions.shape}"
-            wanted = f"(T, {H}, {W}, 3), (T, {S}) and (T,), T >= 1"
-            raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
-        if video.dtype != np.uint8:
-            raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
-        if audio.dtype.kind != "f" or not np.isfinite(audio).all():
-            raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
-        if not in_range(actions, n):
-            raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
-        return Clip(video, audio.astype(np.float32), actions)
-
 
 def _with_error(actions: Iterable) -> Iterator:
     """The actions, and what their source raises as the last of them."""
@@ -357,18 +328,18 @@ def _with_error(actions: Iterable) -> Iterator:
         yield error
 
 
-def _array(x) -> np.ndarray:
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError) as error:  # rows of several lengths
-        raise MlxworldError(f"a clip is three arrays: {error}") from error
+def _whole(x: Any, what: str) -> int:
+    if (number := _index(x)) is None:
+        raise MlxworldError(f"{what}, not {type(x).__name__}")
+    return number
 
 
-def _whole(x, what: str) -> int:
+def _index(x: Any) -> int | None:
+    """A whole number, or None for what is none."""
     try:
         return operator.index(x)
     except TypeError:
-        raise MlxworldError(f"{what}, not {type(x).__name__}") from None
+        return None
 
 
 def preferred_backend() -> str:
