@@ -20,8 +20,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    *("BACKENDS", "Clip", "Frame", "MlxworldError", "Real", "Snapshot", "World", "agent", "installed", "load_snapshot"),
-    *("on", "read_snapshot", "runs", "save_snapshot", "thumbnail", "version", "worlds"),
+    "BACKENDS",
+    "Clip",
+    "Frame",
+    "MlxworldError",
+    "Real",
+    "Snapshot",
+    "World",
+    "agent",
+    "installed",
+    "load_snapshot",
+    "on",
+    "read_snapshot",
+    "runs",
+    "save_snapshot",
+    "thumbnail",
+    "version",
+    "worlds",
 ]
 
 _LAZY = {  # read when they are asked for: they need a framework

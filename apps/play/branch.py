@@ -7,16 +7,11 @@ threads, sockets or pages. Everything here runs on the model thread.
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 import mlxworld
 from mlxworld import MlxworldError
 
 from .action_log import LOG_FORMAT, Origin, digest, label, runs
 from .history import History, Mark, Shown
-
-PAST_FRAMES = 32
-"""Frames before the present that a painted one is shown with to the world."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +56,13 @@ class Branch:
     def seen(
         cls,
         world: "mlxworld.World",
-        clip: "mlxworld.Clip",
+        context: Any,
         origin: Origin,
         real: "mlxworld.Real | None" = None,
         beside: "mlxworld.Frame | None" = None,
     ) -> "Branch":
-        """A world that goes on from a clip."""
-        return cls(world, world.reset(seed=origin.seed, context=clip), origin, (), real, beside)
+        """A world that goes on from a clip or a picture."""
+        return cls(world, world.reset(seed=origin.seed, context=context), origin, (), real, beside)
 
     @property
     def frame(self) -> "mlxworld.Frame":
@@ -168,17 +163,6 @@ class Branch:
         self.world, self.origin = world, replace(self.origin, untold=why)
         self._begin(Shown(moment.frame, moment.beside, 0))
 
-    def painted(self, picture: np.ndarray) -> "mlxworld.Clip":
-        """The last frames as a clip whose pictures are changed where `picture` (H, W, 3) differs from the present one.
-
-        What was painted is in all of them: a thing that appears out of nothing is soon gone from a dream.
-        """
-        past = self._history.recent(PAST_FRAMES, self._position)
-        changed = (picture != past[-1].frame.video).any(axis=2, keepdims=True)
-        video = np.stack([np.where(changed, picture, shown.frame.video) for shown in past])
-        audio = np.stack([shown.frame.audio for shown in past])
-        return mlxworld.Clip(video, audio, np.array([shown.action for shown in past], np.int32))
-
     def log(self, world_digest: str) -> dict[str, Any]:
         """The action log: what makes this very frame again. `world_digest` is that of the world. Raises MlxworldError
         for a story that no log can tell."""
@@ -196,5 +180,3 @@ class Branch:
 
     def _begin(self, shown: Shown) -> None:
         self._history = History(self.world.fps, self._position, shown, self._mark())
-
-

@@ -1,4 +1,4 @@
-"""Films of what was shown: MP4 with H.264 and AAC, which every player opens, picture and sound on the world's own clock.
+"""Films of what was shown: MP4 with H.264 and AAC, which every player opens, on the clock of the world.
 
 A recording is written in fragments of half a second: a process that is killed leaves a film of all but the last one.
 """

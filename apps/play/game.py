@@ -21,8 +21,6 @@ from .offers import Choice as Choice
 REWIND_S = 5.0
 WARM_UP = 45
 """Frames that the real game is played for before the dream of it begins."""
-STILL = 8
-"""Frames for which a picture stands still before a dream begins from it."""
 
 
 class Game(ModelThread):
@@ -177,22 +175,12 @@ class Game(ModelThread):
 
     # -- pictures of people -------------------------------------------------------------------------------------------
 
-    def _on_paint(self, command: dict, sender: Any) -> None:
-        branch = self._branch
-        clip = branch.painted(self._picture(command["picture"]))
-        self._settle()
-        self._jump_from(clip, "it was painted into")
-
     def _on_picture(self, command: dict, sender: Any) -> None:
-        w, picture = self._branch.world, self._picture(command["picture"])
-        silence, nothing = np.zeros((STILL, w.samples), np.float32), np.zeros(STILL, np.int32)
-        clip = mlxworld.Clip(np.broadcast_to(picture, (STILL, *picture.shape)), silence, nothing)
-        self._jump_from(clip, "it began from a picture")
-
-    def _jump_from(self, clip: "mlxworld.Clip", untold: str) -> None:
+        """One picture without a past: the world takes what it sees, and a painted ball is as good as its own."""
+        picture, origin = self._picture(command["picture"]), self._branch.origin
         self._part()
-        origin = self._branch.origin
-        self._jump(Branch.seen, self._branch.world, clip, Origin(origin.seed, origin.start, untold))
+        self._jump(Branch.seen, self._branch.world, picture, Origin(origin.seed, None, "it began from a picture"))
+        self._tell("The dream goes on from your picture.", undo=True)
 
     def _picture(self, text: str) -> np.ndarray:
         """The picture (H, W, 3) of a command. Raises BadMessage for one that has not the world's size."""

@@ -74,11 +74,6 @@ class History:
         self.last = position
         self._marks = [mark for mark in self._marks if mark.position <= position]
 
-    def recent(self, count: int, position: int) -> list[Shown]:
-        """The last frames up to a position, at most `count`."""
-        frames = list(self._frames)[: len(self._frames) - (self.last - position)]
-        return frames[-count:]
-
     def _thin(self) -> None:
         """Leave only every FAR_S of old marks, and of those before the oldest frame the newest."""
         oldest = self.last + 1 - len(self._frames)

@@ -156,8 +156,7 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "beside": {"what": maybe(lambda value: value in ("real", "future"))},  # play the real game, or a second future
     "sync": {},  # dream on from where the real game is
     "swap": {},  # play the other future
-    "paint": {"picture": is_picture},  # go on from the present with this in place of its picture
-    "picture": {"picture": is_picture},  # begin from a picture
+    "picture": {"picture": is_picture},  # begin from a picture: (H, W, 3) RGB of the world's size, base64
     "film": {"seconds": is_whole(1, 60)},  # ask for a film of what was shown last
     "record": {"on": is_flag},
     "save": {},
@@ -177,7 +176,7 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "stop": {},  # stop the replay and play on from here
 }
 
-_LONG = re.compile(r'\s*{\s*"type"\s*:\s*"(replay|paint|picture)"')
+_LONG = re.compile(r'\s*{\s*"type"\s*:\s*"(replay|picture)"')
 
 
 def parse(text: str) -> dict[str, Any]:
