@@ -5,6 +5,7 @@ import functools
 import logging
 import secrets
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -20,6 +21,7 @@ import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.cli import entry
 
+from .address import network_address, qr_text
 from .app import create_app
 from .connections import Listener
 from .game import Choice
@@ -62,9 +64,12 @@ def main(argv: list[str] | None = None) -> None:
         print(f"loading {options.world} ...", flush=True)
         load, backends = functools.partial(mlxworld.World.load, weights=options.weights), mlxworld.installed()
         places = {"folder": options.folder.expanduser(), "runs": functools.partial(mlxworld.runs, options.runs)}
-        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token, **places)
         address = page_address(listener, token)
+        wide = address if token else None
+        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token, wide=wide, **places)
         print(f"play at {address}\nCtrl-C ends it", flush=True)
+        if wide and sys.stdout.isatty():
+            print(qr_text(wide))
         server = make_server(app)
         if options.open:
             threading.Thread(target=open_page, args=(server, address), daemon=True).start()
@@ -96,7 +101,7 @@ def page_address(listener: socket.socket, token: str | None) -> str:
     """The address to open in the browser."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = network_address()
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 

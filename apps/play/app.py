@@ -13,6 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 
 import mlxworld
 
+from .address import qr_svg
 from .connections import Connections
 from .game import Choice, Game
 from .hub import Hub
@@ -34,15 +35,17 @@ def create_app(
     token: str | None = None,
     folder: Path | None = None,
     runs: Callable[[], list[str]] = list,
+    wide: str | None = None,
 ) -> Starlette:
     """The app around a game, its world already loaded. `load` is World.load or what stands in for it.
 
     `worlds` and `backends` are the names that the page may choose from, `runs` finds the run folders beside them.
-    Moments and recordings are kept in `folder`; without one they go with the app. Raises MlxworldError where the world
+    Moments and recordings are kept in `folder`; without one they go with the app. `wide` is the address of the page for
+    other machines, where they can come. Raises MlxworldError where the world
     cannot be loaded. The model thread ends with the app's lifespan.
     """
     game, connections = Game(load, worlds, backends, choice, folder, runs), Connections()
-    hub = Hub(game, connections)
+    hub = Hub(game, connections, wide is not None)
     game.start()
 
     @asynccontextmanager
@@ -66,7 +69,8 @@ def create_app(
         return Response(made, media_type=FILM, headers=headers)
 
     films = Route("/film/{ident}", give_film)
-    routes = [WebSocketRoute("/socket", hub.serve), films, *(_file(path) for path in sorted(STATIC.iterdir()))]
+    code = [Route("/qr.svg", _answer(qr_svg(wide), MEDIA[".svg"]))] if wide else []
+    routes = [WebSocketRoute("/socket", hub.serve), films, *code, *(_file(path) for path in sorted(STATIC.iterdir()))]
     guard = Middleware(Guard, token=token, connections=connections)
     app = Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
     app.state.game, app.state.connections = game, connections
@@ -89,9 +93,12 @@ async def look(game: Game) -> None:
 
 def _file(path: Path) -> Route:
     """A route for one file of the page, read once: no request ever reaches the file system."""
-    body, media = path.read_bytes(), MEDIA[path.suffix]
+    answer = _answer(path.read_bytes(), MEDIA[path.suffix])
+    return Route("/" if path.name == "index.html" else f"/{path.name}", answer)
 
-    async def answer(request) -> Response:
+
+def _answer(body: bytes, media: str) -> Callable:
+    async def answer(request: Request) -> Response:
         return Response(body, media_type=media)
 
-    return Route("/" if path.name == "index.html" else f"/{path.name}", answer)
+    return answer

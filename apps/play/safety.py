@@ -27,7 +27,7 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-cache"),
 ]
-GUARDED = ("/", "/socket")
+GUARDED = ("/", "/socket", "/qr.svg")
 
 
 class Guard:

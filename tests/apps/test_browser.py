@@ -25,11 +25,11 @@ def test_nothing_moves_before_the_click_and_then_all_does(visit):
 def test_a_held_key_moves_the_square_sounds_and_is_logged(visit):
     page = visit()
     page.keyboard.down("ArrowDown")
-    expect(page.get_by_role("button", name="down")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-action=down]")).to_have_attribute("aria-pressed", "true")
     loud(page)  # it meets the lower border
     expect(page.locator("#m-key")).to_contain_text("ms")
     page.keyboard.up("ArrowDown")
-    expect(page.get_by_role("button", name="down")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("[data-action=down]")).to_have_attribute("aria-pressed", "false")
     with page.expect_download() as download:
         page.click("#log")
     log = json.loads(download.value.path().read_text())
@@ -142,7 +142,7 @@ def test_the_recorded_video_has_picture_and_sound(visit, tmp_path):
 def test_on_screen_buttons_hold_while_they_are_pressed(visit):
     page = visit(viewport={"width": 375, "height": 780}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    up = page.get_by_role("button", name="up")
+    up = page.locator("[data-action=up]")
     up.dispatch_event("pointerdown", {"pointerId": 1})
     expect(up).to_have_attribute("aria-pressed", "true")
     up.dispatch_event("pointerup", {"pointerId": 1})
@@ -158,9 +158,9 @@ def test_a_gamepad_plays(visit):
     page = visit("globalThis.pad = { axes: [0, 0], buttons: [] }; navigator.getGamepads = () => [globalThis.pad, null]")
     for tilt, name in ((-1, "up"), (1, "down")):
         page.evaluate(f"pad.axes[1] = {tilt}")
-        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(f"[data-action={name}]")).to_have_attribute("aria-pressed", "true")
     page.evaluate("pad.axes[1] = 0; pad.buttons[12] = { pressed: true }")
-    expect(page.get_by_role("button", name="up")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-action=up]")).to_have_attribute("aria-pressed", "true")
 
 
 COMMANDS = {
@@ -188,7 +188,7 @@ def test_no_button_is_dead(visit):
 
 def test_a_held_key_stays_held_through_restart_and_reload(visit):
     page = visit()
-    down = page.get_by_role("button", name="down")
+    down = page.locator("[data-action=down]")
     page.keyboard.down("ArrowDown")
     page.keyboard.press("r")
     wait(page, "picture.dataset.index > 3")

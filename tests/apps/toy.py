@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.play.action_log import label
 from mlxworld import MlxworldError
 
 COLOURS = np.array([[255, 176, 92], [120, 200, 255], [160, 235, 150], [240, 140, 180]], np.uint8)
@@ -48,6 +49,7 @@ class ToyWorld:
 
     def __init__(self, name: str, backend: str, precision: str, steps: int):
         self.name, self.backend, self.precision, self.steps = name, backend, precision, steps
+        self.game = label(name)
         self._thread = threading.get_ident()
         self._state = State(0, 0, 0, 0, 0, 0, 0)
 
