@@ -44,8 +44,8 @@ class Films:
         self.recording: Recording | None = None
 
     def begin(self, world: "mlxworld.World") -> None:
-        """Another world is shown from now on: a recording of the last one ends."""
-        if self.recording:
+        """Another world is shown from now on: a recording ends where its pictures or sound have other shapes."""
+        if self.recording and self._world and _shape(self._world) != _shape(world):
             self.record(False)
         self._world, self._tape = world, deque(maxlen=round(TAPE_S * world.fps))
 
@@ -124,6 +124,10 @@ class Films:
         place = str(made) if isinstance(made, Path) and self._kept else None
         film_ready = {"path": f"film/{ident}", "name": name, "seconds": round(seconds, 1), "place": place}
         self._tell(target, {"type": "film", "recorded": recording is not None, **film_ready})
+
+
+def _shape(world: "mlxworld.World") -> tuple:
+    return tuple(world.size), world.fps, world.sample_rate
 
 
 def _joined(frame: "mlxworld.Frame", beside: "mlxworld.Frame | None") -> "mlxworld.Frame":

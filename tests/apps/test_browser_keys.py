@@ -203,7 +203,7 @@ def test_a_number_pad_that_gives_arrows_is_arrows(visit):
     page = visit(viewport=SMALL)
     for key, name in (("Numpad8", "up"), ("Numpad2", "down")):
         pressed(page, name, key)
-    page.evaluate(f"scrollTo(0, 40); document.querySelector('{where}').scrollIntoView({{ block: 'nearest' }})")
+    page.evaluate("scrollTo(0, 40)")
     before = scrolled(page)
     for key in ("Numpad1", "Numpad3", "Numpad7", "Numpad9", "Numpad4", "Numpad6"):
         page.keyboard.press(key)

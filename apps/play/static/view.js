@@ -37,7 +37,9 @@ export function toast(text, kind = "", act = null) {
     });
     line.append(" ", button);
   }
-  $("toasts").replaceChildren(...[...$("toasts").children].slice(-2), line);
+  const others = [...$("toasts").children].filter((other) => other.dataset.text !== text);
+  line.dataset.text = text;
+  $("toasts").replaceChildren(...others.slice(-2), line);
   setTimeout(() => line.remove(), 7000);
 }
 
