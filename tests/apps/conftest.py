@@ -138,10 +138,10 @@ class Page:
 
 
 @contextmanager
-def serving(world=ToyWorld, token: str | None = None, choice: str = "pong"):
+def serving(world=ToyWorld, token: str | None = None, choice: str = "pong", wide: str | None = None):
     """Serve the app around a world class until the block ends."""
     worlds, backends = ["pong", "doom", "broken"], ["torch", "mlx"]
-    app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token)
+    app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token, wide=wide)
     listener, server = bind("127.0.0.1", 0), make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

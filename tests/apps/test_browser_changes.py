@@ -34,7 +34,7 @@ def test_a_recording_ends_with_its_world_and_is_saved(serve, visit, changes, tmp
     loud(page)
     page.click("#record")
     page.wait_for_timeout(2000)
-    with page.expect_download() as download:
+    with page.expect_download(timeout=30_000) as download:
         page.select_option("#world", "doom")
     assert download.value.suggested_filename.startswith("pong-")
     download.value.save_as(tmp_path / "video")
@@ -46,7 +46,7 @@ def test_a_recording_ends_with_its_world_and_is_saved(serve, visit, changes, tmp
     expect(page.locator("#name")).to_have_text("doom")
     page.click("#record")  # and the next one begins
     page.wait_for_timeout(300)
-    with page.expect_download() as download:
+    with page.expect_download(timeout=30_000) as download:
         page.click("#record")
     assert download.value.suggested_filename.startswith("doom-")
 

@@ -135,11 +135,12 @@ export class Input {
   // The number of the action that is held.
   action() {
     const held = [...this.held.values()].flatMap(partsOf);
-    let [best, most, newest] = [0, 0, -1];
+    let [best, ages] = [0, []];
     this.actions.forEach((parts, i) => {
-      if (i === 0 || !parts.every((part) => held.includes(part))) return;
-      const latest = Math.max(...parts.map((part) => held.lastIndexOf(part)));
-      if (parts.length > most || (parts.length === most && latest > newest)) [best, most, newest] = [i, parts.length, latest];
+      if (i === 0 || !parts.every((part) => held.includes(part)) || parts.length < ages.length) return;
+      const own = parts.map((part) => held.lastIndexOf(part)).sort((a, b) => b - a); // the newest first
+      const differ = own.findIndex((age, k) => age !== ages[k]);
+      if (own.length > ages.length || own[differ] > ages[differ]) [best, ages] = [i, own];
     });
     return best;
   }
