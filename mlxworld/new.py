@@ -21,7 +21,7 @@ from .data import make_policy, open_source
 from .data.envs.source import close
 from .data.episodes.films import add_film
 from .data.episodes.pictures import read_frames
-from .data.episodes.pixels import fit
+from .data.episodes.pixels import Scaler, fit, rgb
 from .errors import MlxworldError
 from .files import checkpoint
 from .files.reading import read_json, shown
@@ -115,7 +115,9 @@ def look(cfg: NewConfig) -> list[np.ndarray]:
             pictures.append(step.video)
     finally:
         close(source)
-    return pictures[:: max(1, len(pictures) // LOOKED)]
+    chosen = pictures[:: max(1, len(pictures) // LOOKED)]
+    side = max(chosen[0].shape[:2])  # as it is recorded: stretched to a square
+    return [Scaler().resize(rgb(picture), (side, side)).to_ndarray() for picture in chosen]
 
 
 def environment(name: str) -> str:

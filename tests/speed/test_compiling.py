@@ -66,7 +66,7 @@ def test_bench_waits_aloud_for_each_thing_that_it_compiles(tmp_path, monkeypatch
     assert set(events) == {"step"}  # nothing is compiled here
     events.clear()
     waiting = compiling.waiting
-    monkeypatch.setattr(compiling, "waiting", lambda *args: waiting(*args[:2], True))
+    monkeypatch.setattr(compiling, "waiting", lambda package, parts, compiled: waiting(package, parts, True))
     bench.main(argv)
     assert [e for e in events if e.startswith("compiling")] == [
         *(f"compiling {name}" for name in ("step", "dynamics", "decoder", "encoder", "2 worlds"))
