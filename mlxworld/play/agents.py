@@ -11,7 +11,8 @@ import numpy as np
 from ..data.envs.policies import Sticky
 from ..data.envs.source import Step
 from ..evaluate import pong
-from .world import Frame, World
+from .frame import Frame
+from .world import World
 
 
 class Agent(Protocol):

@@ -2,6 +2,8 @@
 `starts.safetensors` (clips in latent form to begin from), of any format that is read; checked, for it may be anyone's.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .. import families
-from ..configs.load import from_dict
+from ..configs.load import from_dict, to_dict
 from ..configs.world import WorldConfig, require_world
 from ..errors import MlxworldError
 from ..files import checkpoint, hub, layouts
@@ -128,6 +130,19 @@ def read_starts(path: Path, cfg: WorldConfig) -> dict[str, np.ndarray]:
     if not fits or not np.isfinite(starts["z"]).all() or not in_range(starts["actions"], len(cfg.actions)):
         raise MlxworldError(f"{path} does not fit this model")
     return starts
+
+
+def digest(cfg: WorldConfig, weights: Path | Mapping[str, np.ndarray]) -> str:
+    """A hexadecimal digest of a configuration and of weights: arrays, a file, or a folder with all that is in it."""
+    found = hashlib.sha256(json.dumps(to_dict(cfg), sort_keys=True).encode())
+    if isinstance(weights, Path):
+        packed = sorted(p for p in weights.rglob("*") if p.is_file())
+        blobs = [path.read_bytes() for path in packed or checkpoint.files(weights)]
+    else:
+        blobs = [x.tobytes() for _, x in sorted(weights.items())]
+    for blob in blobs:
+        found.update(blob)
+    return found.hexdigest()
 
 
 def in_range(actions: np.ndarray, n: int) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import MlxworldError
 from ..files import checkpoint
-from .world import Snapshot, World
+from .frame import Snapshot
+from .world import World
 
 PREFIX = "state."
 

@@ -13,7 +13,9 @@ from ..data.envs.source import Source, Step, close, failing
 from ..data.envs.sources import open_source
 from ..data.episodes.pixels import Scaler, rgb
 from ..errors import MlxworldError
-from .world import Clip, Frame, World
+from .context import Clip
+from .frame import Frame
+from .world import World
 
 PAST = 32  # frames that a dream of the present can begin from
 

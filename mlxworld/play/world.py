@@ -6,29 +6,28 @@ A world is a folder: `config.json` (what it is), `model.safetensors` (weights; e
 
 import contextlib
 import functools
-import hashlib
 import itertools
-import json
 import operator
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import families, installed, on
-from ..configs.load import to_dict
 from ..configs.world import WorldConfig
 from ..errors import MlxworldError
-from ..files import checkpoint
 from . import coreml
 from .context import Clip, checked, clip_of
-from .folder import check_about, game, model_config, read_config, read_starts, read_weights
+from .folder import check_about, digest, game, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
+from .frame import Frame, Snapshot
+from .lockstep import Lockstep
+from .plan import Plan, by_frame, near, plan
 from .player import Options, Player
+from .rollouts import Request, rollouts
 
 Action = int | str | np.integer
 Context = int | Clip | np.ndarray | str | Path | None
@@ -38,26 +37,6 @@ KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
     **{"fire": "Space", "attack": "Space", "use": "KeyE"},
 }
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: video (H, W, 3) uint8 and audio (S,) float32 in [-1, 1], both with a leading axis B in a batch of
-    worlds; index counts frames since the reset; model_ms is the time from the action to here, in milliseconds."""
-
-    video: np.ndarray
-    audio: np.ndarray
-    index: int
-    model_ms: float
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The whole state of a World at one moment: it does not change while the world goes on."""
-
-    state: Any
-    index: int
-    backend: str
 
 
 def _locked(method):
@@ -93,6 +72,7 @@ class World:
         self._index: int | None = None
         self.game = name
         self._lock = threading.RLock()
+        self._locksteps: dict[int, Lockstep] = {}  # by their number of worlds
         self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
 
     @classmethod
@@ -158,16 +138,9 @@ class World:
     @property
     def digest(self) -> str:
         """A hexadecimal digest of the world's configuration and weights: the same digest is the same world."""
-        digest = hashlib.sha256(json.dumps(to_dict(self.config), sort_keys=True).encode())
-        if self._source is None:
-            arrays = self._player.package.engine.numpy(self._player.package.nn.parameters(self.model))
-            files = [x.tobytes() for _, x in sorted(arrays.items())]
-        else:
-            packed = sorted(p for p in self._source.rglob("*") if p.is_file())
-            files = [path.read_bytes() for path in packed or checkpoint.files(self._source)]
-        for blob in files:
-            digest.update(blob)
-        return digest.hexdigest()
+        if self._source is not None:
+            return digest(self.config, self._source)
+        return digest(self.config, self.package.engine.numpy(self.package.nn.parameters(self.model)))
 
     @_locked
     def reset(self, seed: int = 7, context: Context = None) -> Frame:
@@ -246,6 +219,7 @@ class World:
         self._begun()
         twin = object.__new__(type(self))
         twin.__dict__ |= self.__dict__ | {"_player": self._player.fork(), "_lock": threading.RLock(), "_shown": None}
+        twin._locksteps = {}
         return twin
 
     def __copy__(self) -> "World":
@@ -262,6 +236,60 @@ class World:
         """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
         clip = checked(clip, self.config, self.name)
         return self._player.encode(clip.video, clip.audio)
+
+    @_locked
+    def plan(
+        self,
+        reward: Callable[[Frame], np.ndarray] | None = None,
+        *,
+        goal: Context = None,
+        method: str = "beam",
+        worlds: int = 32,
+        horizon: int = 24,
+        hold: int = 4,
+        seed: int = 0,
+    ) -> Plan:
+        """What to do from here, by dreams of `horizon` frames in so many `worlds` at once; this one stays where it is.
+
+        reward: of a Frame whose arrays have a leading axis of worlds, (N,) numbers; or goal: a context whose last
+        frame's latent is to be reached. An action is held for `hold` frames. method: beam, cem or shooting (see
+        `play.plan`). Raises MlxworldError for a world before its first frame, or one on Core ML.
+        """
+        index = self._begun()
+        if self.batch != 1 or (reward is None) == (goal is None):
+            raise MlxworldError("a plan is made from one world's moment, for either a reward or a goal")
+        score = near(self._context(0, goal)[0][0, -1]) if reward is None else by_frame(reward, index)
+        return plan(self._lockstep, len(self.actions), score, method, worlds, horizon, hold, seed)
+
+    @_locked
+    def rollouts(
+        self,
+        actions: Sequence[Sequence[Action]],
+        contexts: Sequence[Context] | None = None,
+        seeds: Sequence[int] | None = None,
+        worlds: int = 8,
+    ) -> list[Clip]:
+        """Dreams of any lengths from beginnings of any lengths, at most so many `worlds` at once: each is what it would
+        be alone. Context and seed of each are as in `reset`; this world stays where it is."""
+        n = len(actions)
+        contexts, seeds = [None] * n if contexts is None else contexts, range(n) if seeds is None else seeds
+        if not len(contexts) == len(seeds) == n or min(map(len, actions), default=0) < 1 or worlds < 1:
+            raise MlxworldError("rollouts are of as many contexts and seeds as lists of actions, none of them empty")
+        requests = []
+        for row, context, seed in zip(actions, contexts, seeds, strict=True):
+            number = _whole(seed, "a seed is a whole number")
+            z, before = self._context(number, context)
+            taken = np.array([self._action(a) for a in row], np.int32)
+            requests.append(Request(z[0].astype(np.float32), before[0], taken, number % 2**63))
+        found = rollouts(self._lockstep(worlds), requests)
+        return [Clip(*clip, request.actions) for clip, request in zip(found, requests, strict=True)]
+
+    def _lockstep(self, n: int) -> Lockstep:
+        """So many worlds of this model, which share what was compiled for them before."""
+        if n not in self._locksteps:
+            player: Any = self._player
+            self._locksteps[n] = Lockstep(player, self.model, n)
+        return self._locksteps[n]
 
     def _moment(self):
         index = self._begun()

@@ -127,16 +127,16 @@ def _bar(stage: dict[str, Any]) -> str:
 
 def _curve(name: str, points: list[list[float]]) -> str:
     """A small curve, over a logarithm where all values are above 0."""
-    points = [(x, y) for x, y in points if math.isfinite(y)]
-    if not points:
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    if not finite:
         return ""
-    last, positive = points[-1][1], all(y > 0 for _, y in points)
-    ys = [math.log(y) if positive else y for _, y in points]
-    left, low = points[0][0], min(ys)
-    width, height = max(points[-1][0] - left, 1), max(max(ys) - low, 1e-9)
+    last, positive = finite[-1][1], all(y > 0 for _, y in finite)
+    ys = [math.log(y) if positive else y for _, y in finite]
+    left, low = finite[0][0], min(ys)
+    width, height = max(finite[-1][0] - left, 1), max(max(ys) - low, 1e-9)
     line = " ".join(
         f"{200 * (x - left) / width:.1f},{48 - 44 * (y - low) / height:.1f}"
-        for (x, _), y in zip(points, ys, strict=True)
+        for (x, _), y in zip(finite, ys, strict=True)
     )
     figure = f'<svg viewBox="0 0 200 52"><polyline points="{line}"/></svg>'
     return f"<figure>{figure}<figcaption>{html.escape(name)} {last:.4g}</figcaption></figure>"
