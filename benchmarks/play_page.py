@@ -54,6 +54,7 @@ def played(minutes: float) -> dict:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(address)
+        until(page, "!document.getElementById('begin').disabled")
         page.keyboard.press("ArrowUp")
         until(page, "play.sound.fill > 0 && Number(picture.dataset.index) > 90")
         page.evaluate("play.meters.key.count = 0")

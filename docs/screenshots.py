@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 import mlxworld
 from apps.play.__main__ import bind, make_server
@@ -20,7 +20,8 @@ from mlxworld.play import folder as folders
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 HERE = Path(__file__).parent
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 SECONDS = 2.0  # of the world, before its small picture is taken
 
 

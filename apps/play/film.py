@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 import mlxworld
 
@@ -34,8 +35,8 @@ class Film:
         flags = "frag_keyframe+empty_moov+default_base_moof" if fragments else "faststart"
         self._file = av.open(str(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
         rate = Fraction(fps).limit_denominator(1000)
-        self._scale = max(1, SIDE // max(size))
-        self._height, self._width = (side * self._scale // 2 * 2 for side in size)
+        scale, self._scaler = max(1, SIDE // max(size)), VideoReformatter()
+        self._height, self._width = (side * scale // 2 * 2 for side in size)
         quality = {"crf": "16", "preset": "ultrafast" if fragments else "superfast", "threads": "1"}
         self._video: Any = self._file.add_stream("libx264", rate=rate, options=quality)
         self._video.width, self._video.height, self._video.pix_fmt = self._width, self._height, "yuv420p"
@@ -49,8 +50,8 @@ class Film:
 
     def add(self, frame: "mlxworld.Frame") -> None:
         """The next frame and its sound."""
-        large = frame.video.repeat(self._scale, 0).repeat(self._scale, 1)[: self._height, : self._width]
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(large), "rgb24")
+        small = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.video), "rgb24")
+        picture = self._scaler.reformat(small, self._width, self._height, "yuv420p", interpolation="POINT", threads=1)
         picture.pts, picture.time_base = self._frames, 1 / self._video.codec_context.framerate
         self._file.mux(self._video.encode(picture))
         self._frames += 1

@@ -178,9 +178,9 @@ def test_a_clip_is_a_film_with_sound_of_what_was_shown(told):
     message = told.message("film")
     name, blob = told.game.films.get(message["path"].removeprefix("film/"))
     assert name == message["name"] and message["seconds"] == 1.0 and not message["recorded"]
-    with av.open(io.BytesIO(blob)) as file:
+    with av.open(io.BytesIO(blob), "r") as file:
         pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    with av.open(io.BytesIO(blob)) as file:
+    with av.open(io.BytesIO(blob), "r") as file:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     assert len(pictures) == 30 and pictures[0].shape == (640, 640, 3)
     assert abs(len(sound) / 48000 - 1) < 0.05 and np.abs(sound).max() > 0.1  # it met the upper border
@@ -194,7 +194,7 @@ def test_a_clip_shows_two_pictures_that_stood_side_by_side(told):
     told.steps(*[0] * 10)
     told.do("film", seconds=5)
     _, blob = told.game.films.get(told.message("film")["path"].removeprefix("film/"))
-    with av.open(io.BytesIO(blob)) as file:
+    with av.open(io.BytesIO(blob), "r") as file:
         stream = file.streams.video[0]
         assert stream.width > 1.9 * stream.height
 

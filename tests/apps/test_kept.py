@@ -88,6 +88,8 @@ recording = Recording(Path(sys.argv[1]), world.size, world.fps, world.sample_rat
 for _ in range(150):
     recording.add(world.step(1))
     time.sleep(1 / 60)
+while not recording._waiting.empty():
+    time.sleep(0.1)
 time.sleep(0.4)
 print("shown", flush=True)
 time.sleep(60)
@@ -114,7 +116,7 @@ def test_a_recording_is_a_plain_film_in_its_folder(tmp_path):
     told.do("record", on=False)
     message = told.message("film")
     assert message["recorded"] and message["place"] == str(tmp_path / "kept" / "films" / message["name"])
-    with av.open(message["place"]) as film:
+    with av.open(message["place"], "r") as film:
         assert sum(1 for _ in film.decode(video=0)) == 12
     assert b"moof" not in Path(message["place"]).read_bytes()
     told.game.stop()
