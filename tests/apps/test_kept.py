@@ -116,7 +116,7 @@ def test_a_recording_is_a_plain_film_in_its_folder(tmp_path):
     told.do("record", on=False)
     message = told.message("film")
     assert message["recorded"] and message["place"] == str(tmp_path / "kept" / "films" / message["name"])
-    with av.open(message["place"], "r") as film:
+    with av.open(str(message["place"]), "r") as film:
         assert sum(1 for _ in film.decode(video=0)) == 12
     assert b"moof" not in Path(message["place"]).read_bytes()
     told.game.stop()
