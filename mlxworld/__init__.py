@@ -12,10 +12,39 @@ from typing import TYPE_CHECKING
 from .errors import MlxworldError
 
 if TYPE_CHECKING:
-    from .play.world import Clip, Frame, World, worlds
+    from .play.agents import agent
+    from .play.folder import runs, thumbnail, version, worlds
+    from .play.moments import load_snapshot, read_snapshot, save_snapshot
+    from .play.real import Real
+    from .play.world import Clip, Frame, Snapshot, World
 
 __version__ = "0.1.0"
-__all__ = ["BACKENDS", "Clip", "Frame", "MlxworldError", "World", "installed", "on", "worlds"]
+__all__ = [
+    "BACKENDS",
+    "Clip",
+    "Frame",
+    "MlxworldError",
+    "Real",
+    "Snapshot",
+    "World",
+    "agent",
+    "installed",
+    "load_snapshot",
+    "on",
+    "read_snapshot",
+    "runs",
+    "save_snapshot",
+    "thumbnail",
+    "version",
+    "worlds",
+]
+
+_LAZY = {  # read when they are asked for: they need a framework
+    **dict.fromkeys(("Clip", "Frame", "Snapshot", "World"), "world"),
+    **dict.fromkeys(("runs", "thumbnail", "version", "worlds"), "folder"),
+    **dict.fromkeys(("load_snapshot", "read_snapshot", "save_snapshot"), "moments"),
+    **{"Real": "real", "agent": "agents"},
+}
 
 BACKENDS = {"mlx": ("mlxworld", "mlx.core"), "torch": ("torch_backend", "torch")}
 INSTALL = {
@@ -52,6 +81,6 @@ def _found(framework: str) -> bool:
 
 
 def __getattr__(name: str):
-    if name in ("Clip", "Frame", "World", "worlds"):
-        return getattr(importlib.import_module(".play.world", __name__), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".play.{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

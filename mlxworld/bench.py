@@ -28,7 +28,7 @@ from .play.folder import model_config as world_config
 from .play.folder import read_config
 from .play.player import Options
 from .play.world import World
-from .speed import counts, machine, measure
+from .speed import compiling, counts, machine, measure
 from .speed.forecast import forecast, table
 from .speed.parts import parts
 from .speed.training import training
@@ -103,18 +103,21 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     figures |= {"precision": world.precision, "weights": cfg.options.weights, "kv_cache": world.config.kv_cache}
     figures |= {"steps": world.steps, "batch": world.batch}
     figures |= {"compiled": compiled}
-    figures["rollout"], figures["memory"] = measure.rollout(world, cfg.frames, show)
+    pieces = parts(package, world.model, world.batch)
+    wait = compiling.waiting(package, pieces, compiled)
+    figures["rollout"], figures["memory"] = measure.rollout(world, cfg.frames, show, wait)
     figures |= {"rates": machine.rates(engine, best), "rates_precision": best}
     if cfg.parts:
-        pieces = parts(package, world.model, world.batch)
         calls = max(20, min(cfg.frames, 300))
-        figures |= {n: measure.part(engine, p, calls, compiled, n, show) for n, p in pieces.items() if n != "step"}
+        alone = {n: p for n, p in pieces.items() if n != "step"}
+        figures |= {n: measure.part(engine, p, calls, compiled, n, show, wait) for n, p in alone.items()}
         ops = {n: counts.operations(package, p.fn, p.state, *p.inputs) for n, p in pieces.items()}
         figures["counts"] = {n: counts.summary(o) for n, o in ops.items()}
         figures["histogram"] = {n: counts.histogram(counts.fused(o) if compiled else o) for n, o in ops.items()}
     for n in sizes:
-        step = parts(package, world.model, n)["step"]
-        figures.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, compiled, f"{n} worlds", show)
+        name, step = f"{n} worlds", parts(package, world.model, n)["step"]
+        wait = compiling.waiting(package, {name: step}, compiled)
+        figures.setdefault("batches", {})[str(n)] = measure.part(engine, step, 30, compiled, name, show, wait)
     if cfg.train:
         how = {"precision": best, "compiled": compiled, "gemm_tflops": figures["rates"]["gemm_tflops"]}
         figures["train"] = training(package, world.config, cfg.clips or (None if gpu else 4), **how, show=show)

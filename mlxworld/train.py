@@ -2,7 +2,8 @@
 
 A run folder explains itself: `config.json`, `model.safetensors` and what its family adds are a model that can be used
 at any time; `train.json` are the settings, `checkpoint.safetensors` all that `--resume` needs, `samples/` what it
-makes, `events/` what TensorBoard shows. Killed at any moment, `--resume` goes on to the same weights.
+makes; `progress.html` shows how it goes in a browser, `events/` in TensorBoard. Killed at any moment, `--resume` goes
+on to the same weights.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import sys
 import time
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -24,27 +26,44 @@ from .files import atomic
 from .files.lock import writer
 from .files.reading import read_json, shown_name
 from .play.world import preferred_backend
+from .training import finetune
 from .training.monitor import Monitor
+from .training.page import Page
 from .training.recipe import Recipe
 from .training.run import Run
 from .training.settings import MAY_CHANGE, TrainConfig, flags
 
 
 def parse(argv: list[str]) -> TrainConfig:
-    """Flags to the settings of a family's recipe. The preset, wherever it stands, gives the model's defaults.
+    """Flags to the settings of a family's recipe. The preset, wherever it stands, gives the model's defaults; with
+    --from and no preset, the model that is begun from.
 
     Raises MlxworldError for a family or a preset that there is not.
     """
-    family, name = _value(argv, "model", TrainConfig.model), _value(argv, "preset", None)
+    family, name, config = _model(argv)
     recipe = families.recipe(family)
-    name = name or recipe.Settings.preset
-    config = _without_flags(families.preset(family, name), recipe.from_data)
+    config = _without_flags(config, recipe.from_data)
     optim = _without_flags(OptimConfig(name="muon"), ("lr",))  # each stage has its own
     default = recipe.Settings(
         data=tyro.MISSING, out=tyro.MISSING, model=family, preset=name, optim=optim, config=config
     )
     about = f"{__doc__}\n\n{sys.modules[recipe.__module__].__doc__}"
     return tyro.cli(recipe.Settings, args=argv, default=default, description=about, prog="mlxworld train")
+
+
+def _model(argv: list[str]) -> tuple[str, str, Any]:
+    """The family, the preset and the configuration that the flags begin with."""
+    family, name, parent = (_value(argv, flag, None) for flag in ("model", "preset", "from"))
+    if name or not parent:
+        family = family or TrainConfig.model
+        name = name or families.recipe(family).Settings.preset
+        return family, name, families.preset(family, name)
+    resumed = Path(_value(argv, "out", "")) if "--resume" in argv else None
+    _, about, config = finetune.configuration(parent, resumed)
+    if family not in (None, config.family):
+        raise MlxworldError(f"--from {parent} is of the family {config.family}, not {family}")
+    name = finetune.card(about).get("preset")
+    return config.family, name if isinstance(name, str) else families.recipe(config.family).Settings.preset, config
 
 
 def _value(argv: list[str], flag: str, default: Any) -> Any:
@@ -76,7 +95,11 @@ def train(cfg: TrainConfig) -> None:
     package = on(cfg.backend or preferred_backend())
     cfg = cfg.resolved(on_gpu=package.engine.device() != "cpu")
     require_run(cfg)
-    with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events") as monitor:
+    if cfg.from_ is not None:
+        finetune.require_fit(package, cfg)
+    page = Page(cfg.out / "progress.html", cfg.out.resolve().name)
+    with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
+        monitor.say(f"to watch it: {cfg.out / 'progress.html'}")
         Run(package, cfg, recipe, monitor, begun).go()
         monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")
 
@@ -98,7 +121,7 @@ def require_run(cfg: TrainConfig) -> None:
     free |= {"minutes"} if cfg.minutes and before.get("minutes") else set()
     differ = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k) and k not in free]
     if differ:
-        names = [shown_name(k.replace("_", "-")) for k in differ[:3]]
+        names = [shown_name(k.rstrip("_").replace("_", "-")) for k in differ[:3]]
         values = [f"{shown_name(str(before.get(k)))}, not {after.get(k)}" for k in differ[:3]]
         changes = ", ".join(f"--{name} was {value}" for name, value in zip(names, values, strict=True))
         raise MlxworldError(f"{cfg.out} was begun with other settings, resume with the same: {changes}")

@@ -5,10 +5,12 @@ import functools
 import logging
 import secrets
 import socket
+import sys
 import threading
 import time
 import webbrowser
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -19,6 +21,7 @@ import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.cli import entry
 
+from .address import network_address, qr_text
 from .app import create_app
 from .connections import Listener
 from .game import Choice
@@ -46,6 +49,10 @@ class Options:
     """Port to listen on; 0 takes a free one."""
     open: bool = False
     """Open the page in the browser."""
+    folder: Path = Path("~/.mlxworld")
+    """Where moments and recordings are kept."""
+    runs: Path = Path("runs")
+    """Folder of trainings: their worlds can be chosen as well, while they train, too."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,9 +63,13 @@ def main(argv: list[str] | None = None) -> None:
         choice = Choice(options.world, options.backend, options.steps, options.precision)
         print(f"loading {options.world} ...", flush=True)
         load, backends = functools.partial(mlxworld.World.load, weights=options.weights), mlxworld.installed()
-        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token)
+        places = {"folder": options.folder.expanduser(), "runs": functools.partial(mlxworld.runs, options.runs)}
         address = page_address(listener, token)
+        wide = address if token else None
+        app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token, wide=wide, **places)
         print(f"play at {address}\nCtrl-C ends it", flush=True)
+        if wide and sys.stdout.isatty():
+            print(qr_text(wide))
         server = make_server(app)
         if options.open:
             threading.Thread(target=open_page, args=(server, address), daemon=True).start()
@@ -90,7 +101,7 @@ def page_address(listener: socket.socket, token: str | None) -> str:
     """The address to open in the browser."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = network_address()
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 

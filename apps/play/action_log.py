@@ -24,10 +24,14 @@ MAX_ACTIONS = 200_000
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a world's story begins: a seed and a start clip (None: the seed chooses it)."""
+    """Where a world's story begins: a seed and a start clip (None: the seed chooses it).
+
+    untold: why an action log cannot tell this story, where it began from something else.
+    """
 
     seed: int
     start: int | None
+    untold: str | None = None
 
 
 def digest(frame: "mlxworld.Frame") -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 import mlxworld
 
+from .address import qr_svg
 from .connections import Connections
 from .game import Choice, Game
 from .hub import Hub
@@ -19,7 +21,9 @@ from .safety import Guard
 
 STATIC = Path(__file__).parent / "static"
 MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+FILM = "video/mp4"
 SWEEP_S = 0.5
+LOOK_S = 3.0
 
 
 def create_app(
@@ -29,27 +33,44 @@ def create_app(
     worlds: list[str],
     backends: list[str],
     token: str | None = None,
+    folder: Path | None = None,
+    runs: Callable[[], list[str]] = list,
+    wide: str | None = None,
 ) -> Starlette:
     """The app around a game, its world already loaded. `load` is World.load or what stands in for it.
 
-    `worlds` and `backends` are the names that the page may choose from. Raises MlxworldError where the world cannot be
-    loaded. The model thread ends with the app's lifespan.
+    `worlds` and `backends` are the names that the page may choose from, `runs` finds the run folders beside them.
+    Moments and recordings are kept in `folder`; without one they go with the app. `wide` is the address of the page for
+    other machines, where they can come. Raises MlxworldError where the world
+    cannot be loaded. The model thread ends with the app's lifespan.
     """
-    game, connections = Game(load, worlds, backends, choice), Connections()
-    hub = Hub(game, connections)
+    game, connections = Game(load, worlds, backends, choice, folder, runs), Connections()
+    hub = Hub(game, connections, wide is not None)
     game.start()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         hub.bind(asyncio.get_running_loop())
-        sweeper = asyncio.create_task(sweep(connections))
+        tasks = [asyncio.create_task(sweep(connections)), asyncio.create_task(look(game))]
         yield
-        sweeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await asyncio.to_thread(game.stop)
 
-    routes = [WebSocketRoute("/socket", hub.serve), *(_file(path) for path in sorted(STATIC.iterdir()))]
+    async def give_film(request: Request) -> Response:
+        name, made = game.films.get(request.path_params["ident"]) or ("", None)
+        if made is None:
+            return Response("this film is no longer kept\n", 404)
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        if isinstance(made, Path):
+            return FileResponse(made, media_type=FILM, headers=headers)
+        return Response(made, media_type=FILM, headers=headers)
+
+    films = Route("/film/{ident}", give_film)
+    code = [Route("/qr.svg", _answer(qr_svg(wide), MEDIA[".svg"]))] if wide else []
+    routes = [WebSocketRoute("/socket", hub.serve), films, *code, *(_file(path) for path in sorted(STATIC.iterdir()))]
     guard = Middleware(Guard, token=token, connections=connections)
     app = Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
     app.state.game, app.state.connections = game, connections
@@ -63,11 +84,21 @@ async def sweep(connections: Connections) -> None:
         connections.sweep()
 
 
+async def look(game: Game) -> None:
+    """Have the game look at the folders of its worlds now and then, until cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        game.submit({"type": "look"})
+
+
 def _file(path: Path) -> Route:
     """A route for one file of the page, read once: no request ever reaches the file system."""
-    body, media = path.read_bytes(), MEDIA[path.suffix]
+    answer = _answer(path.read_bytes(), MEDIA[path.suffix])
+    return Route("/" if path.name == "index.html" else f"/{path.name}", answer)
 
-    async def answer(request) -> Response:
+
+def _answer(body: bytes, media: str) -> Callable:
+    async def answer(request: Request) -> Response:
         return Response(body, media_type=media)
 
-    return Route("/" if path.name == "index.html" else f"/{path.name}", answer)
+    return answer

@@ -1,236 +1,36 @@
-"""The game: the one thread that owns the world. It loads, steps and answers commands, and knows nothing of the network.
+"""The game: what each command of a page does to the world.
 
-Commands come in through `submit` (in order) and `press` (only the latest counts); everything that others should know
-goes out through `emit(target, message)`: a dict for JSON, bytes for a packed frame; target None means everyone.
+Commands come in through `submit` (in order) and `keys.press` (only the latest counts). One method each, named as in
+wire.COMMANDS; act, seen and take stay with the network. All of them run on the model thread.
 """
 
-import logging
-import queue
-import threading
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from time import perf_counter
+import base64
 from typing import Any
+
+import numpy as np
 
 import mlxworld
 from mlxworld import MlxworldError
 
 from . import wire
-from .action_log import MAX_ACTIONS, Log, Origin, digest
-from .branch import Branch, Moment
-from .inbox import Inbox
-from .keys import Keys
-from .offers import Choice, Offers
-from .wire import BadMessage
+from .action_log import Log, Origin
+from .branch import Branch
+from .model_thread import MAX_BRANCHES, Future, ModelThread, Replay
+from .offers import Choice as Choice
 
-LOG = logging.getLogger(__name__)
-MAX_MOMENTS = 8
-MAX_BRANCHES = 4
 REWIND_S = 5.0
+WARM_UP = 45
+"""Frames that the real game is played for before the dream of it begins."""
 
 
-@dataclass
-class Replay:
-    """A log being played again: `done` of its actions have been used."""
+class Game(ModelThread):
+    """See the head of this file, and of `model_thread.py`."""
 
-    log: Log
-    done: int = 0
-
-
-class Game:
-    """See the head of this file. `start` blocks until the first world is loaded; `stop` ends the thread."""
-
-    def __init__(self, load: Callable[..., "mlxworld.World"], worlds: list[str], backends: list[str], choice: Choice):
-        self.emit: Callable[[Any, dict | bytes], object] = lambda target, message: None
-        self.keys = Keys()
-        self._load, self._choice = load, choice
-        self._offers = Offers(worlds, backends, choice)
-        self._inbox = Inbox()
-        self._thread = threading.Thread(target=self._live, name="model", daemon=True)
-        self._ready: queue.Queue[BaseException | None] = queue.Queue()
-        self._stopping = False
-        self._running = False
-        self._replay: Replay | None = None
-        self._serial = 0
-        self._ident = 0
-        self._opened = 0
-        self._period = 0.0
-        self._digest: str | None = None
-        self._moments: dict[int, Moment] = {}
-        self._branches: dict[int, Branch] = {}
-        self._active = 0
-
-    def start(self) -> None:
-        """Load the first world on the model thread. Raises what loading raised."""
-        self._thread.start()
-        if (error := self._ready.get()) is not None:
-            raise error
-
-    def stop(self) -> None:
-        """End the model thread after its present frame."""
-        self._inbox.put({"type": "end"}, None, bounded=False)
-        self._thread.join(timeout=10)
-
-    def submit(self, command: dict[str, Any], sender: Any = None) -> bool:
-        """Queue a command that `wire.parse` has checked; False when too many wait already (as while a world loads)."""
-        return self._inbox.put(command, sender, bounded=command["type"] in wire.COMMANDS)
-
-    def forget(self, sender: Any) -> None:
-        """A page has gone: what it waited for is not made any more."""
-        self._inbox.forget(sender)
-
-    # -- the model thread ---------------------------------------------------------------------------------------------
-
-    @property
-    def _branch(self) -> Branch:
-        return self._branches[self._active]
-
-    def _live(self) -> None:
-        try:
-            self._open(self._choice, Origin(7, None))
-        except BaseException as error:
-            self._ready.put(error)
-            return
-        self._ready.put(None)
-        due = perf_counter()
-        while not self._stopping:
-            entry = self._inbox.get(timeout=max(0.0, due - perf_counter()) if self._running else None)
-            if entry is None:
-                self._guard(self._advance_or_pause, None)
-                due = self._next(due)
-            else:
-                command, sender = entry
-                was = self._running
-                self._guard(lambda c=command, s=sender: getattr(self, f"_on_{c['type']}")(c, s), sender)
-                due = due if was and self._running else perf_counter()
-
-    def _next(self, due: float) -> float:
-        """When the next frame is due: at the world's own rate, without bursts to catch up when the model is slow."""
-        late = perf_counter() - due
-        return due + self._period if late < 2 * self._period else due + late
-
-    def _guard(self, act: Callable[[], None], sender: Any) -> None:
-        """Run one command or step; whatever fails is told in one line, and the thread lives on."""
-        try:
-            act()
-        except (MlxworldError, BadMessage) as error:
-            message = wire.error(error)
-            if message["text"] != str(error):
-                LOG.warning("%s", wire.printable(str(error)))
-            self.emit(sender, message)
-            self._recover(sender)
-            self._recover(sender, self._tell_state)
-        except BaseException as error:  # a world may raise anything, SystemExit too
-            LOG.error("the world failed\n%s", wire.printable(traceback.format_exc()))
-            self._running, self._replay = False, None
-            self.emit(None, wire.error(f"the world failed and is paused: {wire.one_line(error)}"))
-            self._recover(None)
-            self._recover(None, self._tell_state)
-
-    def _recover(self, target: Any, tell: Callable[[Any], None] | None = None) -> None:
-        """Tell pages what is true, as far as the world still says it."""
-        try:
-            (tell or self._tell_world)(target)
-        except BaseException:
-            LOG.error("the world cannot be described\n%s", wire.printable(traceback.format_exc()))
-
-    def _advance_or_pause(self) -> None:
-        """The next frame of a running world; one that cannot be made is not tried again and again."""
-        try:
-            self._advance()
-        except BaseException:
-            self._running, self._replay = False, None
-            raise
-
-    def _advance(self) -> None:
-        action, key = self.keys.read()
-        flags = 0
-        if replay := self._replay:
-            action, flags = replay.log.actions[replay.done], wire.REPLAYED
-            replay.done += 1
-        elif len(self._branch.actions) >= MAX_ACTIONS:
-            raise MlxworldError("the action log is full: restart the world to play on")
-        self._branch.step(action)
-        self._show(flags=flags, action=action, key=key)
-        if replay and replay.done == len(replay.log.actions):
-            self._end_replay()
-
-    def _show(self, target: Any = None, flags: int = wire.CUT, action: int = 0, key: float | None = None) -> None:
-        self._serial += target is None
-        fps = self._branch.world.fps
-        shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
-        self.emit(target, wire.pack(self._branch.frame, fps, **shape))
-
-    def _thumb(self, kind: int, ident: int, target: Any = None) -> None:
-        shown = self._moments[ident] if kind == wire.MOMENT else self._branches[ident]
-        self.emit(target, wire.pack(shown.frame, self._branch.world.fps, kind=kind, ident=ident))
-
-    def _open(self, choice: Choice, origin: Origin, world_digest: str | None = None) -> None:
-        """Load a world and begin it; on failure, and where its digest is not the one asked for, the present one stays.
-
-        Raises MlxworldError, or what the world raised.
-        """
-        self.emit(None, {"type": "loading", "world": choice.world})
-        settings = {"backend": choice.backend, "steps": choice.steps, "precision": choice.precision}
-        try:
-            world = self._load(choice.world, **settings)
-            if world_digest is not None and world.digest != world_digest:
-                raise MlxworldError(f"the action log was made with other weights than {world.name} has")
-            branch, period = Branch.begin(world, origin), 1 / world.fps
-            self._offers.loaded(choice, world)
-            self.keys.clear(len(world.actions))
-        except BaseException:
-            if self._branches:
-                self._recover(None)  # no page waits for a world that does not come
-            raise
-        self._choice, self._replay, self._period, self._digest = choice, None, period, world_digest
-        self._opened += 1
-        self._moments.clear()
-        self._active = self._new_ident()
-        self._branches = {self._active: branch}
-
-    def _new_ident(self) -> int:
-        self._ident += 1
-        return self._ident
-
-    def _tell_world(self, target: Any = None) -> None:
-        w, name = self._branch.world, self._choice.world
-        about = {"name": w.name, "actions": list(w.actions), "keys": w.keys, "fps": w.fps, "starts": w.starts}
-        sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
-        chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
-        place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
-        self.emit(target, {"type": "world", **place, **about, **sound, **chosen})
-
-    def _tell_state(self, target: Any = None) -> None:
-        branch, replay = self._branch, self._replay
-        story = {"seed": branch.origin.seed, "start": branch.origin.start}
-        shelf = {"moments": [{"ident": i, "index": m.frame.index} for i, m in self._moments.items()]}
-        lives = {"branches": [{"ident": i, "index": b.frame.index} for i, b in self._branches.items()]}
-        room = {"max_moments": MAX_MOMENTS, "max_branches": MAX_BRANCHES, "active": self._active}
-        progress = [replay.done, len(replay.log.actions)] if replay else None
-        state = {"running": self._running, "replay": progress, **story, **shelf, **lives, **room}
-        self.emit(target, {"type": "state", **state})
-
-    def _tell_all(self, target: Any = None) -> None:
-        self._tell_world(target)
-        self._tell_state(target)
-        self._show(target)
-        for ident in self._moments:
-            self._thumb(wire.MOMENT, ident, target)
-        for ident in self._branches:
-            self._thumb(wire.BRANCH, ident, target)
-
-    def _jumped(self) -> None:
-        """The present no longer follows from the frame shown last."""
-        self._replay = None
-        self._show()
-        self._tell_state()
-
-    # -- commands: one method each, named as in wire.COMMANDS (act, seen and take stay with the network) --------------
+    # -- the app's own ------------------------------------------------------------------------------------------------
 
     def _on_hello(self, command: dict, sender: Any) -> None:
         self._tell_all(sender)
+        self._offer(sender)
 
     def _on_end(self, command: dict, sender: Any) -> None:
         self._stopping = True
@@ -240,8 +40,20 @@ class Game:
         self._running = False
         self.keys.clear()
 
+    def _on_look(self, command: dict, sender: Any) -> None:
+        """Look for new run folders, and whether the present world has been trained on."""
+        if self._offers.look():
+            self._tell_world()
+            self._offer()
+        if (version := mlxworld.version(self._choice.world)) not in (0, self._version):
+            self._version = version
+            self.emit(None, {"type": "fresh", "world": self._choice.world})
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
     def _on_run(self, command: dict, sender: Any) -> None:
         self._running = command["on"]
+        self._pace.begin()
         self._tell_state()
 
     def _on_step(self, command: dict, sender: Any) -> None:
@@ -249,35 +61,57 @@ class Game:
         self._advance()
         self._tell_state()
 
+    def _on_pilot(self, command: dict, sender: Any) -> None:
+        self._pilot = mlxworld.agent(self._branch.world, self._branch.position) if command["on"] else None
+        self._tell_state()
+
     def _on_reset(self, command: dict, sender: Any) -> None:
         origin = Origin(command["seed"], command["start"])
-        self._branches[self._active] = Branch.begin(self._branch.world, origin)
-        self._jumped()
+        if self._branch.real:
+            return self._begin_real(origin)
+        self._jump(Branch.begin, self._branch.world, origin)
+        self._tell("Started again.", undo=True)
 
     def _on_rewind(self, command: dict, sender: Any) -> None:
         self._branch.rewind(REWIND_S)
         self._jumped()
 
+    def _on_seek(self, command: dict, sender: Any) -> None:
+        self._running = False
+        self._branch.seek(command["index"])
+        self._jumped()
+
+    def _on_undo(self, command: dict, sender: Any) -> None:
+        if not self._undo:
+            raise MlxworldError("there is nothing to undo")
+        ident, moment = self._undo.pop()
+        if ident in self._branches:
+            self._active = ident
+            self._branch.restore(moment)
+        self._jumped()
+
+    # -- moments and branches -----------------------------------------------------------------------------------------
+
     def _on_save(self, command: dict, sender: Any) -> None:
-        if len(self._moments) >= MAX_MOMENTS:
-            raise MlxworldError(f"at most {MAX_MOMENTS} moments are kept: delete one first")
+        self._settle()
         ident = self._new_ident()
-        self._moments[ident] = self._branch.moment()
+        self._shelf.add(ident, self._branch.world, self._branch.moment())
         self._tell_state()
         self._thumb(wire.MOMENT, ident)
 
     def _on_restore(self, command: dict, sender: Any) -> None:
-        self._branch.restore(self._shelved(self._moments, command, "moment"))
+        moment = self._shelf.get(command["ident"], self._branch.world)
+        self._remember()
+        self._branch.restore(moment)
         self._jumped()
 
     def _on_forget(self, command: dict, sender: Any) -> None:
-        self._shelved(self._moments, command, "moment")
-        del self._moments[command["ident"]]
+        self._shelf.remove(command["ident"])
         self._tell_state()
 
     def _on_fork(self, command: dict, sender: Any) -> None:
-        if len(self._branches) >= MAX_BRANCHES:
-            raise MlxworldError(f"at most {MAX_BRANCHES} branches live at once: close one first")
+        self._require_room()
+        self._settle()
         left, fork, ident = self._active, self._branch.fork(), self._new_ident()
         self._branches[ident] = fork
         self._active = ident
@@ -286,30 +120,99 @@ class Game:
         self._thumb(wire.BRANCH, ident)
 
     def _on_switch(self, command: dict, sender: Any) -> None:
-        self._shelved(self._branches, command, "branch")
+        self._require_branch(command["ident"])
         left, self._active = self._active, command["ident"]
         self._jumped()
         self._thumb(wire.BRANCH, left)
 
     def _on_close(self, command: dict, sender: Any) -> None:
-        self._shelved(self._branches, command, "branch")
+        self._require_branch(command["ident"])
         if command["ident"] == self._active:
             raise MlxworldError("this branch is the one being played: switch to another one first")
-        del self._branches[command["ident"]]
+        if real := self._branches.pop(command["ident"]).real:
+            real.close()
         self._tell_state()
+
+    # -- beside: the real game, a second future -----------------------------------------------------------------------
+
+    def _on_beside(self, command: dict, sender: Any) -> None:
+        self._settle()
+        origin, what = self._branch.origin, command["what"]
+        if what == "real":
+            return self._begin_real(origin)
+        self._part()
+        if what == "future":
+            fork = self._branch.fork()
+            self._future = Future(fork, mlxworld.agent(fork.world, fork.position))
+        self._jumped()
+
+    def _on_sync(self, command: dict, sender: Any) -> None:
+        self._settle()
+        if not (real := self._branch.real):
+            raise MlxworldError("no real game plays beside this dream")
+        self._jump_from_real(real, self._branch.origin)
+
+    def _on_swap(self, command: dict, sender: Any) -> None:
+        if not self._future:
+            raise MlxworldError("there is no second future")
+        self._settle()
+        self._branches[self._active], self._future.branch = self._future.branch, self._branch
+        self._jumped()
+
+    def _begin_real(self, origin: Origin) -> None:
+        """Play the real game for a moment, then dream on from what was seen, with the real game beside."""
+        real = self._branch.real or mlxworld.Real.beside(self._branch.world)
+        frame, agent = real.reset(origin.seed), mlxworld.agent(self._branch.world, origin.seed)
+        for _ in range(WARM_UP):
+            frame = real.step(agent.act(frame))
+        self._jump_from_real(real, origin)
+
+    def _jump_from_real(self, real: "mlxworld.Real", origin: Origin) -> None:
+        clip, untold = real.clip(), "it began from the real game"
+        beside = mlxworld.Frame(clip.video[-1], clip.audio[-1], 0, 0.0)
+        self._future = None
+        self._jump(Branch.seen, self._branch.world, clip, Origin(origin.seed, origin.start, untold), real, beside)
+
+    # -- pictures of people -------------------------------------------------------------------------------------------
+
+    def _on_picture(self, command: dict, sender: Any) -> None:
+        """One picture without a past: the world takes what it sees, and a painted ball is as good as its own."""
+        picture, origin = self._picture(command["picture"]), self._branch.origin
+        self._part()
+        self._jump(Branch.seen, self._branch.world, picture, Origin(origin.seed, None, "it began from a picture"))
+        self._tell("The dream goes on from your picture.", undo=True)
+
+    def _picture(self, text: str) -> np.ndarray:
+        """The picture (H, W, 3) of a command. Raises BadMessage for one that has not the world's size."""
+        height, width = self._branch.world.size
+        pixels = base64.b64decode(text)
+        if len(pixels) != height * width * 3:
+            raise wire.BadMessage(f"a picture for this world has {height} x {width} pixels of three bytes")
+        return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+    # -- worlds, logs, films ------------------------------------------------------------------------------------------
 
     def _on_load(self, command: dict, sender: Any) -> None:
         choice = Choice(command["world"], command["backend"], command["steps"], command["precision"])
-        self._open(
-            self._offers.check(choice), self._branch.origin if self._branch.origin.start is None else Origin(7, None)
-        )
+        origin = self._branch.origin
+        kept = origin.start is None and origin.untold is None
+        self._open(self._offers.check(choice), origin if kept else Origin(7, None))
         self._tell_all()
 
     def _on_log(self, command: dict, sender: Any) -> None:
         self.emit(sender, {"type": "log", "log": self._branch.log(self._world_digest())})
 
+    def _on_film(self, command: dict, sender: Any) -> None:
+        self.films.clip(command["seconds"], sender)
+
+    def _on_record(self, command: dict, sender: Any) -> None:
+        self.films.record(command["on"])
+        self._tell_state()
+
     def _on_replay(self, command: dict, sender: Any) -> None:
         log = Log.read(command["log"])
+        self._part()
+        self._pilot = None
         self._begin_as(log)
         fits = tuple(self._branch.world.actions) == log.action_names
         self._replay, self._running = (Replay(log), True) if fits else (None, False)
@@ -323,23 +226,38 @@ class Game:
         self._replay = None
         self._tell_state()
 
-    def _end_replay(self) -> None:
-        replay, self._replay, self._running = self._replay, None, False
-        assert replay is not None
-        same = digest(self._branch.frame) == replay.log.digest
-        self.emit(None, {"type": "replayed", "same": same, "frames": replay.done})
+    # -- what they share ----------------------------------------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """The present, for `undo`."""
+        self._undo.append((self._active, self._branch.latest()))
+
+    def _jump(self, begin: Any, *args: Any) -> None:
+        """Put another beginning in the place of the present branch. On failure the present one stays."""
+        moment, position = self._branch.latest(), self._branch.position
+        try:
+            branch = begin(*args)
+        except BaseException:
+            self._branch.restore(moment)
+            self._branch.seek(position)
+            raise
+        self._undo.append((self._active, moment))
+        self._branches[self._active] = branch
+        self._jumped()
+
+    def _jumped(self) -> None:
+        """The present no longer follows from the frame shown last."""
+        self._replay = None
+        self._show()
         self._tell_state()
 
-    def _shelved(self, shelf: dict[int, Any], command: dict, what: str) -> Any:
-        if command["ident"] not in shelf:
-            raise MlxworldError(f"this {what} is no longer kept")
-        return shelf[command["ident"]]
+    def _require_room(self) -> None:
+        if len(self._branches) >= MAX_BRANCHES:
+            raise MlxworldError(f"at most {MAX_BRANCHES} branches live at once: close one first")
 
-    def _world_digest(self) -> str:
-        """The digest of the present world; reading all weights takes a moment, so it is read once."""
-        if self._digest is None:
-            self._digest = self._branch.world.digest
-        return self._digest
+    def _require_branch(self, ident: int) -> None:
+        if ident not in self._branches:
+            raise MlxworldError("this branch is no longer kept")
 
     def _begin_as(self, log: Log) -> None:
         """Begin the world of an action log with its settings: the one with its digest, whatever it is called here.

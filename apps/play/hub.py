@@ -71,8 +71,9 @@ class Client:
 class Hub:
     """All pages that look at the game. The first has the controls; the others watch, and may take them."""
 
-    def __init__(self, game: Game, connections: Connections):
-        self.game = game
+    def __init__(self, game: Game, connections: Connections, wide: bool = False):
+        """wide: whether other machines can come."""
+        self.game, self.wide = game, wide
         self.connections = connections
         self.clients: list[Client] = []
         self.holder: Client | None = None
@@ -100,7 +101,7 @@ class Hub:
             self.game.keys.clear()
         self.holder = client
         for each in self.clients:
-            each.post({"type": "control", "mine": each is client, "pages": len(self.clients)})
+            each.post({"type": "control", "mine": each is client, "pages": len(self.clients), "wide": self.wide})
 
     async def serve(self, socket: WebSocket) -> None:
         """Talk to one page until it goes."""
@@ -177,7 +178,7 @@ class Hub:
             client.wake.set()
         elif command["type"] == "take":
             self.give(client)
-        elif command["type"] == "log":
+        elif command["type"] in ("log", "film"):
             self.submit(command, client)
         elif client is not self.holder:
             client.post(wire.error("another page has the controls: take them first"))

@@ -8,6 +8,8 @@ from typing import Any
 MAX_WAITING = 64
 LOADS = ("load", "replay")
 """Commands that begin another world: one that waits is of no use once a newer one has come."""
+NEWEST = ("reset", "seek")
+"""Commands of which one that waits is of no use once the very next is another one."""
 
 Entry = tuple[dict[str, Any], Any]
 
@@ -24,9 +26,9 @@ class Inbox:
         with self._changed:
             if command["type"] in LOADS:
                 self._remove(lambda entry: entry[0]["type"] in LOADS)
-            elif command["type"] == "alone":
-                self._remove(lambda entry: entry[0]["type"] == "alone")
-            elif command["type"] == "reset" and self._entries and self._entries[-1][0]["type"] == "reset":
+            elif command["type"] in ("alone", "look"):
+                self._remove(lambda entry: entry[0]["type"] == command["type"])
+            elif command["type"] in NEWEST and self._entries and self._entries[-1][0]["type"] == command["type"]:
                 self._entries.pop()
             if bounded and len(self._entries) >= MAX_WAITING:
                 return False
@@ -41,9 +43,9 @@ class Inbox:
             return self._entries.popleft() if self._entries else None
 
     def forget(self, sender: Any) -> None:
-        """Remove what only concerned a page that has gone: its greeting and its requests of the action log."""
+        """Remove what only concerned a page that has gone: its greeting and what it asked for."""
         with self._changed:
-            self._remove(lambda entry: entry[1] is sender and entry[0]["type"] in ("hello", "log"))
+            self._remove(lambda entry: entry[1] is sender and entry[0]["type"] in ("hello", "log", "film"))
 
     def _remove(self, unwanted: Callable[[Entry], bool]) -> None:
         self._entries = deque(entry for entry in self._entries if not unwanted(entry))

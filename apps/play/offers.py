@@ -1,7 +1,10 @@
 """What the pages may choose from: only what was offered is ever loaded, so no text of a page becomes a path."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 import mlxworld
 from mlxworld import MlxworldError
@@ -25,9 +28,18 @@ class Choice:
 class Offers:
     """The worlds that may be loaded and the backends that are installed, and what loading them has shown."""
 
-    def __init__(self, worlds: list[str], backends: list[str], first: Choice):
-        self.worlds = list(dict.fromkeys([*worlds, first.world]))
+    def __init__(
+        self,
+        worlds: list[str],
+        backends: list[str],
+        first: Choice,
+        runs: Callable[[], list[str]] = list,
+    ):
+        """runs: what finds the run folders; they come and go while the app runs."""
+        self._fixed, self._runs = list(dict.fromkeys([*worlds, first.world])), runs
+        self.worlds = self._fixed
         self.backends = list(backends)
+        self._pictures: dict[str, np.ndarray] = {}  # of worlds that were loaded and bring none
         self._names: dict[str, str] = {}  # what a world that was loaded calls itself
         self._own_backends: set[str] = set()  # of worlds that run on nothing else
 
@@ -36,6 +48,20 @@ class Offers:
         self._names[choice.world] = label(world.name)
         if world.backend not in self.backends:
             self._own_backends.add(world.backend)
+
+    def look(self) -> bool:
+        """Look for run folders again; whether there are others than before."""
+        before, self.worlds = self.worlds, list(dict.fromkeys([*self._fixed, *self._runs()]))
+        return before != self.worlds
+
+    def picture(self, name: str) -> np.ndarray | None:
+        """What a world looks like (H, W, 3), where that is known: its own picture, or its first one here."""
+        picture = mlxworld.thumbnail(name)
+        return self._pictures.get(name) if picture is None else picture
+
+    def seen(self, name: str, picture: np.ndarray) -> bool:
+        """A world looks like this; whether that is news."""
+        return self._pictures.setdefault(name, picture) is picture
 
     def check(self, choice: Choice) -> Choice:
         """The choice, or MlxworldError where it was not offered."""

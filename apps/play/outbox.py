@@ -19,7 +19,8 @@ MAX_FRAMES = 4
 class Outbox:
     """Messages in the order in which they were posted, then frames.
 
-    Holds at most one message of each kind of PRESENT, a thumbnail of each moment and branch that the last state names,
+    Holds at most one message of each kind of PRESENT, the newest frame of what plays beside, a thumbnail of each moment
+    and branch that the last state names and of each world on offer,
     MAX_NOTES other messages with MAX_LOGS action logs among them, and MAX_FRAMES frames, all of one world.
     """
 
@@ -35,6 +36,8 @@ class Outbox:
             kind, ident = wire.kind_of(message)
             if kind == wire.FRAME:
                 self._frames.append(message)
+            elif kind == wire.BESIDE:
+                self._put(("beside",), message)
             else:
                 self._put(("thumbnail", kind, ident), message)
             return
@@ -51,11 +54,12 @@ class Outbox:
             if message["opened"] != self._opened:
                 self._opened = message["opened"]
                 self._frames.clear()
+                self._messages.pop(("beside",), None)
         elif kind == "state":
             shelves = {wire.MOMENT: message["moments"], wire.BRANCH: message["branches"]}
             shown = {("thumbnail", shelf, item["ident"]) for shelf, items in shelves.items() for item in items}
             for key in self._keys(("thumbnail",)):
-                if key not in shown:
+                if key[1] in shelves and key not in shown:
                     del self._messages[key]
 
     def pop(self, frames: bool = True) -> str | bytes | None:

@@ -27,7 +27,7 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-cache"),
 ]
-GUARDED = ("/", "/socket")
+GUARDED = ("/", "/socket", "/qr.svg")
 
 
 class Guard:
@@ -77,7 +77,7 @@ class Guard:
         origin = _header(headers, b"origin").lower()
         if scope["type"] == "websocket" and origin not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return "Origin is not the page of this app"
-        if self.token is not None and scope["path"] in GUARDED:
+        if self.token is not None and (scope["path"] in GUARDED or scope["path"].startswith("/film/")):
             sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
             if not hmac.compare_digest(sent.encode(), self.token.encode()):
                 return "the address needs its token: open the one that the app printed when it started"

@@ -3,12 +3,13 @@
 A frame is a 48-byte little-endian header, the sound, then the picture:
 
     offset  type  field
-    0       u8    kind         0 a frame of the world, 1 the thumbnail of a moment, 2 the thumbnail of a branch
+    0       u8    kind         0 a frame of the world; thumbnails of 1 a moment, 2 a branch, 4 a world on offer;
+                               3 the frame of what plays beside, at the same moment as the next frame of kind 0
     1       u8    flags        bit 0: does not follow from the frame before (reset, restore ...); bit 1: replayed
     2       u16   action       index of the action that led to this frame
     4       u32   serial       counts the frames sent; a gap is a frame that this client was too slow for
     8       u32   index        frame number in the world since its start clip
-    12      u32   ident        number of the moment or branch (kinds 1 and 2)
+    12      u32   ident        number of the moment, branch or world (kinds 1, 2 and 4)
     16      u16   height, width
     20      u32   samples
     24      f32   model_ms, encode_ms
@@ -30,12 +31,12 @@ from typing import Any
 import mlxworld
 
 HEADER = struct.Struct("<BBHIIIHHIffdd")
-FRAME, MOMENT, BRANCH = 0, 1, 2
+FRAME, MOMENT, BRANCH, BESIDE, OFFER = range(5)
 CUT, REPLAYED = 1, 2
 MAX_MESSAGE = 4 * 1024 * 1024
 """Longest message in characters: the longest action log fits a replay, however its actions change."""
 MAX_COMMAND = 64 * 1024
-"""Longest message of any other kind, in characters."""
+"""Longest message that holds neither a log nor a picture, in characters."""
 MAX_TEXT = 200
 """Longest text of an error, in characters."""
 
@@ -58,7 +59,7 @@ def pack(
     """One frame as bytes, laid out as the head of this file says. `key` is in milliseconds of the page's clock."""
     began = perf_counter()
     height, width = frame.video.shape[:2]
-    sound = frame.audio.tobytes() if kind == FRAME else b""
+    sound = frame.audio.tobytes() if kind in (FRAME, BESIDE) else b""
     picture = frame.video.tobytes()
     encode_ms = (perf_counter() - began) * 1e3
     key = math.nan if key is None else key
@@ -115,6 +116,16 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 4096
 
 
+def is_picture(value: Any) -> bool:
+    """A check: a text that can be the base64 of a picture."""
+    return isinstance(value, str) and len(value) % 4 == 0 and bool(_BASE64.fullmatch(value))
+
+
+def is_flag(value: Any) -> bool:
+    """A check: true or false."""
+    return isinstance(value, bool)
+
+
 def is_passes(value: Any) -> bool:
     """A check: denoising passes of a frame, of any world."""
     return is_whole(1, 65536)(value)
@@ -129,15 +140,25 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 IDENT = {"ident": is_whole(1, 2**31)}
 COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "act": {"action": is_whole(0, 65535), "stamp": _number},  # the action held now
     "seen": {},  # one more frame has arrived: flow control
     "take": {},  # take the controls from the page that has them
-    "run": {"on": lambda value: isinstance(value, bool)},
+    "run": {"on": is_flag},
+    "pilot": {"on": is_flag},  # an agent plays, until somebody presses a key
     "step": {},  # one frame while paused
     "reset": {"seed": is_whole(0, 2**32 - 1), "start": maybe(is_whole(0, 2**31))},
     "rewind": {},
+    "seek": {"index": is_whole(0, 2**31)},  # show this frame of the last minute, and go on from there
+    "undo": {},  # back to where the world was before it last jumped
+    "beside": {"what": maybe(lambda value: value in ("real", "future"))},  # play the real game, or a second future
+    "sync": {},  # dream on from where the real game is
+    "swap": {},  # play the other future
+    "picture": {"picture": is_picture},  # begin from a picture: (H, W, 3) RGB of the world's size, base64
+    "film": {"seconds": is_whole(1, 60)},  # ask for a film of what was shown last
+    "record": {"on": is_flag},
     "save": {},
     "restore": IDENT,
     "forget": IDENT,
@@ -155,12 +176,12 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "stop": {},  # stop the replay and play on from here
 }
 
-_REPLAY = re.compile(r'\s*{\s*"type"\s*:\s*"replay"')
+_LONG = re.compile(r'\s*{\s*"type"\s*:\s*"(replay|picture)"')
 
 
 def parse(text: str) -> dict[str, Any]:
     """A command of the page as a dict whose fields are exactly those of COMMANDS, or BadMessage."""
-    limit = MAX_MESSAGE if _REPLAY.match(text) else MAX_COMMAND
+    limit = MAX_MESSAGE if _LONG.match(text) else MAX_COMMAND
     if len(text) > limit:
         raise BadMessage(f"message of {len(text)} characters: at most {limit} are read")
     try:

@@ -145,6 +145,10 @@ class OpenWorldConfig(WorldConfig):
         return self.latent.tokens, self.latent.dim
 
     @property
+    def action_tables(self) -> tuple[str, ...]:
+        return ("dynamics.embed_action.weight",)
+
+    @property
     def receptive_field(self) -> int:
         """Frames of the past that a latent depends on: what a patch sees of it, and what the first column of a frame
         hears: its window, and two convolutions over three columns."""

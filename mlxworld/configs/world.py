@@ -47,6 +47,11 @@ class WorldConfig:
         raise TypeError(f"{type(self).__name__} has no latents")
 
     @property
+    def action_tables(self) -> tuple[str, ...]:
+        """Names of the arrays that have a row for each action, in order, and perhaps more rows after them."""
+        return ()
+
+    @property
     def receptive_field(self) -> int:
         """Frames of the past that a latent depends on."""
         return 0

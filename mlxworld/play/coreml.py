@@ -80,14 +80,14 @@ class CoreMLPlayer:
 
     def __init__(self, path: str | Path, cfg: WorldConfig, options: Options):
         """Raises MlxworldError for a package that lacks a function, and for options that conversion has settled."""
-        settled = replace(options, precision=None, steps=None) != Options()
+        settled = replace(options, precision=None, steps=None, temperature=1.0) != Options()
         if settled or options.precision not in (None, self.precision) or options.steps not in (None, cfg.passes):
             made = f"float16 and {cfg.passes} steps a frame"
             raise MlxworldError(f"{path} is one world, made for {made}: options are settled when a world is converted")
         functions = {f.name: f for f in specification(path).description.functions}
         if missing := ", ".join(sorted(FUNCTIONS.keys() - functions.keys())):
             raise MlxworldError(f"{path} lacks {missing}: convert the world with --part all")
-        self.package = on(installed()[0])
+        self.package, self._temperature = on(installed()[0]), options.temperature
         self._past_frames, self._tokens = cfg.receptive_field, (1, 1, *cfg.latent_shape)
         self._states = [feature.name for feature in functions["step"].state]
         self._silence = {f.name: _zeros(f) for f in functions["audio"].input if f.name != "z"}
@@ -151,7 +151,7 @@ class CoreMLPlayer:
         engine, random = self.package.engine, self.package.random
         with engine.inference():
             self._key, now = random.split(self._key)
-            noise = engine.numpy(random.normal(now, self._tokens))
+            noise = engine.numpy(random.normal(now, self._tokens)) * np.float32(self._temperature)
         action = action.reshape(1, 1).astype(np.int32)
         return self._functions[name].predict({**inputs, "noise": noise, "action": action}, self._past)
 

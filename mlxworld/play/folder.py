@@ -2,14 +2,17 @@
 `starts.safetensors` (clips in latent form to begin from), of any format that is read; checked, for it may be anyone's.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .. import families
-from ..configs.load import from_dict
+from ..configs.load import from_dict, to_dict
 from ..configs.world import WorldConfig, require_world
 from ..errors import MlxworldError
 from ..files import checkpoint, hub, layouts
@@ -17,11 +20,47 @@ from ..files.reading import read_json, shown
 
 SHIPPED = Path(__file__).parents[1] / "worlds"
 MOST_STARTS = 1 << 30  # bytes of start clips
+PICTURE, MOST_PIXELS = "thumbnail.png", 1 << 20
 
 
 def worlds() -> list[str]:
     """Names of the worlds that come with the package."""
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def runs(folder: str | Path) -> list[str]:
+    """Paths of the folders right inside this one that hold a world, those of trainings that still go on included; the
+    one that changed last is first."""
+    found = [path for path in Path(folder).glob("*/config.json") if (path.parent / "model.safetensors").is_file()]
+    return [str(path.parent) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def version(name: str | Path) -> int:
+    """A number that changes when the weights of a world do, as while it is trained; 0 where there are none to see."""
+    folder = SHIPPED / str(name) if str(name) in worlds() else Path(name)
+    try:
+        return (folder / "model.safetensors").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def thumbnail(name: str | Path) -> np.ndarray | None:
+    """The small picture (H, W, 3) uint8 that lies in a world's folder; None where there is none that can be read."""
+    path = (SHIPPED / str(name) if str(name) in worlds() else Path(name)) / PICTURE
+    try:
+        with Image.open(path) as picture:
+            small = picture.width * picture.height <= MOST_PIXELS
+            return np.asarray(picture.convert("RGB")) if small else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def game(about: Mapping[str, Any]) -> str:
+    """The game that a world was taught, as `record` calls it, from its config.json; its own name where none is told."""
+    card = about.get("card")
+    data = card.get("data") if isinstance(card, dict) else None
+    source = data.get("source") if isinstance(data, dict) else None
+    return source if isinstance(source, str) and source else about["name"]
 
 
 def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -91,6 +130,19 @@ def read_starts(path: Path, cfg: WorldConfig) -> dict[str, np.ndarray]:
     if not fits or not np.isfinite(starts["z"]).all() or not in_range(starts["actions"], len(cfg.actions)):
         raise MlxworldError(f"{path} does not fit this model")
     return starts
+
+
+def digest(cfg: WorldConfig, weights: Path | Mapping[str, np.ndarray]) -> str:
+    """A hexadecimal digest of a configuration and of weights: arrays, a file, or a folder with all that is in it."""
+    found = hashlib.sha256(json.dumps(to_dict(cfg), sort_keys=True).encode())
+    if isinstance(weights, Path):
+        packed = sorted(p for p in weights.rglob("*") if p.is_file())
+        blobs = [path.read_bytes() for path in packed or checkpoint.files(weights)]
+    else:
+        blobs = [x.tobytes() for _, x in sorted(weights.items())]
+    for blob in blobs:
+        found.update(blob)
+    return found.hexdigest()
 
 
 def in_range(actions: np.ndarray, n: int) -> bool:

@@ -32,6 +32,7 @@ class Options:
     weights: str | None = None  # quantised to int8, int4 or (MLX) mxfp8; None: as they are in the file
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
     kv_cache: str | None = None  # how keys and values of the past are kept: float or int8
+    temperature: float = 1.0  # of the noise that a frame is made from; 0: the same future whatever the seed
     compile: bool | None = None  # the step; None: on a GPU. PyTorch does so in the background and swaps in at a reset
 
     def __post_init__(self):
@@ -41,6 +42,8 @@ class Options:
             raise MlxworldError(f"batch must be at least 1, got {self.batch!r}")
         if self.steps is not None and type(self.steps) is not int:
             raise MlxworldError(f"steps must be a whole number, got {self.steps!r}")
+        if type(self.temperature) not in (int, float) or not 0 <= self.temperature <= 10:
+            raise MlxworldError(f"temperature must be from 0 to 10, got {self.temperature!r}")
         if not isinstance(self.compile, bool | None):
             raise MlxworldError(f"compile must be True or False, got {self.compile!r}")
 
@@ -57,8 +60,8 @@ class Options:
 class Player:
     """Begun by `begin`; then `observe` for frames that happened and `step` for the next one.
 
-    device, precision, runs_ahead (whether a call returns before its frame is there), package (the backend, as
-    `mlxworld.on` gives it), and model may be read.
+    device, precision, compiled, temperature, runs_ahead (whether a call returns before its frame is there), package
+    (the backend, as `mlxworld.on` gives it), and model may be read.
     """
 
     def __init__(self, package: ModuleType, cfg: WorldConfig, weights: Mapping, source: str, options: Options):
@@ -67,6 +70,7 @@ class Player:
         engine.leave_a_core()
         compiled = engine.device() != "cpu" if options.compile is None else options.compile
         self.package, self.batch, self._engine = package, options.batch, engine
+        self.compiled, self.temperature = compiled, options.temperature
         self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
         self.runs_ahead = engine.runs_ahead()
         with package.nn.limit(*bounds(weights)):
@@ -75,7 +79,9 @@ class Player:
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
             engine.quantize(self.model, options.weights)
-        self._loop = engine.Loop({"step": self._step, "observe": self._observe}, compile="step" if compiled else None)
+        self._loop = engine.Loop(
+            {"step": self._step, "observe": self._observe, "whole": self._whole}, compile="step" if compiled else None
+        )
 
     def begin(self, seed: int) -> None:
         """No frames yet; the noise is that of the seed."""
@@ -119,19 +125,34 @@ class Player:
         """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
         return self._engine.memory()
 
+    def whole(self) -> Any:
+        """The whole state now, as arrays by name that later steps leave alone: {"model", "key"}."""
+        with self._engine.inference():
+            return self._engine.copy(self._loop("whole"))
+
+    def tempered(self, noise: Any) -> Any:
+        """Noise at this player's temperature."""
+        return noise if self.temperature == 1 else noise * self.temperature
+
     def _run(self, name, *inputs) -> Pending:
         with self._engine.inference():
             return self._engine.fetch(self._loop(name, *self._engine.array(inputs)))
 
     def _step(self, state, action):
         key, now = self.package.random.split(state["key"])
-        video, audio, _, cache = self.model.step(state["model"], self.model.noise(now, self.batch), action)
+        video, audio, _, cache = self.model.step(state["model"], self._noise(now), action)
         return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
 
     def _observe(self, state, z, action):
         key, now = self.package.random.split(state["key"])
-        video, audio, cache = self.model.observe(state["model"], z, self.model.noise(now, self.batch), action)
+        video, audio, cache = self.model.observe(state["model"], z, self._noise(now), action)
         return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
+
+    def _noise(self, key):
+        return self.tempered(self.model.noise(key, self.batch))
+
+    def _whole(self, state):
+        return state, state
 
 
 def bounds(weights: Mapping) -> tuple[int, int]:

@@ -6,66 +6,37 @@ A world is a folder: `config.json` (what it is), `model.safetensors` (weights; e
 
 import contextlib
 import functools
-import hashlib
 import itertools
-import json
 import operator
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import families, installed, on
-from ..configs.load import to_dict
 from ..configs.world import WorldConfig
 from ..errors import MlxworldError
-from ..files import checkpoint
 from . import coreml
-from .folder import check_about, in_range, model_config, read_config, read_starts, read_weights
+from .context import Clip, checked, clip_of
+from .folder import check_about, digest, game, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
+from .frame import Frame, Snapshot
+from .lockstep import Lockstep
+from .plan import Plan, by_frame, near, plan
 from .player import Options, Player
+from .rollouts import Request, rollouts
 
 Action = int | str | np.integer
+Context = int | Clip | np.ndarray | str | Path | None
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
 KEYS = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
     **{"fire": "Space", "attack": "Space", "use": "KeyE"},
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
-    (T,) int32, where actions[t] led to frame t."""
-
-    video: np.ndarray
-    audio: np.ndarray
-    actions: np.ndarray
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame: video (H, W, 3) uint8 and audio (S,) float32 in [-1, 1], both with a leading axis B in a batch of
-    worlds; index counts frames since the reset; model_ms is the time from the action to here, in milliseconds."""
-
-    video: np.ndarray
-    audio: np.ndarray
-    index: int
-    model_ms: float
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The whole state of a World at one moment: it does not change while the world goes on."""
-
-    state: Any
-    index: int
-    backend: str
 
 
 def _locked(method):
@@ -84,8 +55,8 @@ class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
     name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath
-    config, package (the backend's) and model, may be read.
+    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game (what it was
+    taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -99,7 +70,9 @@ class World:
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
         self._index: int | None = None
+        self.game = name
         self._lock = threading.RLock()
+        self._locksteps: dict[int, Lockstep] = {}  # by their number of worlds
         self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
 
     @classmethod
@@ -118,9 +91,12 @@ class World:
         cfg = model_config(folder, about)
         starts = read_starts(folder / "starts.safetensors", cfg)
         if packed:
-            return cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
-        path, weights = folder / "model.safetensors", read_weights(folder, about)
-        return cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
+            world = cls(coreml.CoreMLPlayer(name, cfg, chosen), cfg, starts, about["name"], "coreml", Path(name))
+        else:
+            path, weights = folder / "model.safetensors", read_weights(folder, about)
+            world = cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
+        world.game = game(about)
+        return world
 
     @classmethod
     def untrained(cls, cfg: WorldConfig, backend: str | None = None, *, name: str = "untrained", **options) -> "World":
@@ -162,22 +138,16 @@ class World:
     @property
     def digest(self) -> str:
         """A hexadecimal digest of the world's configuration and weights: the same digest is the same world."""
-        digest = hashlib.sha256(json.dumps(to_dict(self.config), sort_keys=True).encode())
-        if self._source is None:
-            arrays = self._player.package.engine.numpy(self._player.package.nn.parameters(self.model))
-            files = [x.tobytes() for _, x in sorted(arrays.items())]
-        else:
-            packed = sorted(p for p in self._source.rglob("*") if p.is_file())
-            files = [path.read_bytes() for path in packed or checkpoint.files(self._source)]
-        for blob in files:
-            digest.update(blob)
-        return digest.hexdigest()
+        if self._source is not None:
+            return digest(self.config, self._source)
+        return digest(self.config, self.package.engine.numpy(self.package.nn.parameters(self.model)))
 
     @_locked
-    def reset(self, seed: int = 7, context: int | Clip | None = None) -> Frame:
+    def reset(self, seed: int = 7, context: Context = None) -> Frame:
         """Begins anew and returns the last frame of the beginning. The same seed and context give the same world.
 
-        context: the number of a start clip, or frames of your own; None lets the seed choose a start clip.
+        context: the number of a start clip, or what you have: a Clip, a picture or pictures of any size, a path of a
+        film or a picture (see `context.clip_of`). None lets the seed choose a start clip.
         """
         seed = _whole(seed, "a seed is a whole number")
         z, actions = self._context(seed, context)
@@ -249,6 +219,7 @@ class World:
         self._begun()
         twin = object.__new__(type(self))
         twin.__dict__ |= self.__dict__ | {"_player": self._player.fork(), "_lock": threading.RLock(), "_shown": None}
+        twin._locksteps = {}
         return twin
 
     def __copy__(self) -> "World":
@@ -263,8 +234,62 @@ class World:
     @_locked
     def encode(self, clip: Clip) -> np.ndarray:
         """The latents (T, K, D) float32 of a clip; stereo folds to mono."""
-        clip = self._checked(clip)
+        clip = checked(clip, self.config, self.name)
         return self._player.encode(clip.video, clip.audio)
+
+    @_locked
+    def plan(
+        self,
+        reward: Callable[[Frame], np.ndarray] | None = None,
+        *,
+        goal: Context = None,
+        method: str = "beam",
+        worlds: int = 32,
+        horizon: int = 24,
+        hold: int = 4,
+        seed: int = 0,
+    ) -> Plan:
+        """What to do from here, by dreams of `horizon` frames in so many `worlds` at once; this one stays where it is.
+
+        reward: of a Frame whose arrays have a leading axis of worlds, (N,) numbers; or goal: a context whose last
+        frame's latent is to be reached. An action is held for `hold` frames. method: beam, cem or shooting (see
+        `play.plan`). Raises MlxworldError for a world before its first frame, or one on Core ML.
+        """
+        index = self._begun()
+        if self.batch != 1 or (reward is None) == (goal is None):
+            raise MlxworldError("a plan is made from one world's moment, for either a reward or a goal")
+        score = near(self._context(0, goal)[0][0, -1]) if reward is None else by_frame(reward, index)
+        return plan(self._lockstep, len(self.actions), score, method, worlds, horizon, hold, seed)
+
+    @_locked
+    def rollouts(
+        self,
+        actions: Sequence[Sequence[Action]],
+        contexts: Sequence[Context] | None = None,
+        seeds: Sequence[int] | None = None,
+        worlds: int = 8,
+    ) -> list[Clip]:
+        """Dreams of any lengths from beginnings of any lengths, at most so many `worlds` at once: each is what it would
+        be alone. Context and seed of each are as in `reset`; this world stays where it is."""
+        n = len(actions)
+        contexts, seeds = [None] * n if contexts is None else contexts, range(n) if seeds is None else seeds
+        if not len(contexts) == len(seeds) == n or min(map(len, actions), default=0) < 1 or worlds < 1:
+            raise MlxworldError("rollouts are of as many contexts and seeds as lists of actions, none of them empty")
+        requests = []
+        for row, context, seed in zip(actions, contexts, seeds, strict=True):
+            number = _whole(seed, "a seed is a whole number")
+            z, before = self._context(number, context)
+            taken = np.array([self._action(a) for a in row], np.int32)
+            requests.append(Request(z[0].astype(np.float32), before[0], taken, number % 2**63))
+        found = rollouts(self._lockstep(worlds), requests)
+        return [Clip(*clip, request.actions) for clip, request in zip(found, requests, strict=True)]
+
+    def _lockstep(self, n: int) -> Lockstep:
+        """So many worlds of this model, which share what was compiled for them before."""
+        if n not in self._locksteps:
+            player: Any = self._player
+            self._locksteps[n] = Lockstep(player, self.model, n)
+        return self._locksteps[n]
 
     def _moment(self):
         index = self._begun()
@@ -303,12 +328,11 @@ class World:
         return self._index
 
     def _context(self, seed, context):
-        if isinstance(context, Clip):
-            keep = self.config.context_frames
-            return self.encode(context)[None, -keep:], np.asarray(context.actions)[None, -keep:]
-        number = seed % self.starts
-        if context is not None:
-            number = _whole(context, "a context is a start clip's number or a Clip")
+        number = seed % self.starts if context is None else _index(context)
+        if number is None:
+            clip, keep = clip_of(context, self.config, self.name), self.config.context_frames
+            z = self._player.encode(clip.video, clip.audio)
+            return z[None, -keep:], clip.actions[None, -keep:]
         if not 0 <= number < self.starts:
             raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
         return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
@@ -323,27 +347,6 @@ class World:
             raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
         return index
 
-    def _checked(self, clip):
-        """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
-        if not isinstance(clip, Clip):
-            raise MlxworldError(f"a world encodes a Clip, not {type(clip).__name__}")
-        video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
-        if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
-            audio = audio.mean(axis=2)
-        (H, W), S, n = self.size, self.samples, len(self.actions)
-        T = len(actions) if actions.ndim else 0
-        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T,)):
-            found = f"{video.shape}, {audio.shape} and {actions.shape}"
-            wanted = f"(T, {H}, {W}, 3), (T, {S}) and (T,), T >= 1"
-            raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
-        if video.dtype != np.uint8:
-            raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
-        if audio.dtype.kind != "f" or not np.isfinite(audio).all():
-            raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
-        if not in_range(actions, n):
-            raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
-        return Clip(video, audio.astype(np.float32), actions)
-
 
 def _with_error(actions: Iterable) -> Iterator:
     """The actions, and what their source raises as the last of them."""
@@ -353,18 +356,18 @@ def _with_error(actions: Iterable) -> Iterator:
         yield error
 
 
-def _array(x) -> np.ndarray:
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError) as error:  # rows of several lengths
-        raise MlxworldError(f"a clip is three arrays: {error}") from error
+def _whole(x: Any, what: str) -> int:
+    if (number := _index(x)) is None:
+        raise MlxworldError(f"{what}, not {type(x).__name__}")
+    return number
 
 
-def _whole(x, what: str) -> int:
+def _index(x: Any) -> int | None:
+    """A whole number, or None for what is none."""
     try:
         return operator.index(x)
     except TypeError:
-        raise MlxworldError(f"{what}, not {type(x).__name__}") from None
+        return None
 
 
 def preferred_backend() -> str:

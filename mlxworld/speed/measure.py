@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..play.world import World
+from . import compiling
+from .compiling import Waiting
 from .parts import Part
 
 Show = Callable[[str, Iterable[int]], Iterable[int]]  # names a loop and shows how far it is
@@ -29,7 +31,9 @@ def timing(ms: np.ndarray, frames: int = 1) -> dict[str, float]:
     return {"fps": 1e3 * frames / float(ms.mean()), "p50_ms": float(p50), "p99_ms": float(p99)}
 
 
-def rollout(world: World, frames: int, show: Show = silent) -> tuple[dict[str, float], dict[str, float]]:
+def rollout(
+    world: World, frames: int, show: Show = silent, waiting: Waiting = compiling.silent
+) -> tuple[dict[str, float], dict[str, float]]:
     """Plays `frames` frames after as many as fill the context, with actions that change every eighth frame.
 
     Returns times (as `timing`, with the p99_ms of the first and the last tenth; first_ms of the first step of all;
@@ -37,9 +41,10 @@ def rollout(world: World, frames: int, show: Show = silent) -> tuple[dict[str, f
     backend holds (active, peak), the process, and their growth over those frames as a share.
     """
     world.reset(seed=7)
-    first, start = _step(world, 0), time.perf_counter()
-    world.settle()
-    compiling = time.perf_counter() - start
+    with waiting("step"):
+        first, start = _step(world, 0), time.perf_counter()
+        world.settle()
+        compiled = time.perf_counter() - start
     world.reset(seed=7)
     warm = world.config.context_frames + 8
     ms, begun = np.empty(frames), {}
@@ -52,7 +57,7 @@ def rollout(world: World, frames: int, show: Show = silent) -> tuple[dict[str, f
     now, tenth = memory(world), -(-frames // 10)
     held = now | {f"{name}_growth": now[name] / max(begun[name], 1) - 1 for name in ("active", "process")}
     ends = {f"p99_{name}_ms": float(np.percentile(x, 99)) for name, x in (("early", ms[:tenth]), ("late", ms[-tenth:]))}
-    more = {"first_ms": first, "compile_s": compiling, "stream_fps": _stream(world, min(frames, 300))}
+    more = {"first_ms": first, "compile_s": compiled, "stream_fps": _stream(world, min(frames, 300))}
     return timing(ms, world.batch) | ends | more, held
 
 
@@ -83,7 +88,15 @@ def memory(world: World) -> dict[str, int]:
     return {**world.memory(), "process": now}
 
 
-def part(engine: Any, part: Part, calls: int, compiled: bool, name: str = "", show: Show = silent) -> dict[str, float]:
+def part(
+    engine: Any,
+    part: Part,
+    calls: int,
+    compiled: bool,
+    name: str = "",
+    show: Show = silent,
+    waiting: Waiting = compiling.silent,
+) -> dict[str, float]:
     """Times of a part alone (as `timing`, with first_ms, compile_s and frames of a call), its results on the host."""
     loop = engine.Loop({"part": part.fn}, compile="part" if compiled else None)
     ms, warm = np.empty(calls), 5
@@ -95,12 +108,13 @@ def part(engine: Any, part: Part, calls: int, compiled: bool, name: str = "", sh
 
     with engine.inference():
         loop.begin(part.state)
-        first, start = call(), time.perf_counter()
-        loop.settle()
-        compiling = time.perf_counter() - start
+        with waiting(name):
+            first, start = call(), time.perf_counter()
+            loop.settle()
+            taken = time.perf_counter() - start
         loop.begin(part.state)
         for i in show(name, range(-warm, calls)):
-            taken = call()
+            last = call()
             if i >= 0:
-                ms[i] = taken
-    return timing(ms, part.frames) | {"first_ms": first, "compile_s": compiling, "frames": part.frames}
+                ms[i] = last
+    return timing(ms, part.frames) | {"first_ms": first, "compile_s": taken, "frames": part.frames}

@@ -1,4 +1,4 @@
-"""What a long run shows: a progress bar with losses and time left, TensorBoard events, a line where no terminal is.
+"""What a long run shows: a bar with losses and time left, TensorBoard events, a page, a line where no terminal is.
 
 On TensorBoard's axis the stages of a run stand one after the other; what a killed run wrote after its last checkpoint
 is replaced when it goes on. Knows nothing of training.
@@ -17,7 +17,8 @@ from rich.text import Text
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ..errors import MlxworldError
+from ..errors import MlxworldError, one_line
+from .page import Page
 
 EVERY = 30.0  # seconds between two lines where no terminal is
 
@@ -25,10 +26,10 @@ EVERY = 30.0  # seconds between two lines where no terminal is
 class Monitor:
     """with Monitor(folder) as monitor: monitor.stage("dynamics", 1000); monitor.update(20, {"loss": 0.1})
 
-    folder: of the TensorBoard events. Raises MlxworldError when they cannot be written.
+    folder: of the TensorBoard events; page: is told all of it, too. Raises MlxworldError when they cannot be written.
     """
 
-    def __init__(self, folder: Path, quiet: bool = False):
+    def __init__(self, folder: Path, quiet: bool = False, page: Page | None = None):
         self.console = Console(stderr=True, quiet=quiet)
         self._bars = _Bars(console=self.console) if self.console.is_terminal else None
         self._stage, self._steps, self._first = "", 0, 0
@@ -37,7 +38,7 @@ class Monitor:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._events = RecordWriter((folder / name).open("ab"))
-        self._folder = folder
+        self._folder, self._page = folder, page
         self._write(file_version="brain.Event:2")
 
     def __enter__(self) -> "Monitor":
@@ -45,20 +46,32 @@ class Monitor:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if self._bars:
             self._bars.stop()
         with contextlib.suppress(OSError):  # every event was flushed: an error was told then
             self._events.close()
+        if self._page:
+            self._page.end("done" if kind is None else one_line(f"stopped: {error or kind.__name__}"))
 
     def say(self, line: str) -> None:
         """A line, above the bar where there is one."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if self._page:
+            self._page.say(line)
+
+    def sample(self, path: Path) -> None:
+        """What the model makes now can be seen in PATH.png, PATH.mp4 ..."""
+        self.say(f"sample: {path}.*")
+        if self._page:
+            self._page.sample(path)
 
     def stage(self, name: str, steps: int, done: int = 0, first: int = 0) -> None:
         """What comes now: `steps` steps called `name`, of which `done` are done; `first` steps came before it."""
         self._stage, self._steps, self._first = name, steps, first
         self._begun = time.monotonic(), done
+        if self._page:
+            self._page.stage(name, steps, done, first)
         if self._bars:
             self._task = self._bars.add_task(name, total=steps, completed=done)
             self._bars.losses = ""
@@ -66,6 +79,8 @@ class Monitor:
     def steps(self, steps: int) -> None:
         """The present stage has so many steps now."""
         self._steps = steps
+        if self._page:
+            self._page.steps(steps)
         if self._bars and self._task is not None:
             self._bars.update(self._task, total=steps)
 
@@ -73,6 +88,8 @@ class Monitor:
         """TensorBoard forgets the events after `step`, counted over all stages: they come again."""
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # pyright: ignore[reportAttributeAccessIssue]
         self._write(step=step + 1, session_log=start)
+        if self._page:
+            self._page.resumed(step)
 
     def update(self, step: int, values: dict[str, float], note: str = "") -> None:
         """`step` steps of this stage are done. Values are shown, and go to TensorBoard as STAGE/NAME."""
@@ -83,6 +100,8 @@ class Monitor:
         elif time.monotonic() - self._said > EVERY or step >= self._steps:
             self._said = time.monotonic()
             self.say(", ".join(filter(None, [f"{self._stage} {step}/{self._steps}", note, text, self._left(step)])))
+        if self._page:
+            self._page.update(step, values)
         if values:
             value = summary_pb2.Summary.Value  # pyright: ignore[reportAttributeAccessIssue]
             rows = [value(tag=f"{self._stage}/{name}", simple_value=x) for name, x in values.items()]

@@ -19,6 +19,7 @@ from .. import BACKENDS, families
 from ..errors import MlxworldError
 from ..files import checkpoint, model_folder
 from ..files.reading import parse_json
+from . import finetune
 from .budget import Budget, interval, measure, shown
 from .monitor import Monitor
 from .recipe import Recipe
@@ -40,6 +41,8 @@ class Run:
         self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
         self.config = recipe.config
         self.model = families.model(package, cfg.model)(self.config).init(package.random.key(cfg.seed))
+        if cfg.from_ is not None:
+            finetune.begin(self)
         recipe.begin(self)
         self.engine.place(self.model)
         self.stages = recipe.stages(self)
@@ -244,7 +247,7 @@ class Run:
             path = self.out / "samples" / name
             with self.averaged():
                 sample(path)
-            self.monitor.say(f"sample: {path}.*")
+            self.monitor.sample(path)
         self._sampled = time.monotonic()
 
     def _resumed(self) -> tuple[int, int, dict[str, np.ndarray]]:

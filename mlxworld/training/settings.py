@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import tyro
 
 from ..configs.optim import OptimConfig
 from ..errors import MlxworldError
@@ -14,6 +16,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 # that diverged can go on more slowly.
 MAY_CHANGE = {"data", "out", "resume", "backend", "compile", "cache", "record_steps", "sample_minutes", "save_minutes"}
 MAY_CHANGE |= {"log_steps"}
+
+From = Annotated[str | None, tyro.conf.arg(name="from")]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class TrainConfig:
     out: Path  # run folder
     model: str = "openworld"  # the model's family
     preset: str = "nano"  # the model's preset; --config.* change it
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = (
+        None  # a world or a run to begin from, and its model if there is no --preset
+    )
     minutes: float | None = None  # the time there is: the steps of each stage are planned to end in it
     backend: str | None = None  # mlx or torch; the best one installed
     resume: bool = False  # go on where the run in --out stopped

@@ -113,7 +113,12 @@ class Page:
             self.frames += 1
             if not self.slow:
                 self.say("seen")
-        return {"type": ("frame", "moment", "branch")[frame["kind"]], **frame, "sound": sound, "picture": picture}
+        return {
+            "type": ("frame", "moment", "branch", "beside", "offer")[frame["kind"]],
+            **frame,
+            "sound": sound,
+            "picture": picture,
+        }
 
     def until(self, type: str, timeout: float = 5, **fields) -> Any:  # noqa: A002
         """The next message of this type whose fields have these values."""
@@ -133,10 +138,10 @@ class Page:
 
 
 @contextmanager
-def serving(world=ToyWorld, token: str | None = None, choice: str = "pong"):
+def serving(world=ToyWorld, token: str | None = None, choice: str = "pong", wide: str | None = None):
     """Serve the app around a world class until the block ends."""
     worlds, backends = ["pong", "doom", "broken"], ["torch", "mlx"]
-    app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token)
+    app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token, wide=wide)
     listener, server = bind("127.0.0.1", 0), make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -223,6 +228,7 @@ def visit(browser: Browser, served: Served):
         if not wait_for_world:
             return page
         expect(page.locator("#begin")).to_be_enabled()
+        page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
         if begin:
             page.click("#begin")
             wait(page, "Number(picture.dataset.index) > 2")

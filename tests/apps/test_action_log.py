@@ -124,7 +124,7 @@ def test_an_old_log_is_still_read(world):
 
 
 def test_a_full_log_ends_the_play_with_a_line_and_can_be_replayed(monkeypatch):
-    monkeypatch.setattr("apps.play.game.MAX_ACTIONS", 20)
+    monkeypatch.setattr("apps.play.model_thread.MAX_ACTIONS", 20)
     game = Told(Choice("pong"))
     try:
         game.do("run", on=True)

@@ -34,21 +34,21 @@ def test_a_recording_ends_with_its_world_and_is_saved(serve, visit, changes, tmp
     loud(page)
     page.click("#record")
     page.wait_for_timeout(2000)
-    with page.expect_download() as download:
+    with page.expect_download(timeout=30_000) as download:
         page.select_option("#world", "doom")
-    assert download.value.suggested_filename.startswith("pong-seed7-")
+    assert download.value.suggested_filename.startswith("pong-")
     download.value.save_as(tmp_path / "video")
     with av.open(str(tmp_path / "video")) as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert sum(1 for _ in video.decode(video=0)) > 5
-    expect(page.locator("#record")).to_have_text("Record video")
+    expect(page.locator("#record")).to_have_text("Record")
     expect(page.locator("#toasts")).to_contain_text("is saved")
     expect(page.locator("#name")).to_have_text("doom")
     page.click("#record")  # and the next one begins
     page.wait_for_timeout(300)
-    with page.expect_download() as download:
+    with page.expect_download(timeout=30_000) as download:
         page.click("#record")
-    assert download.value.suggested_filename.startswith("doom-seed7-")
+    assert download.value.suggested_filename.startswith("doom-")
 
 
 def test_a_recording_goes_on_with_other_settings_of_its_world(visit):
@@ -57,17 +57,6 @@ def test_a_recording_goes_on_with_other_settings_of_its_world(visit):
     page.select_option("#steps", "4")
     expect(page.locator("#runs")).to_contain_text("4 steps")
     expect(page.locator("#rec")).to_be_visible()
-
-
-def test_a_recording_that_the_browser_has_ended_is_saved(visit):
-    page = visit()
-    page.click("#record")
-    page.wait_for_timeout(1200)
-    page.evaluate("play.recorder.recorder.stop()")
-    page.wait_for_timeout(100)
-    with page.expect_download() as download:
-        page.click("#record")
-    assert download.value.path().stat().st_size > 1000
 
 
 def test_a_world_with_other_samples_a_frame_is_heard(serve, visit):

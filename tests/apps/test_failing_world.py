@@ -82,6 +82,8 @@ def test_whatever_a_world_raises_is_a_line_and_the_game_goes_on(game, call, faul
     mend = fail(game, call, fault)
     command, fields = CALLS[call]
     game.do(command, **fields)
+    if call == "restore":
+        game.do("step")  # the world goes back when it is next needed
     assert is_a_line(game.message("error")["text"])
     assert game.message("world")["world"] == "pong"
     mend()

@@ -19,6 +19,7 @@ from apps.play.__main__ import bind
 from apps.play.connections import Connections
 from apps.play.hub import MAX_PAGES
 from apps.play.safety import Guard
+from apps.play.wire import COMMANDS
 
 from .test_socket import get, handshake
 
@@ -148,7 +149,7 @@ def test_broken_frames_end_their_page_only(process):
 
 def test_ten_thousand_random_messages(process):
     draw = random.Random(1)
-    words = ["act", "run", "load", "replay", "save", "", "\0", "😀", None, True, -1, 2**63, 1e400, [], {}]
+    words = ["act", "run", "load", "replay", "save", "", "\0", "😀", None, True, 0, -1, 2**63, 1e400, [], {}]
     with process.join() as watcher:
         watcher.until("frame")
         sent = 0
@@ -157,14 +158,22 @@ def test_ten_thousand_random_messages(process):
                 try:
                     for _ in range(500):
                         sent += 1
-                        message = {str(draw.choice(words)): draw.choice(words) for _ in range(draw.randrange(4))}
-                        text = json.dumps({"type": draw.choice(words), **message})
+                        kind = draw.choice([*words, *COMMANDS])
+                        names = (
+                            COMMANDS.get(kind if isinstance(kind, str) else "", {}) if draw.random() < 0.7 else words
+                        )
+                        message = {str(name): draw.choice(words) for name in names if draw.random() < 0.9}
+                        text = json.dumps({"type": kind, **message})
                         page.socket.send(text if draw.random() < 0.7 else draw.randbytes(draw.randrange(200)))
                 except ConnectionClosed:
                     continue
                 finally:
                     page.cut()
         watcher.until("control", mine=True, pages=1)
+        watcher.say("run", on=False)
+        watcher.say("pilot", on=False)
+        watcher.say("reset", seed=1, start=None)
+        watcher.until("state", running=False, pilot=False, seed=1, timeout=20)
         assert watcher.step(2)["action"] == 2
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+import mlxworld
+from apps.play.action_log import label
 from mlxworld import MlxworldError
 
 COLOURS = np.array([[255, 176, 92], [120, 200, 255], [160, 235, 150], [240, 140, 180]], np.uint8)
@@ -48,6 +50,7 @@ class ToyWorld:
 
     def __init__(self, name: str, backend: str, precision: str, steps: int):
         self.name, self.backend, self.precision, self.steps = name, backend, precision, steps
+        self.game = label(name)
         self._thread = threading.get_ident()
         self._state = State(0, 0, 0, 0, 0, 0, 0)
 
@@ -68,11 +71,19 @@ class ToyWorld:
 
     def reset(self, seed=7, context=None) -> ToyFrame:
         self._check()
+        if isinstance(context, np.ndarray | mlxworld.Clip):
+            return self._seen(context if isinstance(context, np.ndarray) else context.video[-1])
         if context is not None and not 0 <= context < self.starts:
             raise MlxworldError(f"start clip {context} does not exist: this world has {self.starts}")
         draw = np.random.default_rng([seed, 0 if context is None else context + 1])
         x, y, colour = (int(value) for value in draw.integers([16, 16, 0], [100, 100, 4]))
         self._state = State(0, x, y, 2, 1, 0, colour)
+        return self._frame(0.0)
+
+    def _seen(self, picture: np.ndarray) -> ToyFrame:
+        """Begin where a picture shows something bright."""
+        y, x = np.argwhere(picture.sum(axis=2) > 300).min(axis=0)
+        self._state = State(0, min(int(x), 112), min(int(y), 112), 2, 1, 0, 0)
         return self._frame(0.0)
 
     def step(self, action) -> ToyFrame:
@@ -112,6 +123,42 @@ class ToyWorld:
         t = np.arange(s.index * self.samples, (s.index + 1) * self.samples) / self.sample_rate
         audio = 0.25 * np.sin(2 * np.pi * 480 * t) * (s.beep > 0)
         return ToyFrame(video, audio.astype(np.float32), s.index, model_ms)
+
+
+class ToyReal:
+    """The real game of the toy world: its colour tells it from the dream."""
+
+    closed = 0
+
+    def __init__(self):
+        self._world, self._past = ToyWorld.load("real"), []
+
+    @classmethod
+    def beside(cls, world) -> Any:
+        return cls()
+
+    def reset(self, seed: int) -> ToyFrame:
+        self._past = [(self._world.reset(seed), 0)]
+        return self._past[-1][0]
+
+    def step(self, action: int) -> ToyFrame:
+        self._past = [*self._past[-7:], (self._world.step(action), action)]
+        return self._past[-1][0]
+
+    def clip(self) -> mlxworld.Clip:
+        frames, actions = zip(*self._past, strict=True)
+        video, audio = (np.stack([getattr(frame, kind) for frame in frames]) for kind in ("video", "audio"))
+        return mlxworld.Clip(video, audio, np.array(actions, np.int32))
+
+    def snapshot(self) -> Any:
+        return self._world.snapshot(), list(self._past)
+
+    def restore(self, moment: Any) -> None:
+        self._world.restore(moment[0])
+        self._past = moment[1]
+
+    def close(self) -> None:
+        type(self).closed += 1
 
 
 def bounce(position: int, speed: int) -> tuple[int, int, bool]:

@@ -34,7 +34,14 @@ def leaves(value, prefix="") -> dict:
 ALL = leaves(Settings(data="x", out=Path("y")))
 # Values that differ from the tiny world's and keep it valid; what is not here is doubled, or made true.
 OTHERS = {
-    **{"model": "openworld", "minutes": 3.5, "compile": True, "cache": "there", "tokenizer.share": 0.5},
+    **{
+        "model": "openworld",
+        "from_": "elsewhere",
+        "minutes": 3.5,
+        "compile": True,
+        "cache": "there",
+        "tokenizer.share": 0.5,
+    },
     **{"data": "elsewhere", "out": "z", "preset": "play", "backend": "mlx", "precision": "bfloat16"},
     **{"tokenizer.frames": (3, 5), "dynamics.frames": (3, 5), "forcing.frames": (3, 5)},
     **{"optim.name": "adamw", "optim.beta1": 0.5, "optim.beta2": 0.5, "optim.momentum": 0.5, "optim.ema": 0.05},
@@ -68,7 +75,7 @@ def other(name: str):
 
 
 def words(name: str) -> list[str]:
-    value, flag = other(name), f"--{name.replace('_', '-')}"
+    value, flag = other(name), f"--{name.rstrip('_').replace('_', '-')}"
     if isinstance(value, bool) and name != "compile":  # that has a third value, left to the machine
         return [flag]
     return [flag, *map(str, np.atleast_1d(value))]
@@ -192,6 +199,13 @@ LOOP = [name for name in ALL if not name.startswith(("config.", "optim."))]
 def test_every_flag_of_the_loop_is_read(name):
     """By name in the loop's own source; that stages, precision and rates arrive is tested on a run (test_train.py)."""
     folder = Path(train.__file__).parent
-    files = ("train.py", "training/run.py", "training/settings.py", "training/worlds.py", "recipes/openworld.py")
+    files = (
+        "train.py",
+        "training/run.py",
+        "training/finetune.py",
+        "training/settings.py",
+        "training/worlds.py",
+        "recipes/openworld.py",
+    )
     source = "".join((folder / file).read_text() for file in files)
     assert re.search(rf"\b(cfg|self|stage|c|s)\.{name.split('.')[-1]}\b", source)

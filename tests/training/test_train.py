@@ -86,7 +86,7 @@ def test_the_world_plays_at_its_checkpoints_and_its_card_tells_its_training(run)
     assert last == {"data": data, "licence": "CC0-1.0", "steps": steps, **where}
     assert run.cards[7]["steps"] == {"tokenizer": 6, "dynamics": 2, "forcing": 0}
     names = {"config.json", "model.safetensors", "starts.safetensors", "train.json", "checkpoint.safetensors"}
-    assert {p.name for p in run.out.iterdir()} == names | {"latents.npy", "samples", "events"}
+    assert {p.name for p in run.out.iterdir()} == names | {"latents.npy", "samples", "events", "progress.html"}
 
 
 def test_every_setting_of_a_stage_reaches_the_trainer(run):

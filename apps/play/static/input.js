@@ -1,6 +1,15 @@
-// Keys, on-screen buttons and gamepad, joined into one held action: the one pressed last.
+// Keys, on-screen pads and gamepad, joined into one held action.
+//
+// An action's name lists its parts, joined by "+": forward+left. Each part has a key. The action is the one with the most
+// parts among those whose parts are all held; of two such, the one with the newest key. Action 0 is doing nothing.
 
-const PAD_BUTTONS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight", 0: "Space", 1: "Enter" };
+const KEYS = {
+  up: ["ArrowUp"], down: ["ArrowDown"], left: ["ArrowLeft"], right: ["ArrowRight"],
+  forward: ["KeyW", "ArrowUp"], back: ["KeyS", "ArrowDown"], strafe_left: ["KeyA"], strafe_right: ["KeyD"],
+  jump: ["Space", "ArrowUp"], fire: ["Space"], attack: ["Space"], use: ["KeyE"], gas: ["ArrowUp"], brake: ["ArrowDown"],
+}; // prettier-ignore
+const PAD_BUTTONS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight", 0: "Space", 1: "Enter", 2: "KeyE" };
+const STICKS = [["ArrowLeft", "ArrowRight"], ["ArrowUp", "ArrowDown"], ["KeyA", "KeyD"], ["KeyW", "KeyS"]]; // prettier-ignore
 const PRESSES = new Set(["Space", "Enter", "NumpadEnter"]);
 const MOVES = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "PageUp", "PageDown", "Home", "End"]);
 export const SCROLLS = new Set(["Space", ...MOVES]);
@@ -12,11 +21,11 @@ export class Input {
   // onAction(index); onKey(code, repeat) -> true where the page uses the key itself, or no one else may
   constructor({ onAction, onKey }) {
     Object.assign(this, { onAction, onKey });
-    this.held = new Map(); // source -> action index, the newest last
+    this.held = new Map(); // source -> part, the newest last
     this.sent = 0;
-    this.keys = {};
-    this.actions = [];
-    this.buttons = [];
+    this.keys = {}; // code -> part
+    this.actions = []; // the parts of each
+    this.pads = new Map(); // part -> button
     this.pointed = null; // the control that has the focus because it was clicked
     addEventListener("pointerdown", (event) => (this.pointed = control(event.target)), true);
     addEventListener("focusin", (event) => event.target !== this.pointed && (this.pointed = null));
@@ -41,47 +50,54 @@ export class Input {
   // A key goes to the control that has the focus, where that can use it, else to the world, else to the page.
   keydown(event) {
     const { target } = event;
-    const code = this.actionOf(event.code) === null && isMove(event) ? event.key : event.code;
+    const code = this.partOf(event.code) === null && isMove(event) ? event.key : event.code;
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const focused = control(target);
     if (focused && code === "Escape") return focused.blur();
-    const action = this.actionOf(code);
-    if (focused && uses(focused, code, event.shiftKey, action !== null, focused !== this.pointed)) return;
-    if (focused?.matches("button, a") && PRESSES.has(code)) focused.blur(); // clicked once: it is not pressed by keys
-    if (action !== null) {
+    const part = this.partOf(code);
+    if (focused && uses(focused, code, event.shiftKey, part !== null, focused !== this.pointed)) return;
+    if (focused?.matches("button, a, summary") && PRESSES.has(code)) focused.blur(); // clicked once: not pressed by keys
+    const taken = this.onKey(code, event.repeat, part !== null);
+    if (part !== null) {
       event.preventDefault();
-      if (!event.repeat) this.press("key:" + event.code, action);
-    } else if (this.onKey(code, event.repeat)) event.preventDefault();
+      if (!event.repeat) this.press("key:" + event.code, part);
+    } else if (taken) event.preventDefault();
   }
 
-  // A world's actions and keys; builds the on-screen buttons (action 0 is doing nothing and has none).
+  // A world's actions and keys; builds the pads.
   use(actions, keys, box) {
     this.releaseAll();
-    this.keys = keys;
-    this.actions = actions;
+    this.actions = actions.map(partsOf);
+    const parts = [...new Set(this.actions.slice(1).flat())];
+    this.keys = { ...keysOf(parts), ...keys };
     box.replaceChildren();
-    this.buttons = actions.map((name, action) => (action === 0 ? null : this.button(name, action, box)));
+    this.pads = new Map(parts.map((part) => [part, this.pad(part, box)]));
   }
 
-  actionOf(code) {
-    const action = this.actions.indexOf(this.keys[code]);
-    return action < 0 ? null : action;
+  partOf(code) {
+    return this.pads.has(this.keys[code]) ? this.keys[code] : this.ofAction(this.keys[code]);
   }
 
-  button(name, action, box) {
+  // What the world calls a key may be an action of several parts: then they are one.
+  ofAction(name) {
+    const parts = name ? partsOf(name) : [];
+    return parts.length > 1 && parts.every((part) => this.pads.has(part)) ? name : null;
+  }
+
+  pad(part, box) {
     const button = document.createElement("button");
-    const codes = Object.keys(this.keys).filter((code) => this.keys[code] === name);
     button.type = "button";
-    button.dataset.action = name;
+    button.dataset.action = part;
     button.setAttribute("aria-pressed", "false");
     const label = document.createElement("span");
-    label.textContent = SHAPES[name] ? `${SHAPES[name]} ${name}` : name;
-    button.append(label, ...codes.slice(0, 2).map(keyCap));
-    const source = "button:" + name;
+    label.textContent = SHAPES[part] ? `${SHAPES[part]} ${part}` : part.replaceAll("_", " ");
+    button.append(label, ...this.codes(part).slice(0, 2).map(keyCap));
+    const source = "button:" + part;
     const off = () => this.release(source);
     button.addEventListener("pointerdown", (event) => {
       button.setPointerCapture(event.pointerId);
-      this.press(source, action);
+      this.onKey("", false, true);
+      this.press(source, part);
     });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) button.addEventListener(end, off);
     button.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -89,16 +105,21 @@ export class Input {
       if (!PRESSES.has(event.code)) return;
       event.preventDefault();
       event.stopPropagation();
-      this.press(source, action);
+      this.press(source, part);
     });
     button.addEventListener("keyup", off);
     box.append(button);
     return button;
   }
 
-  press(source, action) {
+  // The keys of a part, in the order in which they are shown.
+  codes(part) {
+    return Object.keys(this.keys).filter((code) => this.keys[code] === part);
+  }
+
+  press(source, part) {
     this.held.delete(source);
-    this.held.set(source, action);
+    this.held.set(source, part);
     this.tell();
   }
 
@@ -111,16 +132,30 @@ export class Input {
     this.tell();
   }
 
+  // The number of the action that is held.
+  action() {
+    const held = [...this.held.values()].flatMap(partsOf);
+    let [best, ages] = [0, []];
+    this.actions.forEach((parts, i) => {
+      if (i === 0 || !parts.every((part) => held.includes(part)) || parts.length < ages.length) return;
+      const own = parts.map((part) => held.lastIndexOf(part)).sort((a, b) => b - a); // the newest first
+      const differ = own.findIndex((age, k) => age !== ages[k]);
+      if (own.length > ages.length || own[differ] > ages[differ]) [best, ages] = [i, own];
+    });
+    return best;
+  }
+
   tell(again = false) {
-    const action = [...this.held.values()].at(-1) ?? 0;
+    const action = this.action();
     if (action === this.sent && !(again && action)) return;
     this.sent = action;
     this.onAction(action);
   }
 
-  // Light the button of the action that the world has just used.
+  // Light the pads of the action that the world has just used.
   show(action) {
-    this.buttons.forEach((button, i) => button?.setAttribute("aria-pressed", String(i === action)));
+    const parts = action ? (this.actions[action] ?? []) : [];
+    for (const [part, button] of this.pads) button.setAttribute("aria-pressed", String(parts.includes(part)));
   }
 
   pollPads() {
@@ -128,17 +163,38 @@ export class Input {
     for (const pad of navigator.getGamepads?.() ?? []) {
       if (!pad) continue;
       for (const [i, code] of Object.entries(PAD_BUTTONS)) if (pad.buttons[i]?.pressed) down.add(code);
-      const [x = 0, y = 0] = pad.axes;
-      if (Math.abs(x) > 0.5) down.add(x > 0 ? "ArrowRight" : "ArrowLeft");
-      if (Math.abs(y) > 0.5) down.add(y > 0 ? "ArrowDown" : "ArrowUp");
+      STICKS.forEach(([less, more], axis) => {
+        const tilt = pad.axes[axis] ?? 0;
+        if (Math.abs(tilt) > 0.5) down.add(tilt > 0 ? more : less);
+      });
     }
-    for (const code of new Set(Object.values(PAD_BUTTONS))) {
+    for (const code of new Set([...Object.values(PAD_BUTTONS), ...STICKS.flat()])) {
       const source = "pad:" + code;
-      const action = this.actionOf(code);
+      const part = this.partOf(code);
       if (!down.has(code)) this.release(source);
-      else if (action !== null && !this.held.has(source)) this.press(source, action);
+      else if (part !== null && !this.held.has(source)) {
+        this.onKey("", false, true);
+        this.press(source, part);
+      }
     }
   }
+}
+
+// The parts of an action's name: a plus at its end is part of the name.
+function partsOf(name) {
+  return name.split(/(?<=[^+])\+(?=[^+])/);
+}
+
+// Keys for the parts of a world's actions: their usual ones, and digits for those that have none. A key that two parts
+// want belongs to the one for which it comes first.
+function keysOf(parts) {
+  const keys = {};
+  for (let choice = 0; choice < 2; choice++) {
+    for (const part of parts) if (KEYS[part]?.[choice]) keys[KEYS[part][choice]] ??= part;
+  }
+  const without = parts.filter((part) => !Object.values(keys).includes(part));
+  without.slice(0, 9).forEach((part, i) => (keys[`Digit${i + 1}`] = part));
+  return keys;
 }
 
 export function keyCap(code) {
@@ -150,7 +206,7 @@ export function keyCap(code) {
 // The control that an event is about, or null.
 function control(target) {
   if (!(target instanceof Element)) return null;
-  return target.closest("label")?.control ?? target.closest("input, select, textarea, button, a");
+  return target.closest("label")?.control ?? target.closest("input, select, textarea, button, a, summary");
 }
 
 // Whether the number pad is switched to arrows and gives one, or one of the keys beside them.

@@ -24,7 +24,7 @@ export class Meters {
   reset() {
     this.model = new Series(300);
     this.encode = new Series(300);
-    this.key = new Series(100); // from the key in this page to its picture on the canvas
+    this.key = new Series(1000); // from the key in this page to its picture on the canvas
     this.times = [];
     this.drops = 0;
     this.serial = null;

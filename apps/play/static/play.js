@@ -1,25 +1,34 @@
-// The page: joins the socket, the picture, the sound, the input and the panels. All state that matters lives in the
+// The page: joins the socket, the pictures, the sound, the input and the panels. All state that matters lives in the
 // server; what is here only shows it.
 
-import { Input, SCROLLS, keyCap } from "./input.js";
+import { copy, linkOf, logOf, pixelsOf, save, saveText } from "./files.js";
+import { Input, SCROLLS } from "./input.js";
 import { Meters, pair } from "./meters.js";
-import { Recorder, save } from "./record.js";
+import { Painter } from "./paint.js";
+import { Panel } from "./panel.js";
+import { Settings } from "./settings.js";
 import { Shelf } from "./shelf.js";
 import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
-import { BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, draw } from "./wire.js";
+import { Stage } from "./stage.js";
+import { $, Worlds, badge, feel, label, note, showLink, toast, veil } from "./view.js";
+import { BESIDE, BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, OFFER, draw } from "./wire.js";
 
-const $ = (id) => document.getElementById(id);
 const picture = $("picture");
+const settings = new Settings({ volume: 80, muted: false, keys: true, settings: false, numbers: false, phone: false });
 const meters = new Meters();
 const sound = new Sound((text) => note("sound-note", text));
-const recorder = new Recorder(picture, sound);
 let world = null; // the last "world" message
 let state = { running: false, moments: [], branches: [] }; // the last "state" message
 let mine = false; // whether this page has the controls
-let begun = false; // whether the start overlay was clicked
+let begun = false; // whether a person has begun: before, the dream plays itself
+let shown = false; // whether this connection has begun to show something
 let hiddenPause = false; // paused because the page was hidden
+let heard = "dream"; // which of two pictures is listened to
+let linking = false; // whether the action log that comes is for a link
+let given; // the action log in the page's address
 const TOO_LONG = "That was too long for the app: an action log that it has written itself fits.";
+const UNREADABLE = "This link holds no dream that can be read.";
 
 const silence = new Silence({
   broken: () => showLink("slow", "The world is not answering"),
@@ -30,6 +39,7 @@ const link = new Link({
   open: () => {
     showLink("ok", "connected");
     silence.begin();
+    shown = false;
   },
   closed: ({ code, reason }) => {
     silence.end();
@@ -44,34 +54,36 @@ const link = new Link({
     if (!["control", "error"].includes(message.type)) silence.heard(); // those two come without the world, too
     on[message.type]?.(message);
   },
-  frame: (frame) => (frame.kind === FRAME ? showFrame(frame) : shelves[frame.kind].picture(frame)),
+  frame: (frame) => frames[frame.kind]?.(frame),
 });
 
 const on = {
   async world(message) {
     const changed = (...names) => world && names.some((name) => String(message[name]) !== String(world[name]));
     const sounds = changed("sample_rate", "samples");
-    if (recorder.on && (sounds || changed("size"))) {
-      endRecording();
-      toast("The recording ended with its world and is saved.", "good");
-    }
     const inputs = ({ actions, keys }) => JSON.stringify([actions, keys]);
     if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"));
+    if (changed("opened")) painter.close();
     world = message;
     silence.expect({ loading: false });
     meters.reset();
     veil("");
     input.tell(true); // a key that is held stays held
-    showWorld();
+    stage.use(world.size, world.fps);
+    panel.world(world);
     if (sounds && begun) await sound.start(world.sample_rate, world.samples);
   },
   state(message) {
     state = message;
     silence.expect({ running: state.running });
+    stage.span(state.span, state.position);
     showState();
+    if (!shown) first();
   },
   control(message) {
     mine = message.mine;
+    $("phone").hidden = !message.wide;
+    if (message.wide && !$("qr").src) $("qr").src = "qr.svg" + location.search;
     note("watch-note", mine ? "" : null);
     for (const control of document.querySelectorAll("[data-control]")) control.inert = !mine;
     input.tell(true);
@@ -85,17 +97,34 @@ const on = {
     silence.refused(); // an error of the world itself is followed by what is true
     toast(text, "bad"); // where loading failed the present world is told again, and ends the veil
   },
-  log: ({ log }) => save(new Blob([JSON.stringify(log)], { type: "application/json" }), `${fileName()}.json`),
-  replayed({ same, frames }) {
-    if (same) toast(`Replayed ${frames} frames: the last one is the recorded one, bit for bit.`, "good");
-    else toast(`Replayed ${frames} frames: the last one differs from the recorded one (another machine or version).`, "bad");
+  note: ({ text, undo }) => toast(text, "", undo && mine ? { label: "Undo", onClick: () => command("undo") } : null),
+  fresh: ({ world: name }) =>
+    toast(`${label(name)} has been trained on.`, "good", { label: "Load it", onClick: () => load({ world: name }) }),
+  async log({ log }) {
+    const href = linking ? await linkOf(log) : null;
+    if (href) toast((await copy(href, "A link to this very dream:")) ? "A link to this very dream is copied." : "", "good");
+    else saveText(JSON.stringify(log), `${fileName()}.json`);
+    if (linking && !href) toast("This dream is too long for a link: its action log is saved in its place.");
+    linking = false;
+  },
+  film({ path, name, seconds, place, recorded }) {
+    if (recorded && !mine) return;
+    save(new URL(path + location.search, location.href).href, name);
+    toast(`A film of ${seconds} s is saved: ${name}`, "good");
+    if (place) $("place").textContent = `Recordings are kept here, too: ${place}`;
+    $("place").hidden = !place;
+  },
+  replayed({ same, frames: count }) {
+    if (same) toast(`Replayed ${count} frames: the last one is the recorded one, bit for bit.`, "good");
+    else toast(`Replayed ${count} frames: the last one differs from the recorded one (another machine or version).`, "bad");
   },
 };
 
 const input = new Input({
   onAction: (action) => mine && link.send("act", { action, stamp: performance.now() }),
-  onKey: (code, repeat) => {
-    if (!begun) return false;
+  onKey: (code, repeat, isAction) => {
+    if (!begun && world && mine) begin();
+    if (!begun || isAction) return begun;
     if (!repeat) SHORTCUTS[code]?.[1]();
     return code in SHORTCUTS || SCROLLS.has(code);
   },
@@ -113,6 +142,24 @@ const shelves = {
     onRemove: (ident) => command("close", { ident }),
   }),
 };
+const worlds = new Worlds($("worlds"), (name) => load({ world: name }));
+const stage = new Stage({
+  stage: $("stage"), screens: $("screens"), slider: $("time"), ago: $("ago"),
+  onSeek: (index) => command("seek", { index }),
+}); // prettier-ignore
+const painter = new Painter({
+  picture, canvas: $("paint"), tools: $("tools"),
+  onDone: (pixels) => command("picture", { picture: pixels }) && run(true),
+}); // prettier-ignore
+const frames = {
+  [FRAME]: showFrame,
+  [BESIDE]: showBeside,
+  [MOMENT]: (frame) => shelves[MOMENT].picture(frame),
+  [BRANCH]: (frame) => shelves[BRANCH].picture(frame),
+  [OFFER]: (frame) => frame.ident < worlds.names.length && draw(worlds.canvas(frame.ident), frame),
+};
+
+const panel = new Panel({ input, shelves, worlds, shortcuts: () => SHORTCUTS });
 
 const pause = () => run(!state.running);
 const SHORTCUTS = {
@@ -121,8 +168,13 @@ const SHORTCUTS = {
   Period: ["one frame", () => command("step")],
   KeyZ: ["back 5 s", () => command("rewind")],
   KeyR: ["restart", restart],
+  KeyU: ["undo", () => state.undo && command("undo")],
   KeyK: ["keep", () => command("save")],
   KeyF: ["fork", () => command("fork")],
+  KeyC: ["film", () => command("film", { seconds: 15 })],
+  KeyB: ["paint", paint],
+  KeyL: ["let it play", () => command("pilot", { on: !state.pilot })],
+  KeyO: ["full screen", () => stage.toggleFull()],
   KeyM: ["mute", () => $("mute").click()],
 };
 
@@ -132,65 +184,31 @@ function showFrame(frame) {
   silence.heard();
   draw(picture, frame);
   meters.frame(frame, state.running);
-  if (begun) sound.push(frame, world?.fps ?? 30);
-  recorder.frame();
+  stage.frame(frame.index, frame.cut);
+  if (begun && heard === "dream") sound.push(frame, world?.fps ?? 30);
   input.show(frame.action);
   if (state.active) draw(shelves[BRANCH].canvas(state.active), frame);
-  if (frame.replayed) showBadge(`Replay ${frame.index} / ${state.replay?.[1] ?? "?"}`);
+  if (frame.replayed) badge(`Replay ${frame.index} / ${state.replay?.[1] ?? "?"}`);
   picture.dataset.index = frame.index;
 }
 
-function showWorld() {
-  const { name, backend, device, precision, steps, offered } = world;
-  document.title = `${label(name)} · mlxworld`;
-  $("name").textContent = label(name);
-  $("runs").textContent = `${backend} · ${device} · ${precision} · ${steps} ${steps === 1 ? "step" : "steps"}`;
-  options($("world"), offered.worlds, world.world, label);
-  options($("backend"), offered.backends, backend);
-  options($("precision"), offered.precisions, precision);
-  options($("steps"), offered.step_counts, steps);
-  const clips = Array.from({ length: world.starts }, (_, i) => String(i));
-  options($("clip"), ["", ...clips], $("clip").value, (value) => (value === "" ? "by seed" : `${Number(value) + 1}`));
-  picture.style.aspectRatio = `${world.size[1]} / ${world.size[0]}`;
-  picture.setAttribute("aria-label", `Picture of the world ${label(name)}`);
-  const keys = Object.keys(world.keys);
-  $("begin-keys").replaceChildren(...keys.slice(0, 6).map(keyCap));
-  const lines = world.actions.slice(1).map((action) => [keys.filter((code) => world.keys[code] === action), action]);
-  const codes = Object.keys(SHORTCUTS).filter((code) => !world.keys[code]);
-  const own = new Set(codes.map((code) => SHORTCUTS[code][0]));
-  for (const what of own) lines.push([codes.filter((code) => SHORTCUTS[code][0] === what), what]);
-  $("key-list").replaceChildren(...lines.flatMap(keyLine));
-  $("begin").disabled = false;
-}
-
 function showState() {
-  const { running, replay, seed, start, moments, branches, active } = state;
-  const paused = begun && !running;
-  $("screen").classList.toggle("still", !running);
-  document.body.classList.toggle("running", running);
-  $("run-text").textContent = running ? "Pause" : "Play";
-  $("begin").hidden = begun;
-  $("begin-text").textContent = mine ? "Click to play, with sound" : "Click to watch, with sound";
-  showBadge(replay ? `Replay ${replay[0]} / ${replay[1]}` : paused ? "Paused" : "");
-  $("replay").textContent = replay ? "Stop the replay" : "Replay a log …";
-  if (document.activeElement !== $("seed") && seed !== undefined) $("seed").value = seed;
-  $("clip").value = start ?? "";
-  $("save").disabled = moments.length >= state.max_moments;
-  $("fork").disabled = branches.length >= state.max_branches;
-  const fps = world?.fps ?? 30;
-  shelves[MOMENT].show(moments, fps);
-  shelves[BRANCH].show(branches, fps, active);
-  sound.pause(!running);
+  panel.state(state, { begun, mine, fps: world?.fps ?? 30 });
+  if (!state.beside) listen("dream");
+  stage.fit();
+  sound.pause(!state.running);
 }
 
-function showBadge(text) {
-  $("badge").textContent = text;
-  $("badge").hidden = !text;
+function showBeside(frame) {
+  draw($("beside"), frame);
+  if (begun && heard === "beside") sound.push(frame, world?.fps ?? 30);
+  $("beside").dataset.index = frame.index;
 }
 
-function showLink(kind, text) {
-  $("link").dataset.kind = kind;
-  $("link").textContent = text;
+function listen(to) {
+  heard = to;
+  $("hear-beside").setAttribute("aria-pressed", String(to === "beside"));
+  $("hear-dream").setAttribute("aria-pressed", String(to === "dream"));
 }
 
 // A socket does not say why it was refused, as a token of an earlier start is; the page's own address does.
@@ -199,46 +217,44 @@ async function tellRefusal() {
   if (answer?.status === 403) showLink("lost", await answer.text());
 }
 
-function veil(text) {
-  $("veil").hidden = !text;
-  $("veil-text").textContent = text;
-}
-
-// text: shown in the note (null: as it stands in the page); "" hides it
-function note(id, text) {
-  $(id).hidden = text === "";
-  if (text) $(id).textContent = text;
-}
-
-function toast(text, kind) {
-  const line = Object.assign(document.createElement("p"), { textContent: text, className: kind });
-  $("toasts").replaceChildren(...[...$("toasts").children].slice(-2), line);
-  setTimeout(() => line.remove(), 7000);
-}
-
-function options(select, values, chosen, text = String) {
-  select.replaceChildren(...values.map((value) => new Option(text(value), value, false, String(value) === String(chosen))));
-}
-
-function keyLine([codes, what]) {
-  if (!codes.length) return [];
-  const term = document.createElement("dt");
-  term.append(...codes.map(keyCap));
-  return [term, Object.assign(document.createElement("dd"), { textContent: what })];
-}
-
-const label = (name) => name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
 const fileName = () => `${label(world.world)}-seed${state.seed}-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}`;
 
 // -- what the person does ----------------------------------------------------------------------------------------------
 
+// Whether it was sent.
 function command(type, fields) {
-  if (!link.send(type, fields)) return toast("Not connected: wait a moment.", "bad");
+  if (!link.send(type, fields)) {
+    toast("Not connected: wait a moment.", "bad");
+    return false;
+  }
   if (mine && type !== "take") silence.ask();
+  return true;
 }
 
 function run(on) {
   if (mine) command("run", { on });
+}
+
+// The first that a connection shows: a dream that somebody sent, or one that plays itself until a key is pressed.
+async function first() {
+  shown = true;
+  given = await logOf(location.hash);
+  if (given !== undefined) history.replaceState(null, "", location.pathname + location.search);
+  if (given === null) toast(UNREADABLE, "bad");
+  else if (given && mine) return command("replay", { log: given });
+  if (begun || !mine || state.running || document.hidden) return;
+  command("pilot", { on: true });
+  run(true);
+}
+
+// A person takes over, from the very frame that is shown.
+function begin() {
+  begun = true;
+  showState();
+  sound.start(world.sample_rate, world.samples);
+  if (!mine) return;
+  if (!state.replay) command("pilot", { on: false });
+  run(true);
 }
 
 function restart() {
@@ -255,86 +271,106 @@ function startHere() {
   return true;
 }
 
-function endRecording() {
-  recorder.stop(fileName()); // the video is saved once its last bytes have come
-  showRecording();
+function load({ world: name = $("world").value, backend = null, steps = null, precision = null }) {
+  command("load", { world: name, backend, steps, precision });
 }
 
-function showRecording() {
-  $("record").setAttribute("aria-pressed", String(recorder.on));
-  $("record").textContent = recorder.on ? "Save video" : "Record video";
-  $("rec").hidden = !recorder.on;
+function beside(what) {
+  if (!begun) begin();
+  command("beside", { what: state.beside === what ? null : what });
 }
 
-$("begin").addEventListener("click", () => {
-  begun = true;
-  showState();
-  sound.start(world.sample_rate, world.samples);
-  run(true);
-});
-$("run").addEventListener("click", () => (begun ? run(!state.running) : $("begin").click()));
-$("step").addEventListener("click", () => command("step"));
-$("rewind").addEventListener("click", () => command("rewind"));
-$("restart").addEventListener("click", restart);
-$("take").addEventListener("click", () => command("take"));
-$("save").addEventListener("click", () => command("save"));
-$("fork").addEventListener("click", () => command("fork"));
-$("log").addEventListener("click", () => command("log"));
-$("mute").addEventListener("click", () => {
-  sound.set({ muted: !sound.muted });
-  $("mute").setAttribute("aria-pressed", String(sound.muted));
-});
-$("volume").addEventListener("input", () => sound.set({ volume: $("volume").value / 100 }));
-$("start-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (startHere()) document.activeElement.blur(); // the keys go to the world again
-});
-$("seed").addEventListener("keydown", (event) => event.code === "Escape" && ($("seed").value = state.seed));
-$("dice").addEventListener("click", () => {
-  $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % 100000;
-  startHere();
-});
-
-// Another world comes with its own best backend, steps and precision; another backend with its own best of the rest.
-for (const id of ["world", "backend", "steps", "precision"]) {
-  $(id).addEventListener("change", () => {
-    const keep = id === "steps" || id === "precision";
-    const steps = keep ? Number($("steps").value) : null;
-    const precision = keep ? $("precision").value : null;
-    const backend = id === "world" ? null : $("backend").value;
-    command("load", { world: $("world").value, backend, steps, precision });
-  });
+function paint() {
+  if (painter.open) return painter.close();
+  run(false);
+  painter.start();
 }
 
-$("replay").addEventListener("click", () => (state.replay ? command("stop") : $("replay-file").click()));
-$("replay-file").addEventListener("change", async () => {
-  const file = $("replay-file").files[0];
-  $("replay-file").value = "";
-  document.activeElement.blur();
+async function take(file) {
   if (!file) return;
+  if (file.type.startsWith("image/")) {
+    const pixels = await pixelsOf(file, world.size);
+    if (!pixels) return toast(`${file.name} is no picture that this browser can read.`, "bad");
+    return command("picture", { picture: pixels }) && run(true);
+  }
   if (file.size > MAX_MESSAGE) return toast(TOO_LONG, "bad");
   try {
     command("replay", { log: JSON.parse(await file.text()) });
   } catch {
     toast(`${file.name} is not an action log.`, "bad");
   }
+}
+
+const CLICKS = {
+  begin,
+  run: () => (begun ? run(!state.running) : begin()),
+  step: () => command("step"), rewind: () => command("rewind"), restart, undo: () => command("undo"),
+  take: () => command("take"), save: () => command("save"), fork: () => command("fork"),
+  log: () => command("log"), film: () => command("film", { seconds: 15 }),
+  share: () => (linking = command("log")), record: () => command("record", { on: !state.recording }),
+  real: () => beside("real"), future: () => beside("future"), sync: () => command("sync"), swap: () => command("swap"),
+  pilot: () => command("pilot", { on: !state.pilot }) && run(true),
+  brush: paint, full: () => stage.toggleFull(), "from-picture": () => $("picture-file").click(),
+  replay: () => (state.replay ? command("stop") : $("replay-file").click()),
+  "hear-beside": () => listen("beside"), "hear-dream": () => listen("dream"),
+  mute: () => setSound({ muted: !sound.muted }),
+  dice: () => {
+    $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % 100000;
+    startHere();
+  },
+}; // prettier-ignore
+for (const [id, act] of Object.entries(CLICKS)) $(id).addEventListener("click", act);
+
+function setSound(values) {
+  sound.set(values);
+  settings.set("muted", sound.muted);
+  settings.set("volume", Math.round(sound.volume * 100));
+  $("mute").setAttribute("aria-pressed", String(sound.muted));
+}
+$("volume").value = settings.get("volume");
+setSound({ volume: settings.get("volume") / 100, muted: settings.get("muted") });
+$("volume").addEventListener("input", () => setSound({ volume: $("volume").value / 100 }));
+$("start-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (startHere()) document.activeElement.blur(); // the keys go to the world again
+});
+$("seed").addEventListener("keydown", (event) => event.code === "Escape" && ($("seed").value = state.seed));
+
+// Another world comes with its own best backend, steps and precision; another backend with its own best of the rest.
+for (const id of ["world", "backend", "steps", "precision"]) {
+  $(id).addEventListener("change", () => {
+    const keep = id === "steps" || id === "precision";
+    const steps = keep && !(id === "precision" && world.auto) ? Number($("steps").value) : null;
+    load({ steps, precision: keep ? $("precision").value : null, backend: id === "world" ? null : $("backend").value });
+  });
+}
+
+for (const id of ["replay-file", "picture-file"]) {
+  $(id).addEventListener("change", () => {
+    const file = $(id).files[0];
+    $(id).value = "";
+    document.activeElement.blur();
+    take(file);
+  });
+}
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  if (!mine || !world) return;
+  if (!begun) begin();
+  take(event.dataTransfer.files[0]);
 });
 
-$("record").addEventListener("click", () => {
-  if (recorder.on) return endRecording();
-  recorder.start(world.fps);
-  showRecording();
-});
-if (!Recorder.type()) {
-  $("record").remove();
-  $("record-hint").textContent = "This browser cannot record video. The action log plays back to the very same frames.";
+for (const fold of document.querySelectorAll("details[data-fold]")) {
+  fold.open = settings.get(fold.dataset.fold);
+  fold.addEventListener("toggle", () => settings.set(fold.dataset.fold, fold.open));
 }
 
 // A clicked control gives the keys back to the world; one reached by Tab keeps them.
-addEventListener("click", (event) => event.detail > 0 && event.target.closest?.("button")?.blur());
+addEventListener("click", (event) => event.detail > 0 && event.target.closest?.("button, summary")?.blur());
 addEventListener("change", (event) => event.target.matches("select, [type=range]:not(:focus-visible)") && event.target.blur());
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenPause = begun && mine && state.running;
+  if (document.hidden) hiddenPause = mine && state.running;
   if (hiddenPause) run(!document.hidden);
   if (!document.hidden) hiddenPause = false;
 });
@@ -348,6 +384,10 @@ setInterval(() => {
   $("m-sound").textContent = sound.node ? `${Math.round(sound.fill * 1000)} ms` : "–";
   $("m-gaps").textContent = sound.gaps;
   $("m-drops").textContent = meters.drops;
+  const answer = meters.key.count >= 3 ? meters.key.percentiles(0.5)[0] : undefined;
+  const [kind, words] = begun && state.running ? feel(answer, meters.times.length > 8 ? fps / world.fps : 0) : ["", ""];
+  $("feel").dataset.kind = kind;
+  $("feel").textContent = words;
 }, 250);
 
 (function meter() {
@@ -356,4 +396,4 @@ setInterval(() => {
 })();
 
 // What the browser tests look at.
-globalThis.play = { link, meters, sound, input, recorder, state: () => state, world: () => world };
+globalThis.play = { link, meters, sound, input, painter, stage, state: () => state, world: () => world };

@@ -2,7 +2,7 @@
 
 const HEADER = 48;
 export const MAX_MESSAGE = 4 * 1024 * 1024; // as in apps/play/wire.py
-export const FRAME = 0, MOMENT = 1, BRANCH = 2;
+export const FRAME = 0, MOMENT = 1, BRANCH = 2, BESIDE = 3, OFFER = 4;
 
 export function decode(buffer) {
   const v = new DataView(buffer);

@@ -23,7 +23,7 @@ def open_source(name: str) -> Source:
     if kind == "doom":
         from .doom import Doom
 
-        return Doom(rest or "defend_the_center")
+        return Doom(rest or "defend_the_line")
     if name == "bounce":
         from .bounce import Bounce
 

@@ -32,7 +32,7 @@ def read_names(path: Path) -> list[str]:
     Raises MlxworldError for what is no csv with a column "action", for rows of too many cells, for names that are empty
     or not printable, and for steps that are not 0, 1, 2 ... each once.
     """
-    columns, *rows = _table(path)
+    columns, *rows = table(path)
     if columns.count("action") != 1 or columns.count("step") > 1:
         raise MlxworldError(f'{path}: needs one column "action", and at most one "step"')
     if "step" in columns:
@@ -55,7 +55,7 @@ def read_names(path: Path) -> list[str]:
     return _ordered(path, names, [row[step] if len(row) > step else "" for row in rows])
 
 
-def _table(path: Path) -> list[list[str]]:
+def table(path: Path) -> list[list[str]]:
     """The cells of a csv file; those of its first row stripped."""
     with os.fdopen(open_regular(path), encoding="utf-8-sig", newline="") as file:
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:

@@ -10,7 +10,7 @@ from av.sidedata.sidedata import Type
 
 from ...errors import MlxworldError
 from .container import pictures, reading
-from .pixels import DOUBLE, Scaler, halve, rgb
+from .pixels import DOUBLE, Scaler, centre, covering, halve, rgb
 
 TAG = "mlxworld pixels doubled from {}x{}"  # the comment of a file written here: its width, its height
 _PHASE = (
@@ -18,7 +18,6 @@ _PHASE = (
 )
 _STILL = 1.0, 10.0  # seconds: how long a picture may stand, at least and at most; between them, three usual frames
 _BACK = 0.5  # seconds: a stamp that is earlier by more than this begins anew
-_MOST_PIXELS = 1 << 26  # of a picture before it is cut
 _WIDEST = 10  # of a pixel that is not square; what claims more is square
 
 
@@ -96,15 +95,13 @@ class _Converter:
         size = h, w = self._size = self._size or ((width, height) if turned else (height, width))
         if turned:
             h, w = w, h
-        scale = max(h / height, w / width)
-        whole = max(h, round(height * scale)), max(w, round(width * scale))
-        if whole[0] * whole[1] > _MOST_PIXELS:
-            raise MlxworldError(f"{self._path}: a picture of {width}x{height} is too thin to be cut to {w}x{h}")
+        try:
+            whole = covering(height, width, (h, w))
+        except MlxworldError as error:
+            raise MlxworldError(f"{self._path}: {error}") from error
         image = self._scaler.resize(frame, whole).to_ndarray()
         image = image.swapaxes(0, 1) if turned else image
-        image = image[::down, ::across]
-        top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
-        return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+        return centre(image[::down, ::across], size)
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, int, int]:

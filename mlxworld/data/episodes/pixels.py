@@ -9,7 +9,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ...errors import MlxworldError
+
 DOUBLE = 2  # picture file pixels per pixel, along each axis
+_MOST_PIXELS = 1 << 26  # of a picture before it is cut
 
 # BT.601, limited range: rows R, G, B; columns Y, Cb, Cr.
 _YUV = np.array(
@@ -35,6 +38,26 @@ class Scaler:
         """RGB to the doubled picture in yuv420p."""
         W, H = DOUBLE * frame.width, DOUBLE * frame.height
         return self._double.reformat(frame, W, H, "yuv420p", interpolation="POINT", threads=1)
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (h, w, 3) uint8 of any size, cut centrally to the shape of `size` (H, W) and area-averaged."""
+    return centre(Scaler().resize(rgb(image), covering(image.shape[0], image.shape[1], size)).to_ndarray(), size)
+
+
+def covering(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The least size of this shape that covers `size` (H, W). Raises MlxworldError for one that is too thin."""
+    scale = max(size[0] / height, size[1] / width)
+    whole = max(size[0], round(height * scale)), max(size[1], round(width * scale))
+    if whole[0] * whole[1] > _MOST_PIXELS:
+        raise MlxworldError(f"a picture of {width}x{height} is too thin to be cut to {size[1]}x{size[0]}")
+    return whole
+
+
+def centre(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle (H, W, 3) of a picture that covers it."""
+    top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
+    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
 
 
 def rgb(image: np.ndarray) -> av.VideoFrame:

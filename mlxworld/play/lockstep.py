@@ -1,0 +1,107 @@
+"""Many worlds of one model that take their steps together, in one batch of a fixed size: one compiled step for all.
+
+Worlds may begin at different frames, be copied over one another, and all go on from one world's moment. Which axis of
+an array of the state counts worlds is found by comparing the states of two and of three.
+
+N worlds, H, W pixels, S samples of a frame, K latent tokens of width D.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .player import Player
+
+
+class Lockstep:
+    """Begun by `begin` or `branch`; then `observe` and `step`."""
+
+    def __init__(self, player: Player, model: Any, n: int):
+        """player: whose model and options these worlds share; its own state is left alone."""
+        self.n, self.model, self.package, self._player = n, model, player.package, player
+        few, more = (self.model.init_state(count) for count in (2, 3))
+        self._axes = tree_map(_axis_of_worlds, few, more)
+        functions = {"step": self._step, "observe": self._observe, "choose": self._choose, "anew": self._anew}
+        compiled = "step" if player.compiled else None
+        self._loop = self.package.engine.Loop(functions, compile=compiled)
+
+    def begin(self) -> None:
+        """No frames yet, in all worlds."""
+        with self.package.engine.inference():
+            self._loop.begin(self.model.init_state(self.n))
+
+    def branch(self) -> None:
+        """All worlds are at the player's present moment."""
+        engine = self.package.engine
+        with engine.inference():
+            rows = engine.array(np.zeros(self.n, np.int32))
+            self._loop.begin(self._rows(self._player.whole()["model"], rows))
+
+    def observe(self, z: np.ndarray, noise: np.ndarray, actions: np.ndarray) -> None:
+        """A frame that happened in each: z, noise (N, K, D) float32, actions (N,)."""
+        self._run("observe", z[:, None], noise[:, None], actions[:, None].astype(np.int32))
+
+    def step(self, actions: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The next frame of each, after actions (N,), noise (N or 1, K, D): video (N, H, W, 3) uint8, audio (N, S),
+        z (N, K, D)."""
+        noise = np.broadcast_to(noise, (self.n, *noise.shape[1:]))[:, None].astype(np.float32)
+        found = self._run("step", noise, actions[:, None].astype(np.int32))
+        video, audio, z = (x[:, 0] for x in self.package.engine.numpy(found))
+        return video, audio.astype(np.float32), z.astype(np.float32)
+
+    def choose(self, rows: np.ndarray) -> None:
+        """World i is from now on what world rows[i] is."""
+        self._run("choose", rows.astype(np.int32))
+
+    def anew(self, begins: np.ndarray) -> None:
+        """Worlds where begins (N,) is true have no past any more; the others do not notice."""
+        self._run("anew", begins.astype(np.int32))
+
+    def _run(self, name: str, *inputs: np.ndarray) -> Any:
+        engine = self.package.engine
+        with engine.inference():
+            return self._loop(name, *engine.array(inputs))
+
+    def _step(self, state, noise, action):
+        video, audio, z, state = self.model.step(state, self._player.tempered(noise), action)
+        return (self.package.ops.uint8(video * 255), audio, z), state
+
+    def _observe(self, state, z, noise, action):
+        _, audio, state = self.model.observe(state, z, self._player.tempered(noise), action)
+        return audio, state
+
+    def _choose(self, state, rows):
+        return rows * 1, self._rows(state, rows)
+
+    def _anew(self, state, begins):
+        fresh, ops = self.model.init_state(self.n), self.package.ops
+
+        def chosen(x, new, axis):
+            if axis is None:
+                return x
+            shape = [1] * x.ndim
+            shape[axis] = self.n
+            return ops.where(begins.reshape(shape) > 0, new, x)
+
+        return begins * 1, tree_map(chosen, state, fresh, self._axes)
+
+    def _rows(self, state, rows):
+        take = self.package.ops.take
+        return tree_map(lambda x, axis: x * 1 if axis is None else take(x, rows, axis), state, self._axes)
+
+
+def tree_map(fn: Callable, tree: Any, *more: Any) -> Any:
+    """`fn` of the leaves of trees of dicts, lists and tuples, which are built alike."""
+    if isinstance(tree, dict):
+        return {name: tree_map(fn, x, *(t[name] for t in more)) for name, x in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(tree_map(fn, *items) for items in zip(tree, *more, strict=True))
+    return fn(tree, *more)
+
+
+def _axis_of_worlds(few: Any, more: Any) -> int | None:
+    """The axis that is 2 long for two worlds and 3 for three; None of what worlds share."""
+    differ = [i for i, (a, b) in enumerate(zip(few.shape, more.shape, strict=True)) if a != b]
+    assert len(differ) <= 1
+    return differ[0] if differ else None
