@@ -58,15 +58,17 @@ def dinov2(v: Config, resize: str = "bicubic") -> TowerConfig:
     return vit(v, keep="all", post_norm=True, resize=resize, block={"gate": "scale", "qkv_bias": v["qkv_bias"]})
 
 
-def intern_vit(v: Config) -> TowerConfig:
+def intern_vit(v: Config, tap: int = -1) -> TowerConfig:
+    """tap: which of the hidden states comes out, -1 the last."""
     rms = v.get("norm_type", "layer_norm") == "rms_norm"
+    taps = () if tap == -1 else (_depth(tap, v["num_hidden_layers"]),)
     block = {
         "norm": "rms" if rms else "layer",
         "gate": "scale",
         "qkv_bias": v.get("qkv_bias", v.get("attention_bias", False)),
         "qk_norm": "whole" if v.get("qk_normalization", v.get("use_qk_norm", False)) else "none",
     }
-    return vit({"layer_norm_eps": 1e-6, "hidden_act": "gelu", **v}, block=block, resize="bicubic")
+    return vit({"layer_norm_eps": 1e-6, "hidden_act": "gelu", **v}, block=block, resize="bicubic", taps=taps)
 
 
 def linear(theirs: str, ours: str, bias: bool = True) -> dict[str, Value]:

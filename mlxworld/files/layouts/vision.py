@@ -113,7 +113,8 @@ def _qwen2_vl_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _internvl(c: Config) -> VisionConfig:
-    tower, side = intern_vit(c["vision_config"]), round(1 / c.get("downsample_ratio", 0.5))
+    tower = intern_vit(c["vision_config"], c.get("select_layer", c.get("vision_feature_layer", -1)))
+    side = round(1 / c.get("downsample_ratio", 0.5))
     llm = c.get("llm_config") or c["text_config"]
     nvlm = c["model_type"] == "NVLM_D"  # through the language model's intermediate size, without biases
     projector = ProjectorConfig(
@@ -144,7 +145,8 @@ def _internvl_names(c: Config, ours: str) -> dict[str, Value]:
             f"{theirs}.patch_embedding.bias": f"{tower}.embed.bias",
         }
         parts = {"0": "norm", "1": "up", "3": "down"}
-    names |= intern_names(layers, f"{tower}.blocks.{{}}", c["model_type"])
+    cfg, layer = _internvl(c).tower, intern_names(layers, f"{tower}.blocks.{{}}", c["model_type"])
+    names |= {**unused(layer, max(cfg.taps, default=cfg.depth), cfg.depth), **layer}
     for part, place in parts.items():
         names |= linear(f"{mlp}.{part}", f"{ours}.projector.{place}")
     return names

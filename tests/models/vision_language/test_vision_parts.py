@@ -186,6 +186,18 @@ def test_names_go_both_ways(kind):
     assert set(back) == set(ours) and all((back[name] == ours[name]).all() for name in ours)
 
 
+@pytest.mark.parametrize("kind", ["NVLM_D", "internvl"])
+def test_layers_that_no_tap_needs_are_left_in_the_file(kind):
+    """InternViT read before its last layer: the same file, one block less, and the features of that depth."""
+    config = {**CONFIGS["internvl"], "model_type": kind}
+    config["vision_config"] = {**config["vision_config"], "num_hidden_layers": 3}
+    theirs = to_theirs(published_shapes(config), vision.table(config), "ours")
+    early = {**config, "select_layer": -2}
+    ours = to_ours(theirs, vision.table(early), "theirs")
+    assert not any(".blocks.2." in name for name in ours) and any(".blocks.1." in name for name in ours)
+    assert set(ours) == set(published_shapes(early)) and vision.config(early).tower.taps == (2,)
+
+
 def test_names_of_a_dual_encoder_go_both_ways():
     sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2}
     text = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
