@@ -4,7 +4,7 @@ The decoder's layers are blocks of one configuration; `layers` says what each at
 configuration of those that attend to pictures.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import MlxworldError
@@ -68,6 +68,27 @@ class DecoderConfig:
         return self.sliding_rope if kind == "sliding" and self.sliding_rope else self.rope
 
 
+def crossed(decoder: DecoderConfig, every: int, source_dim: int = 0, gate: str = "tanh") -> DecoderConfig:
+    """The decoder with a layer that attends to pictures before each `every`-th of its own, its gates shut at first, so
+    that it says what it said (Flamingo, Alayrac et al. 2022; NVLM-X, Dai et al. 2024)."""
+    layers: list[Attends] = []
+    for i, kind in enumerate(decoder.layers):
+        layers += ["cross", kind] if i % every == 0 else [kind]
+    cross = replace(decoder.block, gate=gate, blind="attn", source_dim=source_dim, order="pre")
+    return replace(decoder, layers=tuple(layers), cross=cross)
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """Vectors that become tokens among the words, by an MLP: a robot's state, the objects of a scene (PaLM-E, Driess
+    et al. 2023)."""
+
+    name: str  # of the array
+    dim: int  # numbers of a vector
+    hidden: int
+    tokens: int = 1  # of a vector
+
+
 @dataclass(frozen=True)
 class VisionLanguageConfig:
     decoder: DecoderConfig
@@ -76,6 +97,8 @@ class VisionLanguageConfig:
     video_token: int = -1
     adds: bool = False  # features are added to the placeholder's embedding (Molmo)
     whole_pictures: bool = False  # tokens of a picture see all of it, later ones too (Gemma 3)
+    hybrid: bool = False  # features take places among the words, and are attended to (NVLM-H)
+    sensors: tuple[SensorConfig, ...] = ()
     merge: int = 2  # patches on a side of a merged one, in M-RoPE's positions
 
 

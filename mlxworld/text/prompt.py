@@ -93,6 +93,41 @@ def attended(rows: Sequence[Sequence[int]], placeholder: int, visible: np.ndarra
     return {"rows": numbers, "seen": seen.reshape(len(rows), T, -1)}
 
 
+def by_kind(arrays: Arrays, kinds: Sequence[int]) -> Arrays:
+    """The prompt with features that come kind after kind, of the placeholders `kinds`: a picture's, a sensor's."""
+    feature, n = np.full_like(arrays["feature"], -1), 0
+    for kind in kinds:
+        here = (arrays["ids"] == kind) & (arrays["feature"] >= 0)
+        feature[here] = n + np.arange(here.sum())
+        n += int(here.sum())
+    return arrays | {"feature": feature}
+
+
+def tiled(rows: Sequence[Sequence[int]], tags: Sequence[int], size: int, whole: int | None = None) -> Arrays:
+    """The prompt of tiles of `size` tokens, each told by a tag in the text (NVLM-X and -H, Dai et al. 2024).
+
+    A tag of `tags` sees its own tile alone, the words after it all tiles before them. Behind the tag `whole`, which
+    sees what words see, the features of its tile stand themselves: `size` times -1. Tiles are numbered in the order of
+    their tags.
+    """
+    arrays = prompt(rows, (-1,))
+    T, n, at = arrays["ids"].shape[1], 0, [[x in tags for x in row] for row in rows]
+    M = max(1, *(sum(row) for row in at))
+    numbers, seen = np.zeros((len(rows), M), np.int32), np.zeros((len(rows), T, M, size), bool)
+    for b, row in enumerate(rows):
+        before = 0
+        for t, token in enumerate(row, start=T - len(row)):
+            if token in tags:
+                numbers[b, before], seen[b, t, before] = n, True
+                before, n = before + 1, n + 1
+                continue
+            seen[b, t, :before] = True
+            if token == whole:
+                arrays["feature"][b, t + 1 : t + 1 + size] = n * size + np.arange(size)
+                n += 1
+    return arrays | {"rows": numbers, "seen": seen.reshape(len(rows), T, -1)}
+
+
 def extended(arrays: Arrays, tokens: np.ndarray, parents: Any = None) -> Arrays:
     """The prompt with further tokens (B', n) after rows `parents` (B',), each row's own unless given: as if they had
     been written in it."""

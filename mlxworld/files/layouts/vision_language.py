@@ -108,7 +108,10 @@ _VICUNA = (
     "{% else %}ASSISTANT: {{ m['content'] }}</s>{% endif %}{% endfor %}ASSISTANT:"
 )
 _LINES = "{% for m in messages %}{{ m['role'].capitalize() }}: {{ m['content'] }}\n{% endfor %}Assistant:"
-_MOLMO = "{% for m in messages %} {{ m['role'].capitalize() }}: {{ m['content'] }}{% endfor %} Assistant:"
+_MOLMO = (  # pictures come before all words
+    "{% for m in messages %}{{ '<image>' * m['content'].count('<image>\n') }}{% endfor %}{% for m in messages %}"
+    " {{ m['role'].capitalize() }}: {{ m['content'].replace('<image>\n', '') }}{% endfor %} Assistant:"
+)
 _MARKS = {"molmo": "<im_patch>", "idefics": "<image>", "NVLM_D": "<|vision_pad|>", "internvl_chat": "<IMG_CONTEXT>"}
 
 

@@ -28,7 +28,7 @@ def turning(angles: Any, interleaved: bool = False) -> Callable[[Array], Array]:
 
 def _apart(x):
     """x (..., E), its even numbers before its odd ones."""
-    return x.reshape(*x.shape[:-1], -1, 2).swapaxes(-1, -2).reshape(x.shape)
+    return x.reshape(-1, x.shape[-1] // 2, 2).swapaxes(1, 2).reshape(x.shape)
 
 
 def whole_turns(period: int, width: int) -> list[list[list[float]]]:

@@ -81,11 +81,25 @@ class Decoder(Module):
                 state |= {"sources": sources, "seen": seen[:, :, -1:] + 0, "sees": sees[:, -1:] + 0}
         return self.norm(x[:, :, 0]), state
 
-    def step(self, x: Array, state: State) -> tuple[Array, State]:
-        """The embedding x (B, 1, C) of the next token of each row -> as `prompt`; the state holds it afterwards."""
+    def init_state(self, B: int, slots: int, like: Array) -> State:
+        """The state before the first token, of `slots` tokens at most, for a decoder without cross layers."""
+        block = self.cfg.block
+        shapes = [(B, block.groups, self._slots(kind, slots), 1, block.width) for kind in self._kinds()]
+        none = ops.int32(ops.zeros((B,), like=like))
+        state: State = {"stores": [(ops.zeros(shape, like=like), ops.zeros(shape, like=like)) for shape in shapes]}
+        state |= {"pad": none, "shift": none, "length": none[:1] * 1}
+        return state | ({"slot": none[:1] * 1} if "sliding" in self.cfg.layers else {})
+
+    def step(self, x: Array, state: State, positions: Array | None = None) -> tuple[Array, State]:
+        """The embedding x (B, 1, C) of the next token of each row -> as `prompt`; the state holds it afterwards.
+
+        positions: (B, 1), or (B, 1, 3) with M-RoPE; those of words unless given.
+        """
         length, pad = state["length"], state["pad"]
-        positions = (length + state["shift"])[:, None]
-        turns = self._turns(ops.stack([positions] * 3, axis=-1) if self.cfg.rope.sections else positions, like=x)
+        if positions is None:
+            positions = (length + state["shift"])[:, None]
+            positions = ops.stack([positions] * 3, axis=-1) if self.cfg.rope.sections else positions
+        turns = self._turns(positions, like=x)
         places = {"full": length, "sliding": state.get("slot")}
         stores, sources = iter(state["stores"]), iter(state.get("sources", ()))
         after, masks = [], {}
@@ -152,7 +166,8 @@ class Decoder(Module):
             turned = rope.by_section(rope.angles(positions.moveaxis(-1, 0), f, how.scale), how.sections)
         else:
             turned = rope.angles(positions, f, how.scale)
-        return rope.turning(ops.cast(turned[:, :, :, None, None], like=like), how.interleaved)
+        turned = ops.cast(turned, like=like)
+        return rope.turning([turned[i][:, :, None, None] for i in (0, 1)], how.interleaved)
 
 
 def frequencies(width: int, how: RopeConfig) -> dict[str, list[float]]:

@@ -7,14 +7,27 @@ B rows, T tokens, N features of all pictures, C width, V words.
 
 from typing import Any
 
-from mlxworld.configs.vision_language import VisionLanguageConfig
+from mlxworld.configs.vision_language import SensorConfig, VisionLanguageConfig
 
 from ... import ops
-from ...nn import Module
+from ...nn import Linear, Module
 from ..arrays import Array, State
 from ..blocks import init_weights
+from ..part import Part
 from .decoder import Decoder
 from .vision import Vision
+
+
+class Sensor(Module):
+    """Vectors (n, ..., dim) -> tokens (N, C), so many of each vector."""
+
+    def __init__(self, cfg: SensorConfig, width: int):
+        super().__init__()
+        self.name, self.width = cfg.name, width
+        self.up, self.down = Linear(cfg.dim, cfg.hidden), Linear(cfg.hidden, cfg.tokens * width)
+
+    def forward(self, x: Array) -> Array:
+        return self.down(ops.gelu(self.up(x))).reshape(-1, self.width)
 
 
 class Model(Module):
@@ -23,6 +36,7 @@ class Model(Module):
         self.cfg = cfg
         if cfg.vision is not None:
             self.vision = Vision(cfg.vision)
+        self.sensors = [Sensor(sensor, cfg.decoder.block.dim) for sensor in cfg.sensors]
         self.decoder = Decoder(cfg.decoder)
 
     def init(self, key: Array) -> "Model":
@@ -42,7 +56,8 @@ class Model(Module):
 
         prompt: "ids" (B, T), what `Decoder.prompt` takes, and "feature" (B, T), the number of the feature that belongs
         to a token, -1 for a word; with cross layers "rows" (B, M), the numbers of a row's pictures. pictures and
-        layout: of the tower, see `Vision`.
+        layout: of the tower, see `Vision`; and the sensors' vectors, by name. Features are numbered in the order of the
+        tower's, then each sensor's.
         """
         x, source = self._read(prompt, pictures, layout)
         x, state = self.decoder.prompt(x, prompt, source, slots)
@@ -58,6 +73,31 @@ class Model(Module):
         logits, state = self.step(state, ids)
         return ops.int32(logits.argmax(-1)), state
 
+    def parts(self, slots: int) -> dict[str, Part]:
+        """What leaves the house: a token's embedding, and the step that takes one, for texts of `slots` tokens. Prompts
+        are read by it, too, a token or a feature at a time. Not for models that attend to pictures."""
+        c, ids = self.cfg.decoder, ops.int32(ops.zeros((1, 1)))
+        if "cross" in c.layers:
+            raise ValueError("a decoder that attends to pictures has no parts")
+        x, at = self.decoder.embedded(ids), ids[..., None] + ops.arange(3, like=ids) * 0 if c.rope.sections else ids
+        whole = self.decoder.init_state(1, slots, like=x)
+        given = {name: whole.pop(name) for name in ("pad", "shift")}  # one row: none is padding
+
+        def embed(state, ids):
+            return (self.decoder.embedded(ids),), state
+
+        def write(state, embedding, position):
+            x, state = self.decoder.step(embedding, state | {name: n * 0 for name, n in given.items()}, position)
+            return (self.decoder.logits(x[:, 0]),), {name: state[name] for name in whole}
+
+        about = (
+            "Logits of the next token after one more, a word's embedding or a picture's feature. The state is the past."
+        )
+        return {
+            "embed": Part("embed", "A token's embedding.", embed, {}, {"ids": ids}, ("embedding",)),
+            "write": Part("write", about, write, whole, {"embedding": x * 1, "position": at * 1}, ("logits",)),
+        }
+
     def reordered(self, state: State, rows: Array) -> State:
         """The state of rows (B',) of its B, each as often as it is named."""
         shared = ("length", "slot")  # by all rows
@@ -71,14 +111,20 @@ class Model(Module):
 
     def _read(self, prompt, pictures, layout):
         """Embeddings (B, T, C) with the features in their places, and what cross layers attend to."""
-        x = self.decoder.embedded(prompt["ids"])
+        x, source, features = self.decoder.embedded(prompt["ids"]), None, []
         if pictures is None:
             return x, None
-        features = ops.cast(self.vision(pictures, layout), like=x)
-        if "rows" in prompt:
-            source = ops.take(features, prompt["rows"], axis=0)
-            return x, source.reshape(x.shape[0], -1, source.shape[-1])
-        return self._placed(x, features, prompt["feature"]), None
+        if "pixels" in pictures:
+            seen = ops.cast(self.vision(pictures, layout), like=x)
+            if "rows" in prompt:
+                source = ops.take(seen, prompt["rows"], axis=0)
+                source = source.reshape(x.shape[0], -1, source.shape[-1])
+            if source is None or self.cfg.hybrid:
+                features.append(seen.reshape(-1, seen.shape[-1]))
+        for sensor in self.sensors:
+            if sensor.name in pictures:
+                features.append(sensor(ops.cast(pictures[sensor.name], like=x)))
+        return self._placed(x, ops.concat(features), prompt["feature"]) if features else x, source
 
     def _placed(self, x, features, index):
         """x (B, T, C), features (N, C) at the tokens that have one: index (B, T), -1 elsewhere."""

@@ -56,6 +56,8 @@ class Vision(Module):
             return self._grids(pixels, layout)
         h, w = (n // self.patch for n in pixels.shape[1:3])
         x = self.tower(patchify(pixels, self.patch), (h, w))
+        if self.pack == "tokens" and self.projector is not None:
+            return self.projector(x.reshape(len(x), h, w, -1)).flatten(1, 2)
         if self.pack == "tokens":
             return x if self.resampler is None else self.resampler(x)
         x = x.reshape(len(x), h, w, -1)
