@@ -73,7 +73,9 @@ def crossed(decoder: DecoderConfig, every: int, source_dim: int = 0, gate: str =
     that it says what it said (Flamingo, Alayrac et al. 2022; NVLM-X, Dai et al. 2024)."""
     layers: list[Attends] = []
     for i, kind in enumerate(decoder.layers):
-        layers += ["cross", kind] if i % every == 0 else [kind]
+        if i % every == 0:
+            layers.append("cross")
+        layers.append(kind)
     cross = replace(decoder.block, gate=gate, blind="attn", source_dim=source_dim, order="pre")
     return replace(decoder, layers=tuple(layers), cross=cross)
 

@@ -33,7 +33,7 @@ def load(
 ) -> Pretrained:
     """The model of a folder, on a backend, for use.
 
-    precision: "float32", "float16" or "bfloat16"; unless given what the machine is fastest in. weights: "int8", "int4",
+    precision: "float32", "float16" or "bfloat16"; see `usual_precision` unless given. weights: "int8", "int4",
     ... to quantise it. Raises MlxworldError for a model type that nobody reads, and for arrays that are missing,
     unknown or of other shapes, which it names.
     """
@@ -46,9 +46,15 @@ def load(
     family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
     with package.nn.limit(modules=10 * len(arrays) + 1000, numbers=2 * numbers + 1000):
         model = engine.build(lambda: getattr(family, layout.model(published))(config))
-    engine.load_parameters(model, arrays, str(folder), precision or engine.rollout_precision(weights))
+    engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
+
+
+def usual_precision(engine: ModuleType) -> str:
+    """What published models compute in: bfloat16, which most are kept in and whose range some need; float32 on the CPU,
+    and on Macs what is fast there."""
+    return {"cpu": "float32", "cuda": "bfloat16"}.get(engine.device()) or engine.rollout_precision()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,6 @@ class AnyRes:
     pages: tuple[tuple[int, int], ...] = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))  # height, width
     placeholder: str = "<image>"
     look: Look = field(default_factory=Look)
-    class_token: bool = False  # whether the whole picture's class token is among its tokens
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> Prepared:
         tiles, layout, pieces = [], [], []
@@ -29,7 +28,7 @@ class AnyRes:
             whole = pixels.resize(picture, (self.side, self.side), self.look.how)
             tiles += [whole[None], pixels.cut(self._on_page(picture, page), rows, columns)]
             layout.append((rows, columns, top, bottom, left, right))
-            pieces.append((self.grid**2 + self.class_token + (bottom - top) * (right - left + 1),))
+            pieces.append((self.grid**2 + (bottom - top) * (right - left + 1),))
         x = pixels.normalised(np.concatenate(tiles), self.look.mean, self.look.std)
         return Prepared({"pixels": x}, tuple(layout), pieces)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import pixels
-from .prepared import Look, Piece, Prepared
+from .prepared import Look, Piece, Prepared, joined
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,8 @@ class Crops:
         high, wide = ((n * self._window + sum(self.margins) + 1) // 2 for n in (rows, columns))
         pieces: list[Piece] = []
         for lines, width in ((self._tokens, self._tokens), (high, wide)):
-            pieces += ["<im_start>", *(width, "<im_col>") * lines]
-            pieces[-1] = "<im_col><im_end>"
-        joint = pieces.index("<im_col><im_end>")
-        return (*pieces[:joint], "<im_col><im_end><im_start>", *pieces[joint + 2 :])
+            pieces += ["<im_start>", *(width, "<im_col>") * lines, "<im_end>"]
+        return joined(pieces)
 
 
 def best_tiling(h: int, w: int, side: int, most: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import pixels
-from .prepared import Look, Piece, Prepared
+from .prepared import Look, Piece, Prepared, joined
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class DynamicTiles:
         if not self.tags:
             return (before, tiles * self.tokens, after)
         names = [*(f"<tile_{i}>" for i in range(1, tiles)), "<tile_global_thumbnail>"]  # which a single tile is too
-        pieces: list[Piece] = [piece for name in names for piece in (name, self.tokens)]
-        return (before + str(pieces[0]), *pieces[1:], after)
+        return joined([before, *(piece for name in names for piece in (name, self.tokens)), after])
 
 
 def nearest_grid(h: int, w: int, side: int, least: int, most: int) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _anyres(settings: Settings, config: Settings, see: VisionConfig) -> AnyRes:
     size, _ = _square(settings, see.tower.size)
     pages = settings.get("image_grid_pinpoints") or config["image_grid_pinpoints"]
     pages = tuple((int(h), int(w)) for h, w in pages)
-    return AnyRes(size, size // see.tower.patch, pages, look=Look.of(settings), class_token=see.tower.keep == "all")
+    return AnyRes(size, size // see.tower.patch, pages, look=Look.of(settings))
 
 
 def _grids(settings: Settings, config: Settings, see: VisionConfig) -> Grids:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import pixels
-from .prepared import Look, Piece, Prepared
+from .prepared import Look, Piece, Prepared, joined
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,7 @@ class PanAndScan:
             return one
         more = [piece for i in range(crops) for piece in ((" ",) if i else ()) + one]
         told = ("Here is the original image ", *one, " and here are some crops to help you see better ", *more)
-        return _joined(told)
-
-
-def _joined(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Texts that follow each other as one."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        last = joined[-1] if joined else None
-        if isinstance(piece, str) and isinstance(last, str):
-            joined[-1] = last + piece
-        else:
-            joined.append(piece)
-    return tuple(joined)
+        return joined(told)
 
 
 def crops(picture: np.ndarray, most: int, smallest: int, ratio: float) -> list[np.ndarray]:

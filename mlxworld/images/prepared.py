@@ -30,6 +30,18 @@ class Prepared:
         return [sum(piece for piece in pieces if isinstance(piece, int)) for pieces in self.pieces]
 
 
+def joined(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Pieces whose texts that follow each other are one."""
+    done: list[Piece] = []
+    for piece in pieces:
+        last = done[-1] if done else None
+        if isinstance(piece, str) and isinstance(last, str):
+            done[-1] = last + piece
+        else:
+            done.append(piece)
+    return tuple(done)
+
+
 class Processor(Protocol):
     @property
     def placeholder(self) -> str:

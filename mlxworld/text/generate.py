@@ -19,6 +19,7 @@ from .beams import BeamConfig, Beams
 from .choose import Choice, choose, penalised
 from .prompt import Arrays, extended
 
+SPARE = 4  # tokens: a CUDA graph is recorded by running the step a few times
 BLOCK = 256  # tokens: caches are a multiple of it, so that prompts of similar lengths share one compiled step
 
 
@@ -150,7 +151,7 @@ class _Walk:
         self.generator, self.prompt, self.pictures = generator, prompt, pictures
         T, trained = prompt["ids"].shape[1], generator.rope.trained_length
         long = bool(generator.rope.long_factors)
-        self.most, self.slots = T + most, -(-(T + most) // BLOCK) * BLOCK
+        self.slots = -(-(T + most + SPARE) // BLOCK) * BLOCK
         self.turns = long and T <= trained < T + most  # LongRoPE's other factors: all is read anew when they come
         self.trained, self.tokens = trained, np.zeros((len(prompt["ids"]), 0), np.int32)
 

@@ -110,11 +110,11 @@ TABLE = {  # height and width: tokens and sizes at published scale
 @pytest.mark.parametrize("size", TABLE)
 def test_tokens_at_published_scale(size):
     expected, x = TABLE[size], [picture(*size)]
-    for strategy, class_token in (("full", 1), ("default", 0)):  # the table counts the class token
-        config = {**CONFIGS["llava_next"], "vision_config": CLIP_336, "image_grid_pinpoints": PINPOINTS}
-        settings = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
-        next_ = of({**config, "vision_feature_select_strategy": strategy}, settings)(x)
-        assert next_.tokens == [expected["next"] - 1 + class_token]
+    config = {**CONFIGS["llava_next"], "vision_config": CLIP_336, "image_grid_pinpoints": PINPOINTS}
+    settings = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
+    assert of(config, settings)(x).tokens == [
+        expected["next"] - 1
+    ]  # the table counts the class token, which is left out
     qwen = of(CONFIGS["qwen2_vl"], {"min_pixels": 3136, "max_pixels": 1003520})(x)
     assert qwen.tokens == [expected["qwen"]] and qwen.layout == ((1, *expected["grid"]),)
     gemma = of({**CONFIGS["gemma3"], "vision_config": {**VIT, "image_size": 896}, "mm_tokens_per_image": 256}, PAN)(x)

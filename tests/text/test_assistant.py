@@ -49,6 +49,7 @@ def test_pictures_and_films_take_their_places(qwen):
     places = [f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")]
     assert text == f"<s>user\n{places[0]}{places[1]}what?</s>\n<s>assistant\n"
     arrays, seen = it.read(text, [picture, film])
+    assert seen is not None and seen.arrays is not None
     ids, (grid, moving) = arrays["ids"][0].tolist(), seen.layout
     n, m = np.prod(grid) // 4, np.prod(moving) // 4
     assert ids.count(300) == n and ids.count(301) == m and ids[0] == 1 and ids.count(1) == 2

@@ -34,20 +34,25 @@ def vit(v: Config, **changes: Any) -> TowerConfig:
     )
 
 
-def clip(v: Config, tap: int | None = None, keep: str = "patches", post_norm: bool = False) -> TowerConfig:
-    """tap: which of the hidden states comes out, counted from the end as published (-1 the last), None the last."""
+Tap = (
+    int | list[int] | None
+)  # hidden states that come out, counted from the end as published (-1 the last); None: the last
+
+
+def clip(v: Config, tap: Tap = None, keep: str = "patches", post_norm: bool = False) -> TowerConfig:
     v = {**_CLIP, **v}
-    taps = () if tap is None else (_depth(tap, v["num_hidden_layers"]),)
-    return vit(v, taps=taps, keep=keep, patch_bias=False, pre_norm=True, post_norm=post_norm)
+    return vit(v, taps=_taps(tap, v), keep=keep, patch_bias=False, pre_norm=True, post_norm=post_norm)
 
 
-def _depth(state: int, depth: int) -> int:
-    """How many blocks are behind hidden state number `state`: 0 is before the first, -1 after the last."""
-    return state if state > 0 else depth + 1 + state
+def siglip(v: Config, tap: Tap = None) -> TowerConfig:
+    v = {**_SIGLIP, **v}
+    return vit(v, class_token=False, taps=_taps(tap, v), post_norm=tap is None, keep="all")
 
 
-def siglip(v: Config) -> TowerConfig:
-    return vit(_SIGLIP | dict(v), class_token=False, post_norm=True, keep="all")
+def _taps(tap: Tap, v: Config) -> tuple[int, ...]:
+    """After how many blocks the hidden states are: number 0 is before the first, -1 after the last."""
+    states = [] if tap is None else [tap] if isinstance(tap, int) else tap
+    return tuple(state if state > 0 else v["num_hidden_layers"] + 1 + state for state in states)
 
 
 def dinov2(v: Config, resize: str = "bicubic") -> TowerConfig:
@@ -58,15 +63,17 @@ def dinov2(v: Config, resize: str = "bicubic") -> TowerConfig:
     return vit(v, keep="all", post_norm=True, resize=resize, block={"gate": "scale", "qkv_bias": v["qkv_bias"]})
 
 
-def intern_vit(v: Config) -> TowerConfig:
+def intern_vit(v: Config, tap: int = -1) -> TowerConfig:
+    """tap: which of the hidden states comes out, -1 the last."""
     rms = v.get("norm_type", "layer_norm") == "rms_norm"
+    taps = () if tap == -1 else _taps(tap, v)
     block = {
         "norm": "rms" if rms else "layer",
         "gate": "scale",
         "qkv_bias": v.get("qkv_bias", v.get("attention_bias", False)),
         "qk_norm": "whole" if v.get("qk_normalization", v.get("use_qk_norm", False)) else "none",
     }
-    return vit({"layer_norm_eps": 1e-6, "hidden_act": "gelu", **v}, block=block, resize="bicubic")
+    return vit({"layer_norm_eps": 1e-6, "hidden_act": "gelu", **v}, block=block, resize="bicubic", taps=taps)
 
 
 def linear(theirs: str, ours: str, bias: bool = True) -> dict[str, Value]:
@@ -123,6 +130,13 @@ def clip_names(tower: TowerConfig, theirs: str, ours: str) -> dict[str, Value]:
     }
     post = linear(f"{theirs}.post_layernorm", f"{ours}.post_norm")
     return names | (post if tower.post_norm else dict.fromkeys(post))
+
+
+def siglip_head(theirs: str) -> dict[str, Value]:
+    """The names of SigLIP's pooling head, where its patches alone are of use; what reads it: clip.py."""
+    parts = ["attention.in_proj_weight", "attention.in_proj_bias", "probe"]
+    parts += [f"{part}.{name}" for part in ("attention.out_proj", "layernorm", *FC) for name in ("weight", "bias")]
+    return dict.fromkeys(f"{theirs}.head.{part}" for part in parts)
 
 
 def dinov2_names(ours: str, theirs: str = "") -> dict[str, Value]:

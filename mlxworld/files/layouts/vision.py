@@ -25,6 +25,7 @@ from .towers import (
     joined,
     linear,
     siglip,
+    siglip_head,
     unused,
     vit,
 )
@@ -56,15 +57,20 @@ def _text_width(c: Config) -> int:
 
 def _llava(c: Config) -> VisionConfig:
     keep = {"default": "patches", "full": "all"}[c.get("vision_feature_select_strategy", "default")]
-    tower = clip(c["vision_config"], c.get("vision_feature_layer", -2), keep)
+    v, tap, in_tiles = c["vision_config"], c.get("vision_feature_layer", -2), c["model_type"] == "llava_next"
+    is_siglip = v.get("model_type") == "siglip_vision_model"
+    if is_siglip != (keep == "all") and (is_siglip or in_tiles):
+        raise ValueError("vision_feature_select_strategy must be " + ("full" if is_siglip else "default"))
+    tower = siglip(v, tap) if is_siglip else clip(v, tap, keep)
     out, act = _text_width(c), c.get("projector_hidden_act", "gelu")
     projector = ProjectorConfig(tower.width, out, hidden=out, act=act, bias=c.get("multimodal_projector_bias", True))
-    return VisionConfig(tower, projector, pack="anyres" if c["model_type"] == "llava_next" else "plain")
+    return VisionConfig(tower, projector, pack="anyres" if in_tiles else "plain")
 
 
 def _llava_names(c: Config, ours: str) -> dict[str, Value]:
     return {
         **clip_names(_llava(c).tower, "vision_tower.vision_model", f"{ours}.tower"),
+        **siglip_head("vision_tower.vision_model"),
         **linear("multi_modal_projector.linear_1", f"{ours}.projector.up"),
         **linear("multi_modal_projector.linear_2", f"{ours}.projector.down"),
         "image_newline": f"{ours}.newline",
@@ -113,7 +119,8 @@ def _qwen2_vl_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _internvl(c: Config) -> VisionConfig:
-    tower, side = intern_vit(c["vision_config"]), round(1 / c.get("downsample_ratio", 0.5))
+    tower = intern_vit(c["vision_config"], c.get("select_layer", c.get("vision_feature_layer", -1)))
+    side = round(1 / c.get("downsample_ratio", 0.5))
     llm = c.get("llm_config") or c["text_config"]
     nvlm = c["model_type"] == "NVLM_D"  # through the language model's intermediate size, without biases
     projector = ProjectorConfig(
@@ -144,7 +151,8 @@ def _internvl_names(c: Config, ours: str) -> dict[str, Value]:
             f"{theirs}.patch_embedding.bias": f"{tower}.embed.bias",
         }
         parts = {"0": "norm", "1": "up", "3": "down"}
-    names |= intern_names(layers, f"{tower}.blocks.{{}}", c["model_type"])
+    cfg, layer = _internvl(c).tower, intern_names(layers, f"{tower}.blocks.{{}}", c["model_type"])
+    names |= {**unused(layer, max(cfg.taps, default=cfg.depth), cfg.depth), **layer}
     for part, place in parts.items():
         names |= linear(f"{mlp}.{part}", f"{ours}.projector.{place}")
     return names
@@ -322,10 +330,7 @@ def _clip_alone_names(c: Config, ours: str) -> dict[str, Value]:
 
 
 def _siglip_alone_names(c: Config, ours: str) -> dict[str, Value]:
-    head = ["probe", *(f"attention.{name}" for name in ("in_proj_weight", "in_proj_bias"))]
-    parts = [f"{part}.{name}" for part in ("attention.out_proj", "layernorm", *FC) for name in ("weight", "bias")]
-    names = clip_names(siglip(c), "vision_model", _tower(ours))
-    return names | {f"vision_model.head.{name}": None for name in (*head, *parts)}  # it pools: see clip.py
+    return {**clip_names(siglip(c), "vision_model", _tower(ours)), **siglip_head("vision_model")}
 
 
 def _alone(tower: Callable[[Config], Any]) -> Callable[[Config], VisionConfig]:

@@ -56,11 +56,9 @@ class Vision(Module):
             return self._grids(pixels, layout)
         h, w = (n // self.patch for n in pixels.shape[1:3])
         x = self.tower(patchify(pixels, self.patch), (h, w))
-        if self.pack == "tokens" and self.projector is not None:
-            return self.projector(x.reshape(len(x), h, w, -1)).flatten(1, 2)
         if self.pack == "tokens":
-            return x if self.resampler is None else self.resampler(x)
-        x = x.reshape(len(x), h, w, -1)
+            return self._tokens(x, h, w)
+        x = x.reshape(len(x), h, w, -1) if x.shape[1] == h * w else x[:, None]  # with a class token in one row
         if self.pack == "order":
             x = self.projector(x, arrays["shown"].reshape(-1, h, w))
             return ops.take(packing.plain(x), arrays["order"], axis=0)
@@ -70,6 +68,12 @@ class Vision(Module):
         if self.pack == "pages":
             return packing.pages(x, layout, self.projector.mlp(self.newline), self.projector.mlp(self.separator))
         return packing.plain(x)
+
+    def _tokens(self, x, h, w):
+        """All of a picture (n, N, C), read by a resampler or a projector where there is one."""
+        if self.resampler is not None:
+            return self.resampler(x)
+        return x if self.projector is None else self.projector(x.reshape(len(x), h, w, -1)).flatten(1, 2)
 
     def _grids(self, patches, layout):
         """Each picture or film alone, for they differ in size; frames do not see each other."""

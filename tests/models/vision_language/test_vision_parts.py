@@ -186,6 +186,18 @@ def test_names_go_both_ways(kind):
     assert set(back) == set(ours) and all((back[name] == ours[name]).all() for name in ours)
 
 
+@pytest.mark.parametrize("kind", ["NVLM_D", "internvl"])
+def test_layers_that_no_tap_needs_are_left_in_the_file(kind):
+    """InternViT read before its last layer: the same file, one block less, and the features of that depth."""
+    config = {**CONFIGS["internvl"], "model_type": kind}
+    config["vision_config"] = {**config["vision_config"], "num_hidden_layers": 3}
+    theirs = to_theirs(published_shapes(config), vision.table(config), "ours")
+    early = {**config, "select_layer": -2}
+    ours = to_ours(theirs, vision.table(early), "theirs")
+    assert not any(".blocks.2." in name for name in ours) and any(".blocks.1." in name for name in ours)
+    assert set(ours) == set(published_shapes(early)) and vision.config(early).tower.taps == (2,)
+
+
 def test_names_of_a_dual_encoder_go_both_ways():
     sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2}
     text = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -257,3 +269,28 @@ def test_tiles_are_padded_to_eight(backend, monkeypatch, side, tokens):
     arrays = given({**shapes, "pixels": (2, 4, 14 * side, 14 * side, 3)})
     assert seen(backend, build(backend, cfg), arrays, ()).shape == (2, 4 * (1 + side**2), 24)
     assert [tuple(size) for size in sizes] == [(2, 1, 4 * tokens, 4 * tokens)]
+
+
+def test_llava_with_the_class_token_with_siglip_and_with_two_layers(backend):
+    """Options of its published configuration: the same tokens and one more before; no class token; wider features."""
+    plain = CONFIGS["clip"]
+    full = {**plain, "vision_feature_select_strategy": "full"}
+    pixels = given({"pixels": (2, 42, 42, 3)})
+    ours = weights(backend, build(backend, vision.config(plain)))
+    nets = [build(backend, vision.config(config)) for config in (plain, full)]
+    for net in nets:
+        backend.engine.load_parameters(net, ours, "the test")
+    few, all_ = (seen(backend, net, pixels, ()).reshape(2, -1, 16) for net in nets)
+    assert all_.shape[1] == 10 and np.abs(all_[:, 1:] - few).max() < 1e-5
+    see = {**plain["vision_config"], "model_type": "siglip_vision_model"}
+    siglip = {**full, "vision_config": see, "vision_feature_layer": -1}
+    assert not vision.config(siglip).tower.post_norm
+    assert seen(backend, build(backend, vision.config(siglip)), pixels, ()).shape == (18, 16)
+    two = {**plain, "vision_feature_layer": [-1, -2]}
+    assert vision.config(two).tower.taps == (2, 1) and vision.config(two).projector.dim == 64
+    for config in (full, siglip, two):
+        theirs = to_theirs(published_shapes(config), vision.table(config), "ours")
+        assert set(to_ours(theirs, vision.table(config), "theirs")) == set(published_shapes(config))
+    for wrong in ({**siglip, "vision_feature_select_strategy": "default"}, {**full, "model_type": "llava_next"}):
+        with pytest.raises(ValueError, match="vision_feature_select_strategy must be"):
+            vision.config(wrong)
