@@ -1,8 +1,8 @@
 """The bits of `threefry.py` by one Triton kernel, in 32-bit words as the cipher is defined."""
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 BLOCK = 512  # pairs of numbers that a program makes
 
@@ -11,7 +11,7 @@ def random_bits(key: torch.Tensor, n: int) -> torch.Tensor:
     """key (2,) int64 on CUDA -> (n,) int64: see `threefry.random_bits`."""
     bits, pairs = torch.empty(n, dtype=torch.int64, device=key.device), (n + 1) // 2
     if n:
-        _kernel[(triton.cdiv(pairs, BLOCK),)](key, bits, n, pairs, BLOCK)
+        _kernel[(triton.cdiv(pairs, BLOCK),)](key, bits, n, pairs, BLOCK)  # pyright: ignore[reportIndexIssue]
     return bits
 
 

@@ -54,6 +54,7 @@ class Trainer:
         self.ema = {name: p.detach().clone() for name, p in own}  # by the model's names
         self._graphed = compile and device() == "cuda"
         self._run = Captured(self._updates) if self._graphed else self._updates
+        self.warmup = 3 if self._graphed else 1  # steps of each set of shapes that are slower: they compile and record
 
     def step(self, batch: dict[str, np.ndarray], seed: int, rate: float = 1.0) -> dict[str, torch.Tensor]:
         """One update by each turn, in order, from a batch of arrays with a leading axis B, at `rate` times the turn's

@@ -40,6 +40,7 @@ class Trainer:
     ):
         self.model, self.turns, self.precision, self.accumulate = model, tuple(turns), precision, accumulate
         self.steps = 0  # calls of `step`, skipped updates included
+        self.warmup = 1  # steps of each set of shapes that are slower: one compiles
         weights: dict[str, Any] = nn.parameters(model)
         marks = nn.roles(model)
         free = {name for name, _ in tree_flatten(model.trainable_parameters())}

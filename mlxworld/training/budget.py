@@ -14,7 +14,7 @@ from ..errors import MlxworldError
 from .schedule import cosine
 from .stage import Stage, phases
 
-TIMED = 3  # steps of each part of a stage that are timed, after one that compiles
+TIMED = 3  # steps of each part of a stage that are timed, after those that compile
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ def measure(engine: Any, trainer: Any, stage: Stage, seed: int) -> Pace:
     for batches in stage.batches:
         with contextlib.closing(batches(0)) as source:
             times = []
-            for step in range(1 + TIMED):
+            for step in range(trainer.warmup + TIMED):
                 start = time.monotonic()
                 batch = next(source)
                 batch = stage.extend(batch, step) if stage.extend else batch
                 engine.numpy(trainer.step(batch, seed * 2**32 + step, cosine(step, 1000, 100)))
                 times.append(time.monotonic() - start)
-        seconds.append(max(1e-6, sum(times[1:]) / TIMED))  # a clock may be coarser than a step
+        seconds.append(max(1e-6, sum(times[trainer.warmup :]) / TIMED))  # a clock may be coarser than a step
     trainer.load_state(state)
     return Pace(tuple(seconds), time.monotonic() - begun)
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..configs.optim import OptimConfig
 from ..errors import MlxworldError
 
@@ -42,8 +40,8 @@ def labelled(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"loss": loss, **rows, "finite": finite}
 
 
-def cut(batch: dict[str, np.ndarray], n: int) -> list[dict[str, np.ndarray]]:
-    """The batch in n parts of B / n, as views. Raises MlxworldError when n does not divide B."""
+def cut(batch: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """The batch, arrays of any kind, in n parts of B / n, as views. Raises MlxworldError when n does not divide B."""
     sizes = {len(x) for x in batch.values()}
     if len(sizes) != 1 or min(sizes) % n or not min(sizes):
         raise MlxworldError(f"a batch of {'/'.join(map(str, sorted(sizes)))} cannot be cut in {n} equal parts")
