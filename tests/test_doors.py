@@ -63,8 +63,9 @@ def may_import(path: str, name: str) -> bool:
         return top in STANDARD | {"numpy", "mlx", "ml_dtypes"} or within(
             name, "mlxworld.backend.blas", *PROTOCOL, *LEAVES
         )
-    if path.startswith("torch_backend/"):  # door 2, PyTorch
-        return top in STANDARD | {"numpy", "torch", "torchao", "torch_backend", "ml_dtypes"} or within(name, *LEAVES)
+    if path.startswith("torch_backend/"):  # door 2, PyTorch and what it brings along
+        own = {"numpy", "torch", "torchao", "triton", "torch_backend", "ml_dtypes"}
+        return top in STANDARD | own or within(name, *LEAVES)
     if path.startswith("apps/"):  # door 6
         public = any(within(name, f"mlxworld.{public}") for public in mlxworld.__all__)
         return (
@@ -169,7 +170,7 @@ def test_door_5_without_any_framework():
 FORWARD = """
 backend = mlxworld.on({name!r})
 assert mlxworld.installed() == [{name!r}]
-every({package})
+every({package}, but=["torch_backend.threefry_triton"])  # triton comes with CUDA alone
 x = backend.random.normal(backend.random.key(7), (2, 8))
 y = backend.nn.Linear(8, 4)(x)
 assert backend.engine.numpy(y).shape == (2, 4)

@@ -13,15 +13,24 @@ ROWS = 32  # about as many as a frame has tokens: what the layout is chosen for
 
 
 class PackedLinear(nn.Module):
-    """Linear with bfloat16 weights in oneDNN's own layout; float in and out."""
+    """Linear with bfloat16 weights; float in and out. They lie in oneDNN's own layout, where it knows bfloat16 on this
+    chip."""
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
         self.bias = None if layer.bias is None else layer.bias.detach().bfloat16()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().bfloat16(), ROWS)
+        weight, self.laid_out = layer.weight.detach().bfloat16(), known()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.laid_out else weight
 
     def forward(self, x):
+        if not self.laid_out:
+            return nn.functional.linear(x.bfloat16(), self.packed, self.bias).to(x.dtype)
         return torch.ops.mkldnn._linear_pointwise(x.bfloat16(), self.packed, self.bias, "none", [], "").to(x.dtype)
+
+
+def known() -> bool:
+    """Whether oneDNN has products in bfloat16 for this chip, fast or not: it has none without AVX-512."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def fast() -> bool:

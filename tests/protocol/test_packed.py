@@ -8,14 +8,13 @@ from mlxworld import World
 from tests.play.played import play, same, write
 from torch_backend import count, nn, packed
 
-pytestmark = [
-    pytest.mark.platform,
-    pytest.mark.skipif(not packed.fast(), reason="this chip does not multiply in bfloat16"),
-]
+LAID_OUT = [False, *([True] if packed.known() else [])]  # oneDNN's layout, where it has one on this chip
 
 
+@pytest.mark.parametrize("laid_out", LAID_OUT)
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_packed_layer_is_the_layer(bias):
+def test_a_packed_layer_is_the_layer(bias, laid_out, monkeypatch):
+    monkeypatch.setattr(packed, "known", lambda: laid_out)
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(96, 40, bias=bias), torch.randn(2, 1, 17, 96)
     model = torch.nn.ModuleDict({"up": layer, "last": nn.role(torch.nn.Linear(96, 8), "head")})
@@ -28,13 +27,17 @@ def test_a_packed_layer_is_the_layer(bias):
     assert 0 < (found - true).square().mean().sqrt() < 0.01 * true.std()
 
 
-def test_its_work_is_counted():
+@pytest.mark.parametrize("laid_out", LAID_OUT)
+def test_its_work_is_counted(laid_out, monkeypatch):
+    monkeypatch.setattr(packed, "known", lambda: laid_out)
     layer, x = torch.nn.Linear(96, 40, bias=False), torch.randn(17, 96)
     found = [op for op in count.count(packed.PackedLinear(layer), x) if op[1] == "product"]
     assert [op[2] for op in found] == [2 * 17 * 96 * 40]
     assert sum(found[0][3].values()) == 2 * (17 * 96 + 96 * 40)
 
 
+@pytest.mark.platform
+@pytest.mark.skipif(not packed.fast(), reason="this chip does not multiply in bfloat16")
 def test_a_world_plays_so_by_itself(tmp_path):
     write(tmp_path)
     plain, world = World.load(tmp_path, "torch", precision="float32"), World.load(tmp_path, "torch")
