@@ -15,6 +15,7 @@ from mlxworld.training.turn import Turn, cut, labelled
 from . import nn, random
 from .arrays import array, device, numpy
 from .count import record
+from .graphs import Captured
 from .optim import Optimizer
 
 
@@ -23,8 +24,8 @@ class Trainer:
 
     With precision "bfloat16" or "float16" the forward and backward passes run under autocast, float32 weights are kept,
     and for float16 the loss is scaled: halved when gradients overflow, else grown slowly. `compile` compiles the
-    losses, once for each set of shapes. Averages and moments are those of what is trained; a frozen model costs its
-    weights, as they are.
+    losses, once for each set of shapes; on a GPU the whole step, optimizers included, is then one CUDA graph. Averages
+    and moments are those of what is trained; a frozen model costs its weights, as they are.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Trainer:
         self._scale = torch.tensor(2.0**15 if precision == "float16" else 1.0, device=device())
         own = [item for trained in self._trained.values() for item in trained.items()]
         self.ema = {name: p.detach().clone() for name, p in own}  # by the model's names
+        self._graphed = compile and device() == "cuda"
+        self._run = Captured(self._updates) if self._graphed else self._updates
 
     def step(self, batch: dict[str, np.ndarray], seed: int, rate: float = 1.0) -> dict[str, torch.Tensor]:
         """One update by each turn, in order, from a batch of arrays with a leading axis B, at `rate` times the turn's
@@ -61,13 +64,20 @@ class Trainer:
         clipping. Where a turn's loss or a gradient is not finite it updates nothing, and "finite" is 0. `seed` makes
         the key. Raises MlxworldError when B cannot be cut in n.
         """
-        parts, key = cut(batch, self.accumulate), array(random.key(seed))
-        keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))
-        metrics = {turn.name: self._turn(turn, parts, k, rate) for turn, k in zip(self.turns, keys, strict=True)}
+        cut(batch, self.accumulate)  # or an error, before anything moves
+        rates = [[turn.optim.lr * rate, 1 - turn.optim.averaging(self.steps)] for turn in self.turns]
+        metrics = self._run(array(batch), array(random.key(seed)), array(np.array(rates, np.float32)))
         self.steps += 1
+        return metrics
+
+    def _updates(self, batch: dict[str, torch.Tensor], key: torch.Tensor, rates: torch.Tensor) -> dict[str, Any]:
+        """All turns. rates (turns, 2): of each its learning rate, and the share of new weights in the averages."""
+        parts = cut(batch, self.accumulate)
+        keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))
+        metrics = {turn.name: self._turn(turn, parts, *of) for turn, *of in zip(self.turns, keys, rates, strict=True)}
         return labelled(metrics)
 
-    def _turn(self, turn: Turn, parts: list[dict[str, np.ndarray]], key: Any, rate: float) -> dict[str, torch.Tensor]:
+    def _turn(self, turn: Turn, parts: list[dict[str, Any]], key: Any, rates: torch.Tensor) -> dict[str, torch.Tensor]:
         trained, before = list(self._trained[turn.name].values()), nn.buffers(self.model)
         keys = [key] if len(parts) == 1 else random.split(key, len(parts))
         for weight in trained:
@@ -81,36 +91,38 @@ class Trainer:
         finite = norm.isfinite() & metrics["loss"].isfinite()
         shrink = (turn.optim.clip / (norm + 1e-6)).clamp(max=1) / self._scale
         torch._foreach_mul_(gradients, shrink)  # pyright: ignore[reportPrivateImportUsage]
-        self._optimizers[turn.name].update(turn.optim.lr * rate, finite)
+        self._optimizers[turn.name].update(rates[0], finite)
         if self.precision == "float16":
             self._scale *= torch.where(finite, 1.0005, 0.5)
         self._keep_buffers(before, finite)
-        self._average(turn)
+        self._average(turn, rates[1])
         return metrics | {"grad_norm": norm, "finite": finite.float()}
 
-    def _differentiate(self, turn: Turn, batch: dict[str, np.ndarray], key: Any) -> dict[str, torch.Tensor]:
+    def _differentiate(self, turn: Turn, batch: dict[str, torch.Tensor], key: Any) -> dict[str, torch.Tensor]:
         """Adds the gradients (times the scale) of one part of a batch to `.grad`; the loss with its parts."""
         low = self.precision != "float32"
-        with torch.autocast(device(), getattr(torch, self.precision) if low else None, enabled=low):
-            loss, metrics = self._losses[turn.name](self.model, array(batch), key)
+        dtype = getattr(torch, self.precision) if low else None
+        with torch.autocast(device(), dtype, enabled=low, cache_enabled=not self._graphed):
+            loss, metrics = self._losses[turn.name](self.model, batch, key)
         (loss.float() * self._scale / self.accumulate).backward(inputs=list(self._trained[turn.name].values()))
         return {name: x.detach().float() for name, x in ({"loss": loss} | metrics).items()}
 
     @torch.no_grad()
     def _keep_buffers(self, before: dict[str, torch.Tensor], finite: torch.Tensor) -> None:
-        """Buffers that a loss has assigned become what they were where the step was not finite."""
+        """Buffers that a loss has assigned are written where they were, as they were where the step is not finite."""
         for name, after in nn.buffers(self.model).items():
-            if after is not before[name]:
-                value = torch.where(finite, after.detach().to(before[name].dtype), before[name])
+            if after is not (held := before[name]):
+                held.copy_(torch.where(finite, after.detach().to(held.dtype), held))
                 owner, _, last = name.rpartition(".")
-                setattr(self.model.get_submodule(owner), last, value)
+                setattr(self.model.get_submodule(owner), last, held)
 
     @torch.no_grad()
-    def _average(self, turn: Turn) -> None:
+    def _average(self, turn: Turn, rate: torch.Tensor) -> None:
         trained = self._trained[turn.name]
-        rate = 1 - turn.optim.averaging(self.steps)
         averages = [self.ema[name] for name in trained]
-        torch._foreach_lerp_(averages, list(trained.values()), rate)  # pyright: ignore[reportPrivateImportUsage]
+        moves = torch._foreach_sub(list(trained.values()), averages)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_mul_(moves, rate)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(averages, moves)  # pyright: ignore[reportPrivateImportUsage]
 
     def operations(self, batch: dict[str, np.ndarray], seed: int = 0) -> list[tuple[str, str, int, dict, dict]]:
         """The operations of all turns' losses and gradients for a batch, as `engine.count` gives them."""
@@ -118,7 +130,7 @@ class Trainer:
         for turn in self.turns:
             before = nn.buffers(self.model)
             with record() as recorder:
-                self._differentiate(turn, batch, array(random.key(seed)))
+                self._differentiate(turn, array(batch), array(random.key(seed)))
             self._keep_buffers(before, torch.zeros((), dtype=torch.bool, device=device()))
             rows += recorder.ops
         return rows

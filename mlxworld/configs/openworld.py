@@ -174,7 +174,7 @@ class OpenWorldConfig(WorldConfig):
         changes = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(self, dynamics=dataclasses.replace(self.dynamics, **changes))
 
-    def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
+    def fitted(self, actions: tuple[str, ...], fps: float, sample_rate: int, samples: int) -> "OpenWorldConfig":
         """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""
         columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
         audio = dataclasses.replace(self.audio, columns=columns)

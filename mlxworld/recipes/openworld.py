@@ -67,9 +67,9 @@ class Recipe(WorldRecipe):
 
         def batches(start: int) -> Clips:
             if part == "tokenizer":
-                return Clips(self.frames, size, frames, seed, start)
+                return Clips(self.frames, size, frames, seed, start, rare=self.cfg.rare)
             assert self._latents is not None
-            return LatentClips(self._latents, self.frames, size, frames, seed, start)
+            return LatentClips(self._latents, self.frames, size, frames, seed, start, self.cfg.rare)
 
         return batches
 

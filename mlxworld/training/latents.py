@@ -19,13 +19,22 @@ from ..play import encode as encoding
 class LatentClips(Clips):
     """An endless iterator of {"z": (B, T, K, D) float32, "actions": (B, T) int32}, prepared in the background."""
 
-    def __init__(self, latents: np.ndarray, store: FrameStore, batch: int, frames: int, seed: int, start: int = 0):
+    def __init__(
+        self,
+        latents: np.ndarray,
+        store: FrameStore,
+        batch: int,
+        frames: int,
+        seed: int,
+        start: int = 0,
+        rare: float = 0.0,
+    ):
         self.latents = latents
-        super().__init__(store, batch, frames, seed, start)
+        super().__init__(store, batch, frames, seed, start, rare=rare)
 
     def batch(self, index: int) -> dict[str, np.ndarray]:
         """Batch number `index`, made now."""
-        starts = clip_starts(self.cache, self.frames, self.size, self.seed, index)
+        starts = clip_starts(self.cache, self.frames, self.size, self.seed, index, self.rare)
         rows = starts[:, None] + np.arange(self.frames)
         return {"z": self.latents[rows].astype(np.float32), "actions": self.cache.actions[rows].astype(np.int32)}
 

@@ -20,7 +20,7 @@ from .settings import TrainConfig
 if TYPE_CHECKING:
     from .run import Run
 
-RECORDED = ("pong", "doom", "bounce")  # datasets that are recorded if they are not there
+RECORDED = ("pong", "jumper", "doom", "bounce")  # datasets that are recorded if they are not there
 CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
 
 
@@ -117,7 +117,7 @@ def _record(cfg: TrainConfig, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")  # or a killed recording would pass for a whole one
     shutil.rmtree(part, ignore_errors=True)
     size = str(cfg.config.size)
-    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size])
+    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size, "--across"])
     part.rename(folder)
 
 
