@@ -19,6 +19,7 @@ from .bench import show
 from .cli import entry, verb_main
 from .data import make_policy, open_source
 from .data.envs.source import close
+from .data.envs.sources import SOURCES
 from .data.episodes.films import add_film
 from .data.episodes.pictures import read_frames
 from .data.episodes.pixels import Scaler, fit, rgb
@@ -34,7 +35,6 @@ from .training.settings import From
 
 SMALL = 64  # pixels: pictures up to this size get the preset of that size
 LOOKED = 8  # pictures that the nearest world is chosen by
-SOURCES = ("pong", "doom", "bounce")
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def look(cfg: NewConfig) -> list[np.ndarray]:
 
 def environment(name: str) -> str:
     """As `mlxworld record` calls it: "CarRacing-v3" is gym:CarRacing-v3."""
-    known = name in SOURCES or name.split(":")[0] in ("atari", "doom", "gym")
-    return name if known else f"gym:{name}"
+    kinds = {source.partition(":")[0] for source in SOURCES.split(", ")}
+    return name if name.partition(":")[0] in kinds else f"gym:{name}"
 
 
 def nearest(pictures: list[np.ndarray], backend: str | None) -> str | None:
