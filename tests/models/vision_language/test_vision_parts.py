@@ -287,7 +287,7 @@ def test_llava_with_the_class_token_with_siglip_and_with_two_layers(backend):
     assert not vision.config(siglip).tower.post_norm
     assert seen(backend, build(backend, vision.config(siglip)), pixels, ()).shape == (18, 16)
     two = {**plain, "vision_feature_layer": [-1, -2]}
-    assert vision.config(two).tower.taps == (2, 1) and vision.config(two).projector.dim == 64
+    assert vision.config(two).tower.taps == (2, 1) and vision.config(two).tower.width == 64
     for config in (full, siglip, two):
         theirs = to_theirs(published_shapes(config), vision.table(config), "ours")
         assert set(to_ours(theirs, vision.table(config), "theirs")) == set(published_shapes(config))
