@@ -29,7 +29,7 @@ from .folder import check_about, model_config, read_config, read_starts, read_we
 from .folder import worlds as worlds
 from .player import Options, Player
 
-Action = int | str | np.integer | Set[str] | Mapping[str, Any] | np.ndarray  # see ActionSpace.encode
+Action = int | str | np.integer | Set[str] | Mapping[str, Any] | Sequence[float] | np.ndarray  # see ActionSpace.encode
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
 KEYS = {

@@ -70,7 +70,7 @@ def test_a_batch_takes_an_action_each_and_a_clip_its_rows(folder):
     world.reset(1)
     video = world.step([ROWS[0], "jump", {"steer+"}]).video
     world.reset(1)
-    assert np.array_equal(video, world.step([ROWS[0], ROWS[1], [0, 1, 0]]).video)
+    assert np.array_equal(video, world.step([ROWS[0], ROWS[1], np.array([0, 1, 0])]).video)
     alone = World.load(folder, "torch", precision="float32")
     clip = Clip(np.zeros((4, 32, 32, 3), np.uint8), np.zeros((4, SMALL.samples), np.float32), ROWS)
     assert alone.reset(context=clip).video.shape == (32, 32, 3)
