@@ -142,7 +142,7 @@ def game(weights: np.ndarray, seed: int, size: tuple[int, int], longest: int) ->
     for _ in range(longest):
         if step.done:
             break
-        small = np.asarray(Image.fromarray(step.video).resize(size[::-1], Image.Resampling.BOX))
+        small = np.asarray(Image.fromarray(step.video).resize((size[1], size[0]), Image.Resampling.BOX))
         move = act(weights, read(pong.ball(small), float(pong.paddle_y(small))))
         step = source.step(source.actions.index({0: NOOP, -1: UP, 1: DOWN}[move]))
     enemy, player = (int(points) for points in step.state["ram"][13:15])
