@@ -18,13 +18,12 @@ from ..data.episodes.pictures import read_frames
 from ..data.episodes.pixels import fit
 from ..data.episodes.sound import Span, grow, read_sound
 from ..errors import MlxworldError
-from .folder import in_range
 
 
 @dataclass(frozen=True)
 class Clip:
     """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
-    (T,) int32, where actions[t] led to frame t."""
+    (T,) int32, or rows (T, A) of buttons and axes, where actions[t] led to frame t."""
 
     video: np.ndarray
     audio: np.ndarray
@@ -57,7 +56,7 @@ def clip_of(context: Any, cfg: WorldConfig, name: str) -> Clip:
     if pictures.dtype != np.uint8:
         raise MlxworldError(f"a context's pictures are uint8, 0 to 255, not {pictures.dtype}")
     video = np.stack([fit(picture[..., :3], (cfg.size, cfg.size)) for picture in pictures[-keep:]])
-    return Clip(video, np.zeros((len(video), cfg.samples), np.float32), np.zeros(len(video), np.int32))
+    return Clip(video, np.zeros((len(video), cfg.samples), np.float32), _nothing(cfg, len(video)))
 
 
 def _film(path: Path, cfg: WorldConfig, keep: int) -> Clip:
@@ -76,8 +75,13 @@ def _film(path: Path, cfg: WorldConfig, keep: int) -> Clip:
     sound, _ = read_sound(path, spans, cfg.fps, cfg.samples)
     audio = np.zeros((T, cfg.samples), np.float32) if sound is None else to_float32(sound[-T:])
     there = os.path.lexists(actions_file(path))
-    actions = read_actions(path, cfg.actions, np.array(numbers))[-T:] if there else np.zeros(T, np.int32)
+    actions = read_actions(path, cfg.action_space, np.array(numbers))[-T:] if there else _nothing(cfg, T)
     return Clip(np.stack([step.picture for step in steps]), audio, actions)
+
+
+def _nothing(cfg: WorldConfig, frames: int) -> np.ndarray:
+    """The actions of so many frames in which nothing is pressed."""
+    return np.zeros((frames, *cfg.action_space.shape), cfg.action_space.dtype)
 
 
 def checked(clip: Clip, cfg: WorldConfig, name: str) -> Clip:
@@ -87,18 +91,22 @@ def checked(clip: Clip, cfg: WorldConfig, name: str) -> Clip:
     video, audio, actions = map(as_array, (clip.video, clip.audio, clip.actions))
     if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
         audio = audio.mean(axis=2)
-    H, S, n = cfg.size, cfg.samples, len(cfg.actions)
+    H, S, space = cfg.size, cfg.samples, cfg.action_space
     T = len(actions) if actions.ndim else 0
-    if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, H, 3), (T, S), (T,)):
+    if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, H, 3), (T, S), (T, *space.shape)):
         found = f"{video.shape}, {audio.shape} and {actions.shape}"
-        wanted = f"(T, {H}, {H}, 3), (T, {S}) and (T,), T >= 1"
+        rows = f"(T, {space.shape[0]})" if space.shape else "(T,)"
+        wanted = f"(T, {H}, {H}, 3), (T, {S}) and {rows}, T >= 1"
         raise MlxworldError(f"a clip for {name} has video, audio and actions of shapes {wanted}, not {found}")
     if video.dtype != np.uint8:
         raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
     if audio.dtype.kind != "f" or not np.isfinite(audio).all():
         raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
-    if not in_range(actions, n):
-        raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {name} has {n}")
+    if not space.holds(actions):
+        n = len(cfg.actions)
+        numbers = f"whole numbers from 0 to {n - 1}: {name} has {n}"
+        rows = f"{len(space.buttons)} buttons, 0 or 1, and {len(space.axes)} axes from -1 to 1"
+        raise MlxworldError(f"a clip's actions are {rows if space.shape else numbers}")
     return Clip(video, audio.astype(np.float32), actions)
 
 

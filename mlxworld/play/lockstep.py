@@ -22,6 +22,7 @@ class Lockstep:
         self.n, self.model, self.package, self._player = n, model, player.package, player
         few, more = (self.model.init_state(count) for count in (2, 3))
         self._axes = tree_map(_axis_of_worlds, few, more)
+        self._space = model.cfg.action_space
         functions = {"step": self._step, "observe": self._observe, "choose": self._choose, "anew": self._anew}
         compiled = "step" if player.compiled else None
         self._loop = self.package.engine.Loop(functions, compile=compiled)
@@ -39,16 +40,22 @@ class Lockstep:
             self._loop.begin(self._rows(self._player.whole()["model"], rows))
 
     def observe(self, z: np.ndarray, noise: np.ndarray, actions: np.ndarray) -> None:
-        """A frame that happened in each: z, noise (N, K, D) float32, actions (N,)."""
-        self._run("observe", z[:, None], noise[:, None], actions[:, None].astype(np.int32))
+        """A frame that happened in each: z, noise (N, K, D) float32, actions (N,) or (N, A)."""
+        self._run("observe", z[:, None], noise[:, None], self._given(actions))
 
     def step(self, actions: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next frame of each, after actions (N,), noise (N or 1, K, D): video (N, H, W, 3) uint8, audio (N, S),
+        """The next frame of each, after actions (N,) or (N, A), noise (N or 1, K, D): video (N, H, W, 3) uint8, audio (N, S),
         z (N, K, D)."""
         noise = np.broadcast_to(noise, (self.n, *noise.shape[1:]))[:, None].astype(np.float32)
-        found = self._run("step", noise, actions[:, None].astype(np.int32))
+        found = self._run("step", noise, self._given(actions))
         video, audio, z = (x[:, 0] for x in self.package.engine.numpy(found))
         return video, audio.astype(np.float32), z.astype(np.float32)
+
+    def _given(self, actions: np.ndarray) -> np.ndarray:
+        """Actions of one frame, (N, 1) or (N, 1, A); of buttons and axes indices become rows."""
+        if self._space.shape and actions.ndim == 1:
+            actions = np.stack([self._space.encode(int(index)) for index in actions])
+        return actions[:, None].astype(self._space.dtype)
 
     def choose(self, rows: np.ndarray) -> None:
         """World i is from now on what world rows[i] is."""

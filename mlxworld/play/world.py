@@ -10,7 +10,7 @@ import itertools
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from .plan import Plan, by_frame, near, plan
 from .player import Options, Player
 from .rollouts import Request, rollouts
 
-Action = int | str | np.integer
+Action = int | str | np.integer | Set[str] | Mapping[str, Any] | Sequence[float] | np.ndarray  # see ActionSpace.encode
 Context = int | Clip | np.ndarray | str | Path | None
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
@@ -54,9 +54,9 @@ def _locked(method):
 class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
-    name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game (what it was
-    taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
+    name, actions (their names), action_space, keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S),
+    size (H, W), backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game
+    (what it was taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class World:
         self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
         self.device, self.precision = player.device, player.precision
+        self.action_space = cfg.action_space
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
@@ -105,7 +106,8 @@ class World:
         model = families.model(package, cfg.family)(cfg).init(package.random.key(0))
         arrays = package.engine.numpy(package.nn.parameters(model) | package.nn.buffers(model))
         z = np.random.default_rng(0).standard_normal((1, 4, *cfg.latent_shape)).astype(np.float32)
-        starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
+        space = cfg.action_space
+        starts = {"z": z, "actions": np.zeros((1, 4, *space.shape), space.dtype)}
         return cls._made(cfg, arrays, starts, name, None, backend, Options.read(options))
 
     @classmethod
@@ -162,7 +164,11 @@ class World:
 
     @_locked
     def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
-        """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
+        """The next frame, after an action; in a batch of worlds, one for each.
+
+        An action is an index, a name, or the set of keys that are held, {"forward", "attack"}; in a world of buttons
+        and axes also a row of numbers or a mapping of names to numbers (see `action_space`).
+        """
         return self._frame(*self._begin(action))
 
     def stream(self, actions: Iterable[Action | Sequence[Action] | np.ndarray]) -> Iterator[Frame]:
@@ -279,7 +285,7 @@ class World:
         for row, context, seed in zip(actions, contexts, seeds, strict=True):
             number = _whole(seed, "a seed is a whole number")
             z, before = self._context(number, context)
-            taken = np.array([self._action(a) for a in row], np.int32)
+            taken = np.stack([self.action_space.encode(a) for a in row])
             requests.append(Request(z[0].astype(np.float32), before[0], taken, number % 2**63))
         found = rollouts(self._lockstep(worlds), requests)
         return [Clip(*clip, request.actions) for clip, request in zip(found, requests, strict=True)]
@@ -304,15 +310,12 @@ class World:
     def _begin(self, action):
         """What `_frame` takes, of the frame after an action. The world is there now, waited for or not."""
         index = self._begun() + 1
-        if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
-            chosen = list(action)
-        else:
-            chosen = [action]
+        chosen = [action] if self._is_one(action) else list(action)
         if len(chosen) != self.batch:
             raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
-        indices = np.array([[self._action(a)] for a in chosen], np.int32)
+        actions = np.stack([self.action_space.encode(a) for a in chosen])[:, None]
         begun = time.perf_counter()
-        pending, self._index = self._player.step(indices), index
+        pending, self._index = self._player.step(actions), index
         return pending, index, begun
 
     def _frame(self, pending, index, begun):
@@ -337,15 +340,15 @@ class World:
             raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
         return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
 
-    def _action(self, action):
-        if isinstance(action, str):
-            if action not in self.actions:
-                raise MlxworldError(f"unknown action {action!r}: choose one of {', '.join(self.actions)}")
-            return self.actions.index(action)
-        index = _whole(action, "an action is a number or a name")
-        if not 0 <= index < len(self.actions):
-            raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
-        return index
+    def _is_one(self, action: Any) -> bool:
+        """Whether this is one action, and no sequence of them for a batch."""
+        if isinstance(action, str | Set | Mapping) or not isinstance(action, Iterable):
+            return True
+        if getattr(action, "ndim", 1) == 0:
+            return True
+        numbers: Any = action if isinstance(action, Sequence | np.ndarray) else ()
+        row = self.batch == 1 and self.action_space.shape == (len(numbers),)
+        return row and all(np.ndim(x) == 0 and not isinstance(x, str | Set | Mapping) for x in numbers)
 
 
 def _with_error(actions: Iterable) -> Iterator:
