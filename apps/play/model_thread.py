@@ -22,6 +22,7 @@ from mlxworld import MlxworldError
 from . import wire
 from .action_log import MAX_ACTIONS, Log, Origin, digest
 from .branch import Branch, Moment
+from .controls import count, number_of, together
 from .films import Films
 from .inbox import Inbox
 from .keys import Keys
@@ -53,7 +54,7 @@ class Future:
 
     def step(self) -> None:
         """Its next frame."""
-        self.branch.step(self.agent.act(self.branch.frame))
+        self.branch.step(number_of(self.branch.world, self.agent.act(self.branch.frame)))
 
 
 class ModelThread:
@@ -193,7 +194,7 @@ class ModelThread:
             self._pilot = None  # a key takes over
             self._tell_state()
         elif self._pilot:
-            action = self._pilot.act(branch.frame)
+            action = number_of(branch.world, self._pilot.act(branch.frame))
         began = perf_counter()
         branch.step(action)
         if self._future:
@@ -277,7 +278,7 @@ class ModelThread:
                 raise MlxworldError(f"the action log was made with other weights than {world.name} has")
             branch, period = Branch.begin(world, origin), 1 / world.fps
             self._offers.loaded(choice, world)
-            self.keys.clear(len(world.actions))
+            self.keys.clear(count(world))
         except BaseException:
             if self._branches:
                 self._recover(None)  # no page waits for a world that does not come
@@ -313,7 +314,7 @@ class ModelThread:
         sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
         chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
         place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
-        automatic = {"auto": self._choice.steps is None}
+        automatic = {"auto": self._choice.steps is None, "together": together(w)}
         self.emit(target, {"type": "world", **place, **about, **sound, **chosen, **automatic})
 
     def _tell_state(self, target: Any = None) -> None:

@@ -61,8 +61,8 @@ const on = {
   async world(message) {
     const changed = (...names) => world && names.some((name) => String(message[name]) !== String(world[name]));
     const sounds = changed("sample_rate", "samples");
-    const inputs = ({ actions, keys }) => JSON.stringify([actions, keys]);
-    if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"));
+    const inputs = ({ actions, keys, together }) => JSON.stringify([actions, keys, together]);
+    if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"), message.together);
     if (changed("opened")) painter.close();
     world = message;
     silence.expect({ loading: false });
