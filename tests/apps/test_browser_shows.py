@@ -272,17 +272,17 @@ def test_a_slow_world_says_so_in_words(visit, slow_world):
     expect(page.locator("#feel")).to_have_text(re.compile(r"plays at [23]\d % of its speed"))
 
 
-HELD = """async ({ actions, codes }) => {
+HELD = """async ({ actions, codes, together = false }) => {
   const { Input } = await import("/input.js");
   const sent = [];
   const box = document.createElement("div");
   const input = new Input({ onAction: (action) => sent.push(action), onKey: () => true });
-  input.use(actions, {}, box);
+  input.use(actions, {}, box, together);
   for (const code of codes) {
     const up = code.startsWith("-");
     dispatchEvent(new KeyboardEvent(up ? "keyup" : "keydown", { code: code.replace("-", ""), bubbles: true }));
   }
-  return sent.map((action) => actions[action]);
+  return together ? sent : sent.map((action) => actions[action]);
 }"""
 DOOM = ["noop", "forward", "left", "fire", "forward+left", "forward+fire", "strafe_left", "fire+left"]
 JUMPER = ["noop", "left", "right", "jump", "left+jump", "right+jump"]
@@ -303,6 +303,11 @@ JUMPER = ["noop", "left", "right", "jump", "left+jump", "right+jump"]
 def test_the_action_is_the_one_with_the_most_parts_that_are_held(visit, actions, codes, sent):
     page = visit(begin=False)
     assert page.evaluate(HELD, {"actions": actions, "codes": codes}) == sent
+
+
+def test_of_buttons_and_axes_all_that_is_held_goes_at_once(visit):
+    held = {"actions": ["noop", "fire", "jump", "0+"], "codes": ["Space", "ArrowUp", "Digit1", "-Space"]}
+    assert visit(begin=False).evaluate(HELD, {**held, "together": True}) == [1, 3, 7, 6]
 
 
 def test_a_gamepad_drives_actions_of_several_parts(serve, visit):
