@@ -143,6 +143,7 @@ def test_a_film_is_for_those_who_have_the_token(visit, guarded):
     with page.expect_download(timeout=30_000) as download:
         page.click("#film")
     assert download.value.path().stat().st_size > 1000
+    page.close()  # before its server ends
 
 
 COPY = "globalThis.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text) }"
