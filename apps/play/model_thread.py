@@ -16,6 +16,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 import mlxworld
 from mlxworld import MlxworldError
 
@@ -247,10 +249,19 @@ class ModelThread:
         beside = self._future.branch.frame if self._future else branch.beside
         if beside is not None:
             self.emit(target, wire.pack(beside, branch.world.fps, kind=wire.BESIDE, flags=flags, serial=self._serial))
+            self._tell_physics(target)
         shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
         self.emit(target, wire.pack(branch.frame, branch.world.fps, **shape))
         if target is None and not (branch.is_back or flags & wire.CUT):
             self.films.add(branch.frame, beside)
+
+    def _tell_physics(self, target: Any) -> None:
+        """Where the bodies of the real game are and how fast, in pixels of 128 (a second), where it knows that."""
+        branch = self._branch
+        state = branch.real.state if branch.real and not (self._future or branch.is_back) else {}
+        if "position" in state and "velocity" in state:
+            bodies = np.concatenate([state["position"], state["velocity"]], axis=-1).round(1).tolist()
+            self.emit(target, {"type": "physics", "bodies": bodies})
 
     def _thumb(self, kind: int, ident: int, target: Any = None) -> None:
         shown = self._shelf.frames[ident] if kind == wire.MOMENT else self._branches[ident].frame

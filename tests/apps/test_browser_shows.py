@@ -100,6 +100,7 @@ def test_the_real_game_beside_the_dream(visit, monkeypatch):
     page.click("#real")
     expect(page.locator("#beside-name")).to_have_text("The real game")
     wait(page, "Number(picture.dataset.index) > 10 && document.getElementById('beside').dataset.index > 10")
+    expect(page.locator("#bodies")).to_be_visible()
     page.click("#hear-beside")
     expect(page.locator("#hear-beside")).to_have_attribute("aria-pressed", "true")
     page.keyboard.down("ArrowUp")

@@ -131,6 +131,12 @@ def test_the_real_game_takes_the_same_actions_and_goes_back_with_the_dream(told)
     assert ToyReal.closed == closed + 1
 
 
+def test_what_a_real_game_knows_of_its_bodies_is_told(told):
+    told.do("beside", what="real")
+    (x, y, vx, vy), *others = told.message("physics")["bodies"]
+    assert not others and 8 <= x <= 120 and 8 <= y <= 120 and (abs(vx), abs(vy)) == (60, 30)
+
+
 def test_a_real_game_that_is_not_there_is_told_in_a_line():
     told = Told(Choice("somewhere"))
     told.do("beside", what="real")

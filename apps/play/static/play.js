@@ -11,7 +11,7 @@ import { Shelf } from "./shelf.js";
 import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
 import { Stage } from "./stage.js";
-import { $, Worlds, badge, feel, label, note, showLink, toast, veil } from "./view.js";
+import { $, Worlds, badge, drawBodies, feel, label, note, showLink, toast, veil } from "./view.js";
 import { BESIDE, BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, OFFER, draw } from "./wire.js";
 
 const picture = $("picture");
@@ -97,6 +97,7 @@ const on = {
     silence.refused(); // an error of the world itself is followed by what is true
     toast(text, "bad"); // where loading failed the present world is told again, and ends the veil
   },
+  physics: ({ bodies }) => drawBodies($("bodies"), bodies),
   note: ({ text, undo }) => toast(text, "", undo && mine ? { label: "Undo", onClick: () => command("undo") } : null),
   fresh: ({ world: name }) =>
     toast(`${label(name)} has been trained on.`, "good", { label: "Load it", onClick: () => load({ world: name }) }),
