@@ -14,7 +14,8 @@ from typing import Any
 
 import mlxworld
 
-from .wire import BadMessage, is_passes, is_path, is_text, is_whole, maybe
+from .controls import MOST_NAMES
+from .wire import BadMessage, is_flag, is_passes, is_path, is_text, is_whole, maybe
 
 LOG_FORMAT = "mlxworld-actions-2"
 READ_FORMATS = ("mlxworld-actions-1", LOG_FORMAT)
@@ -83,13 +84,14 @@ class Log:
         """Check a log that came from outside. Raises BadMessage, with one line."""
         if log.get("format") not in READ_FORMATS:
             raise BadMessage(f"this file is not an action log of the play app ({LOG_FORMAT})")
-        log = {"world_digest": None, **log}
+        log = {"world_digest": None, "together": False, **log}
         checks = {
             "world": is_path,
             "world_digest": maybe(is_text),
             "backend": is_text,
             "precision": is_text,
             "digest": is_text,
+            "together": is_flag,
             "steps": is_passes,
             "seed": is_whole(0, 2**32 - 1),
             "start": maybe(is_whole(0, 2**31)),
@@ -103,7 +105,8 @@ class Log:
         names, actions = tuple(log["action_names"]), unrolled(log.get("actions"))
         if actions is None:
             raise BadMessage(f"action log: actions is not [[action, count], ...] of at most {MAX_ACTIONS} actions")
-        if actions and max(actions) >= len(names):
+        together = log["together"]
+        if actions and max(actions) >= (1 << min(len(names) - 1, MOST_NAMES) if together else len(names)):
             raise BadMessage("action log: an action is not among its action_names")
         settings = {name: log[name] for name in ("world", "world_digest", "backend", "precision", "steps", "digest")}
         return cls(**settings, action_names=names, origin=Origin(log["seed"], log["start"]), actions=actions)

@@ -11,6 +11,7 @@ import mlxworld
 from mlxworld import MlxworldError
 
 from .action_log import LOG_FORMAT, Origin, digest, label, runs
+from .controls import meant, together
 from .history import History, Mark, Shown
 
 
@@ -92,13 +93,16 @@ class Branch:
     def step(self, action: int) -> "mlxworld.Frame":
         """Advance by one frame."""
         self.settle()
-        frame = self.world.step(action)
-        beside = self.real.step(action) if self.real else None
+        frame, beside = self._step(action)
         self._actions.append(action)
         self._position += 1
         mark = self._mark() if self._history.due(self._position) else None
         self._history.add(Shown(frame, beside, action), mark)
         return frame
+
+    def _step(self, action: int) -> tuple["mlxworld.Frame", "mlxworld.Frame | None"]:
+        chosen = meant(self.world, action)
+        return self.world.step(chosen), self.real.step(chosen) if self.real else None
 
     def seek(self, position: int) -> int:
         """Show the frame at a position, or at the nearest one that is remembered. Returns where that is."""
@@ -120,9 +124,7 @@ class Branch:
         if self.real:
             self.real.restore(mark.real)
         for action in self._actions[mark.position : self._position]:
-            self.world.step(action)
-            if self.real:
-                self.real.step(action)
+            self._step(action)
         self._history.cut(self._position)
         del self._actions[self._position :]
 
@@ -171,7 +173,9 @@ class Branch:
         w = self.world
         settings = {"backend": w.backend, "precision": w.precision, "steps": w.steps, "fps": w.fps}
         story = {"seed": self.origin.seed, "start": self.origin.start, "actions": runs(self.actions)}
-        names = {"world": label(w.name), "world_digest": world_digest, "action_names": list(w.actions)}
+        names: dict[str, Any] = {"world": label(w.name), "world_digest": world_digest, "action_names": list(w.actions)}
+        if together(w):
+            names["together"] = True
         return {"format": LOG_FORMAT, **names, **settings, **story, "digest": digest(self.frame)}
 
     def _mark(self) -> Mark:

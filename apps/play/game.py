@@ -15,6 +15,7 @@ from mlxworld import MlxworldError
 from . import wire
 from .action_log import Log, Origin
 from .branch import Branch
+from .controls import count, meant, number_of
 from .model_thread import MAX_BRANCHES, Future, ModelThread, Replay
 from .offers import Choice as Choice
 
@@ -164,7 +165,7 @@ class Game(ModelThread):
         real = self._branch.real or mlxworld.Real.beside(self._branch.world)
         frame, agent = real.reset(origin.seed), mlxworld.agent(self._branch.world, origin.seed)
         for _ in range(WARM_UP):
-            frame = real.step(agent.act(frame))
+            frame = real.step(meant(self._branch.world, number_of(self._branch.world, agent.act(frame))))
         self._jump_from_real(real, origin)
 
     def _jump_from_real(self, real: "mlxworld.Real", origin: Origin) -> None:
@@ -214,7 +215,8 @@ class Game(ModelThread):
         self._part()
         self._pilot = None
         self._begin_as(log)
-        fits = tuple(self._branch.world.actions) == log.action_names
+        w = self._branch.world
+        fits = tuple(w.actions) == log.action_names and max(log.actions, default=0) < count(w)
         self._replay, self._running = (Replay(log), True) if fits else (None, False)
         self._tell_all()
         if not fits:

@@ -16,12 +16,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 import mlxworld
 from mlxworld import MlxworldError
 
 from . import wire
 from .action_log import MAX_ACTIONS, Log, Origin, digest
 from .branch import Branch, Moment
+from .controls import count, number_of, together
 from .films import Films
 from .inbox import Inbox
 from .keys import Keys
@@ -53,7 +56,7 @@ class Future:
 
     def step(self) -> None:
         """Its next frame."""
-        self.branch.step(self.agent.act(self.branch.frame))
+        self.branch.step(number_of(self.branch.world, self.agent.act(self.branch.frame)))
 
 
 class ModelThread:
@@ -193,7 +196,7 @@ class ModelThread:
             self._pilot = None  # a key takes over
             self._tell_state()
         elif self._pilot:
-            action = self._pilot.act(branch.frame)
+            action = number_of(branch.world, self._pilot.act(branch.frame))
         began = perf_counter()
         branch.step(action)
         if self._future:
@@ -246,10 +249,19 @@ class ModelThread:
         beside = self._future.branch.frame if self._future else branch.beside
         if beside is not None:
             self.emit(target, wire.pack(beside, branch.world.fps, kind=wire.BESIDE, flags=flags, serial=self._serial))
+            self._tell_physics(target)
         shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
         self.emit(target, wire.pack(branch.frame, branch.world.fps, **shape))
         if target is None and not (branch.is_back or flags & wire.CUT):
             self.films.add(branch.frame, beside)
+
+    def _tell_physics(self, target: Any) -> None:
+        """Where the bodies of the real game are and how fast, in pixels of 128 (a second), where it knows that."""
+        branch = self._branch
+        state = branch.real.state if branch.real and not (self._future or branch.is_back) else {}
+        if "position" in state and "velocity" in state:
+            bodies = np.concatenate([state["position"], state["velocity"]], axis=-1).round(1).tolist()
+            self.emit(target, {"type": "physics", "bodies": bodies})
 
     def _thumb(self, kind: int, ident: int, target: Any = None) -> None:
         shown = self._shelf.frames[ident] if kind == wire.MOMENT else self._branches[ident].frame
@@ -277,7 +289,7 @@ class ModelThread:
                 raise MlxworldError(f"the action log was made with other weights than {world.name} has")
             branch, period = Branch.begin(world, origin), 1 / world.fps
             self._offers.loaded(choice, world)
-            self.keys.clear(len(world.actions))
+            self.keys.clear(count(world))
         except BaseException:
             if self._branches:
                 self._recover(None)  # no page waits for a world that does not come
@@ -313,7 +325,7 @@ class ModelThread:
         sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
         chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
         place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
-        automatic = {"auto": self._choice.steps is None}
+        automatic = {"auto": self._choice.steps is None, "together": together(w)}
         self.emit(target, {"type": "world", **place, **about, **sound, **chosen, **automatic})
 
     def _tell_state(self, target: Any = None) -> None:

@@ -1,8 +1,8 @@
 """What waits to be sent to one page. Pure data: knows neither sockets nor threads.
 
-What describes the present (the world, its state, who has the controls, loading) waits once for each kind: a newer
-message takes the place of an older one, so that a page which stops reading and reads on later sees the present. What
-happened (errors, the end of a replay, action logs) waits in a queue that loses its oldest entries when it is full.
+What describes the present (the world, its state, its bodies, who has the controls, loading) waits once for each kind: a
+newer message takes the place of an older one, so that a page which stops reading and reads on later sees the present.
+What happened (errors, the end of a replay, action logs) waits in a queue that loses its oldest entries when it is full.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections import deque
 
 from . import wire
 
-PRESENT = ("control", "loading", "world", "state")
+PRESENT = ("control", "loading", "world", "state", "physics")
 MAX_NOTES = 64
 MAX_LOGS = 4
 MAX_FRAMES = 4

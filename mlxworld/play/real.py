@@ -6,6 +6,7 @@ The same frames, action names and rates as the world beside it; a game that ends
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,8 @@ class RealSnapshot:
     """A moment of a real game: what makes it again, and what had been seen. `actions` are those since `seed`."""
 
     seed: int
-    actions: tuple[int, ...]
-    past: tuple[tuple[Frame, int], ...]
+    actions: tuple[Any, ...]
+    past: tuple[tuple[Frame, Any], ...]
 
 
 class Real:
@@ -42,8 +43,9 @@ class Real:
         if (source.fps, source.samples) != (world.fps, world.samples):
             raise MlxworldError(f"{source.name} has other rates than {world.name}")
         self._source, self._size = source, world.size
+        self._space = getattr(world, "action_space", None)
         self._actions = [source.actions.index(name) for name in world.actions]
-        self._past: deque[tuple[Frame, int]] = deque(maxlen=PAST)
+        self._past: deque[tuple[Frame, Any]] = deque(maxlen=PAST)
         self._scaler, self._seed, self._taken, self._index = Scaler(), 0, [], 0
         self._step: Step | None = None
 
@@ -68,8 +70,8 @@ class Real:
         self._index = -1
         return self._begin(seed)
 
-    def step(self, action: int) -> Frame:
-        """The next frame, after the world's action of this index. A game that is over begins anew."""
+    def step(self, action: Any) -> Frame:
+        """The next frame, after an action as the world takes it. A game that is over begins anew."""
         if self._step is None:
             raise MlxworldError("reset the game first: it has not begun")
         if self._step.done:
@@ -77,13 +79,15 @@ class Real:
         begun = perf_counter()
         self._taken.append(action)
         with failing(self._source.name, f"step {len(self._taken)}"):
-            self._step = self._source.step(self._actions[action])
+            self._step = self._source.step(self._theirs(action))
         return self._show(action, begun)
 
     def clip(self) -> Clip:
         """What was seen last, at most PAST frames: for `World.reset(context=...)`."""
         frames, actions = zip(*self._past, strict=True)
         video, audio = (np.stack([getattr(frame, kind) for frame in frames]) for kind in ("video", "audio"))
+        if self._space is not None:
+            return Clip(video, audio, np.stack([self._space.encode(action) for action in actions]))
         return Clip(video, audio, np.array(actions, np.int32))
 
     def snapshot(self) -> RealSnapshot:
@@ -95,11 +99,17 @@ class Real:
         with failing(self._source.name, "replay"):
             self._step = self._source.reset(moment.seed)
             for action in moment.actions:
-                self._step = self._source.step(self._actions[action])
+                self._step = self._source.step(self._theirs(action))
         self._seed, self._taken = moment.seed, list(moment.actions)
         self._past.clear()
         self._past.extend(moment.past)
         self._index = moment.past[-1][0].index
+
+    def _theirs(self, action: Any) -> Any:
+        """An action as the game takes it: its own index, or the row of what is held."""
+        if self._space is None or not self._space.shape:
+            return self._actions[action]
+        return self._space.encode(action)
 
     def close(self) -> None:
         """Give back what the game holds."""
@@ -112,7 +122,7 @@ class Real:
             self._step = self._source.reset(seed)
         return self._show(0, begun)
 
-    def _show(self, action: int, begun: float) -> Frame:
+    def _show(self, action: Any, begun: float) -> Frame:
         assert self._step is not None
         self._index += 1
         video = self._scaler.resize(rgb(self._step.video), self._size).to_ndarray()

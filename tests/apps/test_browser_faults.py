@@ -17,7 +17,8 @@ STICKS_OUT = """() => {
   const out = [];
   for (const element of document.querySelectorAll(".stage *, header *, aside *")) {
     const box = element.getBoundingClientRect();
-    const parent = element.parentElement.getBoundingClientRect();
+    const fixed = getComputedStyle(element).position === "fixed";
+    const parent = fixed ? { left: 0, right: innerWidth } : element.parentElement.getBoundingClientRect();
     if (!box.width || element.closest("svg, .bar > button span, .veil, .begin")) continue;
     if (box.right > parent.right + 1 || box.left < parent.left - 1) {
       out.push(element.id || element.className || element.localName);
@@ -138,9 +139,9 @@ def test_a_log_that_is_too_long_is_told(visit, tmp_path):
     (tmp_path / "long.json").write_text(json.dumps(a_log(actions=[[1, 1]] * 700_000)))
     page.set_input_files("#replay-file", tmp_path / "long.json")
     expect(page.locator("#toasts")).to_contain_text("too long")
+    page.evaluate("document.getElementById('toasts').replaceChildren()")
     page.evaluate("play.link.send('replay', { log: 'x'.repeat(9e6) })")  # the server ends such a socket with 1009
-    expect(page.locator("#toasts p")).to_have_count(2)
-    expect(page.locator("#toasts p").nth(1)).to_contain_text("too long")
+    expect(page.locator("#toasts")).to_contain_text("too long")
     expect(page.locator("#link")).to_have_text("connected")
 
 

@@ -100,6 +100,7 @@ def test_the_real_game_beside_the_dream(visit, monkeypatch):
     page.click("#real")
     expect(page.locator("#beside-name")).to_have_text("The real game")
     wait(page, "Number(picture.dataset.index) > 10 && document.getElementById('beside').dataset.index > 10")
+    expect(page.locator("#bodies")).to_be_visible()
     page.click("#hear-beside")
     expect(page.locator("#hear-beside")).to_have_attribute("aria-pressed", "true")
     page.keyboard.down("ArrowUp")
@@ -143,6 +144,7 @@ def test_a_film_is_for_those_who_have_the_token(visit, guarded):
     with page.expect_download(timeout=30_000) as download:
         page.click("#film")
     assert download.value.path().stat().st_size > 1000
+    page.close()  # before its server ends
 
 
 COPY = "globalThis.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text) }"
@@ -272,17 +274,17 @@ def test_a_slow_world_says_so_in_words(visit, slow_world):
     expect(page.locator("#feel")).to_have_text(re.compile(r"plays at [23]\d % of its speed"))
 
 
-HELD = """async ({ actions, codes }) => {
+HELD = """async ({ actions, codes, together = false }) => {
   const { Input } = await import("/input.js");
   const sent = [];
   const box = document.createElement("div");
   const input = new Input({ onAction: (action) => sent.push(action), onKey: () => true });
-  input.use(actions, {}, box);
+  input.use(actions, {}, box, together);
   for (const code of codes) {
     const up = code.startsWith("-");
     dispatchEvent(new KeyboardEvent(up ? "keyup" : "keydown", { code: code.replace("-", ""), bubbles: true }));
   }
-  return sent.map((action) => actions[action]);
+  return together ? sent : sent.map((action) => actions[action]);
 }"""
 DOOM = ["noop", "forward", "left", "fire", "forward+left", "forward+fire", "strafe_left", "fire+left"]
 JUMPER = ["noop", "left", "right", "jump", "left+jump", "right+jump"]
@@ -303,6 +305,11 @@ JUMPER = ["noop", "left", "right", "jump", "left+jump", "right+jump"]
 def test_the_action_is_the_one_with_the_most_parts_that_are_held(visit, actions, codes, sent):
     page = visit(begin=False)
     assert page.evaluate(HELD, {"actions": actions, "codes": codes}) == sent
+
+
+def test_of_buttons_and_axes_all_that_is_held_goes_at_once(visit):
+    held = {"actions": ["noop", "fire", "jump", "0+"], "codes": ["Space", "ArrowUp", "Digit1", "-Space"]}
+    assert visit(begin=False).evaluate(HELD, {**held, "together": True}) == [1, 3, 7, 6]
 
 
 def test_a_gamepad_drives_actions_of_several_parts(serve, visit):

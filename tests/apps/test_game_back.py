@@ -2,6 +2,7 @@
 
 import base64
 import io
+import queue
 import time
 
 import av
@@ -12,7 +13,7 @@ import mlxworld
 from apps.play import wire
 from apps.play.action_log import Origin, digest
 from apps.play.branch import Branch
-from apps.play.game import Choice
+from apps.play.game import Choice, Game
 from apps.play.pace import Pace, fewer
 
 from .test_game import Told
@@ -130,6 +131,12 @@ def test_the_real_game_takes_the_same_actions_and_goes_back_with_the_dream(told)
     assert ToyReal.closed == closed + 1
 
 
+def test_what_a_real_game_knows_of_its_bodies_is_told(told):
+    told.do("beside", what="real")
+    (x, y, vx, vy), *others = told.message("physics")["bodies"]
+    assert not others and 8 <= x <= 120 and 8 <= y <= 120 and (abs(vx), abs(vy)) == (60, 30)
+
+
 def test_a_real_game_that_is_not_there_is_told_in_a_line():
     told = Told(Choice("somewhere"))
     told.do("beside", what="real")
@@ -241,3 +248,31 @@ def test_pace_is_a_verdict_over_most_frames():
     pace.begin()
     assert not pace.too_slow
     assert fewer(4, [1, 2, 4, 8]) == 2 and fewer(1, [1, 2]) is None
+
+
+def test_run_folders_come_and_are_trained_on_while_the_app_runs(monkeypatch):
+    found, version = [], [1]
+    monkeypatch.setattr(mlxworld, "version", lambda name: version[0])
+    out = queue.Queue()
+    game = Game(ToyWorld.load, ["pong"], ["torch"], Choice("pong"), runs=lambda: list(found))
+    game.start()
+    told = Told.__new__(Told)
+    told.game, told.out = game, out
+    game.emit = lambda target, message: out.put(message)
+    game.submit({"type": "look"})
+    found.append("runs/mine")
+    game.submit({"type": "look"})
+    assert told.message("world")["offered"]["worlds"] == ["pong", "runs/mine"]
+    told.do("load", world="runs/mine", backend=None, steps=None, precision=None)
+    while told.message("world")["world"] != "runs/mine":
+        pass
+    version[0] = 2
+    game.submit({"type": "look"})
+    assert told.message("fresh") == {"type": "fresh", "world": "runs/mine"}
+    game.submit({"type": "look"})  # told once
+    told.do("step")
+    told.message("state")
+    assert not [m for m in list(out.queue) if isinstance(m, dict) and m["type"] == "fresh"]
+    told.do("load", world="runs/gone", backend=None, steps=None, precision=None)
+    assert "not among those offered" in told.message("error")["text"]
+    game.stop()

@@ -145,6 +145,12 @@ class ToyReal:
         self._past = [*self._past[-7:], (self._world.step(action), action)]
         return self._past[-1][0]
 
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Where the square is, and its speed a second."""
+        s = self._world._state
+        return {"position": np.array([[s.x + 8, s.y + 8]]), "velocity": np.array([[30.0 * s.dx, 30.0 * s.dy]])}
+
     def clip(self) -> mlxworld.Clip:
         frames, actions = zip(*self._past, strict=True)
         video, audio = (np.stack([getattr(frame, kind) for frame in frames]) for kind in ("video", "audio"))

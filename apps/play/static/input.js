@@ -65,9 +65,11 @@ export class Input {
   }
 
   // A world's actions and keys; builds the pads.
-  use(actions, keys, box) {
+  // together: all names that are held go at once, and the number of a set has bit i - 1 for name i.
+  use(actions, keys, box, together = false) {
     this.releaseAll();
-    this.actions = actions.map(partsOf);
+    this.together = together;
+    this.actions = actions.map(together ? (name) => [name] : partsOf);
     const parts = [...new Set(this.actions.slice(1).flat())];
     this.keys = { ...keysOf(parts), ...keys };
     box.replaceChildren();
@@ -134,6 +136,10 @@ export class Input {
 
   // The number of the action that is held.
   action() {
+    if (this.together) {
+      const bit = (name) => 1 << (this.actions.findIndex(([own]) => own === name) - 1);
+      return [...this.held.values()].reduce((set, name) => set | (bit(name) & 0xffff), 0);
+    }
     const held = [...this.held.values()].flatMap(partsOf);
     let [best, ages] = [0, []];
     this.actions.forEach((parts, i) => {
@@ -154,7 +160,8 @@ export class Input {
 
   // Light the pads of the action that the world has just used.
   show(action) {
-    const parts = action ? (this.actions[action] ?? []) : [];
+    const set = (_, i) => i > 0 && (action >> (i - 1)) & 1;
+    const parts = this.together ? this.actions.filter(set).flat() : action ? (this.actions[action] ?? []) : [];
     for (const [part, button] of this.pads) button.setAttribute("aria-pressed", String(parts.includes(part)));
   }
 

@@ -42,7 +42,7 @@ export class Painter {
       swatch.dataset.colour = colour;
       return swatch;
     });
-    this.choose({ colour: colours.at(-1), size: this.size });
+    this.choose({ colour: colours[1] ?? colours[0], size: this.size });
   }
 
   close() {

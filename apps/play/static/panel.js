@@ -67,6 +67,7 @@ export class Panel {
   beside(beside) {
     document.body.classList.toggle("beside", Boolean(beside));
     for (const what of ["real", "future"]) $(what).setAttribute("aria-pressed", String(beside === what));
+    if (!beside) $("bodies").hidden = true;
     $("beside-screen").hidden = $("dream-caption").hidden = $("beside-tools").hidden = !beside;
     [$("beside-name").textContent, $("dream-name").textContent] = BESIDE[beside] ?? ["", ""];
     $("sync").hidden = beside !== "real";

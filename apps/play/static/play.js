@@ -11,7 +11,7 @@ import { Shelf } from "./shelf.js";
 import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
 import { Stage } from "./stage.js";
-import { $, Worlds, badge, feel, label, note, showLink, toast, veil } from "./view.js";
+import { $, Worlds, badge, drawBodies, feel, label, note, showLink, toast, veil } from "./view.js";
 import { BESIDE, BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, OFFER, draw } from "./wire.js";
 
 const picture = $("picture");
@@ -61,8 +61,8 @@ const on = {
   async world(message) {
     const changed = (...names) => world && names.some((name) => String(message[name]) !== String(world[name]));
     const sounds = changed("sample_rate", "samples");
-    const inputs = ({ actions, keys }) => JSON.stringify([actions, keys]);
-    if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"));
+    const inputs = ({ actions, keys, together }) => JSON.stringify([actions, keys, together]);
+    if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"), message.together);
     if (changed("opened")) painter.close();
     world = message;
     silence.expect({ loading: false });
@@ -97,6 +97,7 @@ const on = {
     silence.refused(); // an error of the world itself is followed by what is true
     toast(text, "bad"); // where loading failed the present world is told again, and ends the veil
   },
+  physics: ({ bodies }) => drawBodies($("bodies"), bodies),
   note: ({ text, undo }) => toast(text, "", undo && mine ? { label: "Undo", onClick: () => command("undo") } : null),
   fresh: ({ world: name }) =>
     toast(`${label(name)} has been trained on.`, "good", { label: "Load it", onClick: () => load({ world: name }) }),
