@@ -108,7 +108,7 @@ class Evaluation:
         heard = sounds(self.clips)
         heard.rows += self._silent_film()
         parts = [pictures(self.clips), heard, likeness(self.clips), keys(self.clips)]
-        if self._knows_physics() and {"position", "velocity", "energy"} <= set(state):
+        if self._knows_physics() and {"position", "velocity", "kinetic", "potential"} <= set(state):
             parts.append(physics_report(self.clips, self._read_physics, self.world.fps))
         own = figures_of(cache.info.source)
         return [own(self.clips), *parts] if own else parts
@@ -127,7 +127,7 @@ class Evaluation:
         return parts
 
     def _knows_physics(self) -> bool:
-        return hasattr(self.world.model, "physics")
+        return getattr(self.world.model, "physics", None) is not None
 
     def _read_physics(self, video: np.ndarray, audio: np.ndarray) -> Reading:
         return read_physics(self.world.package, self.world.model, video, audio)

@@ -91,7 +91,8 @@ class Bounce:
         gone ("vanish") or leaps up from nothing ("energy"), or bodies no longer stop each other ("pass"). Walls stay.
         """
         pymunk, rng = self._pymunk, np.random.default_rng([seed, 3])
-        i = int(rng.choice([k for k in range(len(self._bodies)) if k not in self._gone]))
+        inside = [k for k, body in enumerate(self._bodies) if k not in self._gone and 0 <= body.position.x <= SIZE]
+        i = int(rng.choice(inside))
         body = self._bodies[i]
         if law == "teleport":
             places = rng.uniform(14, SIZE - 14, (64, 2))
