@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from mlxworld.data import Source, Step
 from mlxworld.data.envs.policies import Sticky
+from mlxworld.data.envs.source import close
 from mlxworld.errors import MlxworldError
 from mlxworld.play.dream import dream, foresee, hear
 from mlxworld.play.world import Clip, World
@@ -123,7 +124,7 @@ class Evaluation:
                 parts.append(self._plausible(game))
         finally:
             if game is not None:
-                game.close()
+                close(game)
         return parts
 
     def _knows_physics(self) -> bool:
@@ -138,6 +139,8 @@ class Evaluation:
         if source is None:
             return None
         same = (source.fps, source.samples, tuple(source.actions)) == (world.fps, world.samples, tuple(world.actions))
+        if not same:
+            close(source)
         return source if same else None
 
     def _silent_film(self) -> list[Row]:
@@ -204,7 +207,7 @@ class Evaluation:
 
     def _plausible(self, game: Source) -> Report:
         package, model = self.world.package, self.world.model
-        given = plausibility.pairs(game, PAIRS, self.cfg.seed)
+        given = plausibility.pairs(game, PAIRS, self.cfg.seed, size=self.world.size)
 
         def surprise(video: np.ndarray, audio: np.ndarray, actions: np.ndarray) -> np.ndarray:
             return plausibility.surprise(*foresee(package, model, video, audio, actions, self.cfg.seed))
