@@ -130,7 +130,7 @@ def test_the_real_game_answers_beside_the_dream_and_breaks_its_laws(tmp_path, mo
     """A world of `bounce`, smaller than the game: the game is played at the world's size."""
     source = open_game("bounce")
     assert source is not None
-    rates = source.fps, source.fps * source.samples, source.samples
+    rates = source.fps, round(source.fps * source.samples), source.samples
     world = small_world(tmp_path / "world", SMALL.fitted(source.actions, *rates))
     actions = np.random.default_rng(0).integers(0, 5, (2, 40))
     video, audio = Game(source, (32, 32), lead=0)(actions)
