@@ -34,7 +34,7 @@ class WorldEnv(gymnasium.Env):
             raise MlxworldError("World-v0 is one world; for B of them at once use World.load(..., batch=B)")
         self.metadata = self.metadata | {"render_fps": self.world.fps}
         self.render_mode, self._reward, self._frame = render_mode, reward, None
-        self.action_space = gymnasium.spaces.Discrete(len(self.world.actions))
+        self.action_space = _space(self.world.action_space)
         self.observation_space = gymnasium.spaces.Dict(
             video=gymnasium.spaces.Box(0, 255, (*self.world.size, 3), np.uint8),
             audio=gymnasium.spaces.Box(-1, 1, (self.world.samples,), np.float32),
@@ -64,6 +64,18 @@ class WorldEnv(gymnasium.Env):
     def _seen(self, frame: Frame):
         self._frame = frame
         return {"video": frame.video, "audio": frame.audio}
+
+
+def _space(space: Any) -> gymnasium.spaces.Space:
+    """Discrete for named actions, else {"buttons": MultiBinary, "axes": Box} of those that there are."""
+    if not space.shape:
+        return gymnasium.spaces.Discrete(len(space.names))
+    parts: dict[str, gymnasium.spaces.Space] = {}
+    if space.buttons:
+        parts["buttons"] = gymnasium.spaces.MultiBinary(len(space.buttons))
+    if space.axes:
+        parts["axes"] = gymnasium.spaces.Box(-1, 1, (len(space.axes),), np.float32)
+    return gymnasium.spaces.Dict(parts)
 
 
 gymnasium.register("mlxworld/World-v0", entry_point="mlxworld.gym:WorldEnv")

@@ -23,7 +23,7 @@ from .cli import entry
 from .configs.world import LARGEST
 from .data.envs.crew import Crew, Game
 from .data.envs.policies import make_policy
-from .data.envs.source import close
+from .data.envs.source import action_space, close
 from .data.envs.sources import open_source
 from .data.envs.trial import require_readable
 from .data.episodes.actions import actions_file, read_names
@@ -39,7 +39,8 @@ _NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
+    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT, or
+    hybrid:ENVIRONMENT, with buttons and axes all at once."""
 
     world: Annotated[str, tyro.conf.Positional]
     """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3, gym:mymodule:Mine-v0"""
@@ -79,6 +80,8 @@ def record(config: RecordConfig) -> Path:
         settings |= {"across": True} if config.across else {}
         size = (config.size, config.size)
         info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
+        space = action_space(source)
+        info = replace(info, buttons=space.buttons, axes=space.axes)
     finally:
         close(source)
     require_readable(info)

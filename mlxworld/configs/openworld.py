@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import MlxworldError
+from .actions import ActionSpace
 from .world import WorldConfig
 
 
@@ -170,13 +171,13 @@ class OpenWorldConfig(WorldConfig):
         changes = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(self, dynamics=dataclasses.replace(self.dynamics, **changes))
 
-    def fitted(self, actions: tuple[str, ...], fps: float, sample_rate: int, samples: int) -> "OpenWorldConfig":
-        """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""
+    def fitted(
+        self, space: ActionSpace | tuple[str, ...], fps: float, sample_rate: int, samples: int, **more: Any
+    ) -> "OpenWorldConfig":
+        """As of any world, with about as many spectrogram columns, a divisor of the samples."""
         columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
         audio = dataclasses.replace(self.audio, columns=columns)
-        return dataclasses.replace(
-            self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples, audio=audio
-        )
+        return super().fitted(space, fps, sample_rate, samples, audio=audio, **more)
 
 
 Config = OpenWorldConfig
@@ -190,7 +191,7 @@ def _sizes(config: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
             yield from _sizes(value, f"{name}.")
         elif type(f.default) is int:
             yield name, value
-        elif isinstance(f.default, tuple) and type(f.default[0]) is int:
+        elif isinstance(f.default, tuple) and f.default and type(f.default[0]) is int:
             yield from ((name, x) for x in value)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import MlxworldError
+from .actions import ActionSpace
 
 FASTEST = 500  # frames a second: a frame's sound is too short to be learnt beyond
 LARGEST = 4096  # pixels of a side
@@ -34,12 +35,19 @@ class WorldConfig:
     sample_rate: int = 30720  # samples a second
     samples: int = 1024  # S, samples of a frame
     actions: tuple[str, ...] = ("noop", "up", "down")
+    buttons: tuple[str, ...] = ()  # with axes: what an action's row is made of; none: an action is an index
+    axes: tuple[str, ...] = ()
 
     def __post_init__(self):
         require_rates(self.fps, self.samples, (self.size, self.size), type(self).__name__)
         if not 1 <= self.sample_rate <= MOST_SAMPLES:
             name, most = type(self).__name__, MOST_SAMPLES
             raise MlxworldError(f"{name}: sample_rate must be from 1 to {most}, not {self.sample_rate}")
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What an action is."""
+        return ActionSpace(self.actions, self.buttons, self.axes)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -66,9 +74,13 @@ class WorldConfig:
         """How keys and values of the past are kept: float, or int8."""
         return "float"
 
-    def fitted(self, actions: tuple[str, ...], fps: float, sample_rate: int, samples: int) -> Self:
-        """This model for a dataset: its actions and rates."""
-        return dataclasses.replace(self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples)
+    def fitted(
+        self, space: ActionSpace | tuple[str, ...], fps: float, sample_rate: int, samples: int, **more: Any
+    ) -> Self:
+        """This model for a dataset: its actions (named ones alone may be given by their names) and rates."""
+        space = space if isinstance(space, ActionSpace) else ActionSpace(space)
+        actions: dict[str, Any] = {"actions": space.names, "buttons": space.buttons, "axes": space.axes}
+        return dataclasses.replace(self, fps=fps, sample_rate=sample_rate, samples=samples, **actions, **more)
 
     def played(self, steps: int | None = None, kv_cache: str | None = None) -> Self:
         """This model with other passes a frame, or another cache, where it has them. None is as it is."""

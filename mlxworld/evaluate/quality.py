@@ -52,4 +52,4 @@ def _dream(world, clip, context, horizon, seed) -> np.ndarray:
     """(horizon, H, W, 3) uint8 after `context` frames of the clip."""
     seen = type(clip)(clip.video[:context], clip.audio[:context], clip.actions[:context])
     world.reset(seed, seen)
-    return np.stack([world.step(int(a)).video for a in clip.actions[context : context + horizon]])
+    return np.stack([world.step(a).video for a in clip.actions[context : context + horizon]])

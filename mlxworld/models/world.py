@@ -4,7 +4,8 @@ A family's model says how: `encode`, `step_latent`, `observe_latent`, `decode_vi
 before the first frame, `init_past` and `init_sound`. One that imagines the sound of silent pictures has `encode_silent`
 and `with_sound` too. What is played, measured and exported is made of those, here.
 
-B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D. An action is (B, 1) int32.
+B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D. An action is (B, 1) int32, or
+a row of numbers (B, 1, A) where the world has buttons and axes.
 """
 
 from typing import Any
@@ -77,7 +78,8 @@ class WorldModel(Module):
     def parts(self, batch: int = 1) -> dict[str, Part]:
         """The pieces of a step, and the encoder over as many frames as a latent depends on and eight more."""
         c, past, sound, T = self.cfg, self.init_past(batch), self.init_sound(batch), self.cfg.receptive_field + 8
-        z, action = ops.ones((batch, 1, *c.latent_shape)), ops.int32(ops.zeros((batch, 1)))
+        z, action = ops.ones((batch, 1, *c.latent_shape)), ops.zeros((batch, 1, *c.action_space.shape))
+        action = action if c.action_space.shape else ops.int32(action)
         clip = {"video": ops.zeros((batch, T, c.size, c.size, 3)), "audio": ops.zeros((batch, T, c.samples))}
 
         def step(past, noise, action):

@@ -88,6 +88,7 @@ class CoreMLPlayer:
         if missing := ", ".join(sorted(FUNCTIONS.keys() - functions.keys())):
             raise MlxworldError(f"{path} lacks {missing}: convert the world with --part all")
         self.package = on(installed()[0])
+        self._action = np.zeros(cfg.action_space.shape, cfg.action_space.dtype)
         self._past_frames, self._tokens = cfg.receptive_field, (1, 1, *cfg.latent_shape)
         self._states = [feature.name for feature in functions["step"].state]
         self._silence = {f.name: _zeros(f) for f in functions["audio"].input if f.name != "z"}
@@ -152,7 +153,7 @@ class CoreMLPlayer:
         with engine.inference():
             self._key, now = random.split(self._key)
             noise = engine.numpy(random.normal(now, self._tokens))
-        action = action.reshape(1, 1).astype(np.int32)
+        action = np.asarray(action).reshape(1, 1, *self._action.shape).astype(self._action.dtype)
         return self._functions[name].predict({**inputs, "noise": noise, "action": action}, self._past)
 
     def _decode(self, z: np.ndarray) -> Pending:

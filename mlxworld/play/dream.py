@@ -15,13 +15,13 @@ from .encode import encode
 def dream(
     package: ModuleType, model, video: np.ndarray, audio: np.ndarray, actions: np.ndarray, context: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """video (N, T, H, W, 3) uint8, audio (N, T, S), actions (N, T) -> dreamt video and audio of the same shapes.
+    """video (N, T, H, W, 3) uint8, audio (N, T, S), actions (N, T, ...) -> dreamt video and audio of the same shapes.
 
     The first `context` frames of the result are the model's reconstruction of what it saw, the rest is dreamt; with
     `context` = T all is reconstruction.
     """
     engine, ops, random = package.engine, package.ops, package.random
-    N, T = actions.shape
+    (N, T), kind = actions.shape[:2], model.cfg.action_space.dtype
 
     def finish(video, sound, cache, key):
         return ops.uint8(video * 255), sound, cache, key
@@ -44,7 +44,7 @@ def dream(
         key = random.key(seed, like=engine.array(np.zeros(1, np.float32)))
         cache = model.init_state(N)
         for t in range(T):
-            action = engine.array(actions[:, t : t + 1].astype(np.int32))
+            action = engine.array(actions[:, t : t + 1].astype(kind))
             if t < context:
                 picture, sound, cache, key = observe(cache, key, engine.array(z[:, t : t + 1]), action)
             else:

@@ -78,21 +78,16 @@ def _family(about: Mapping[str, Any]) -> str:
 
 
 def read_starts(path: Path, cfg: WorldConfig) -> dict[str, np.ndarray]:
-    """The start clips of a world: finite latents of its model z (N, T, K, D), with actions (N, T) that it has.
+    """The start clips of a world: finite latents of its model z (N, T, K, D), with actions (N, T, ...) that it has.
 
     Their shapes are looked at before they are read. Raises MlxworldError for others.
     """
     weights = checkpoint.open(path)
     z, actions = (weights.shapes.get(name, ()) for name in ("z", "actions"))
-    fits = len(z) == 4 and 0 not in z and z[2:] == cfg.latent_shape and actions == z[:2]
+    fits = len(z) == 4 and 0 not in z and z[2:] == cfg.latent_shape and actions == z[:2] + cfg.action_space.shape
     if fits and weights.entries["z"].nbytes > MOST_STARTS:
         raise MlxworldError(f"{path} is too large: start clips take at most {MOST_STARTS:,} bytes")
     starts = {name: checkpoint.plain(weights[name]) for name in ("z", "actions")} if fits else {}
-    if not fits or not np.isfinite(starts["z"]).all() or not in_range(starts["actions"], len(cfg.actions)):
+    if not fits or not np.isfinite(starts["z"]).all() or not cfg.action_space.holds(starts["actions"]):
         raise MlxworldError(f"{path} does not fit this model")
     return starts
-
-
-def in_range(actions: np.ndarray, n: int) -> bool:
-    """Whether actions are whole numbers from 0 to n - 1."""
-    return actions.dtype.kind in "iu" and bool(((actions >= 0) & (actions < n)).all())

@@ -75,6 +75,7 @@ class Player:
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
             engine.quantize(self.model, options.weights)
+        self._kind = cfg.action_space.dtype
         self._loop = engine.Loop({"step": self._step, "observe": self._observe}, compile="step" if compiled else None)
 
     def begin(self, seed: int) -> None:
@@ -84,9 +85,9 @@ class Player:
             self._loop.begin({"model": self.model.init_state(self.batch), "key": key})
 
     def observe(self, z: np.ndarray, action: np.ndarray) -> Pending:
-        """A frame that happened: z (B, 1, K, D) float32, action (B, 1) int32, both may broadcast over B."""
+        """A frame that happened: z (B, 1, K, D) float32, action (B, 1, ...), both may broadcast over B."""
         z = np.broadcast_to(z, (self.batch, *z.shape[1:])).astype(np.float32)
-        return self._run("observe", z, np.broadcast_to(action, (self.batch, 1)).astype(np.int32))
+        return self._run("observe", z, np.broadcast_to(action, (self.batch, *action.shape[1:])).astype(self._kind))
 
     def step(self, action: np.ndarray) -> Pending:
         """The next frame, after action (B, 1) int32. Returns before the device is done: call the result to wait."""

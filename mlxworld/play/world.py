@@ -12,7 +12,7 @@ import json
 import operator
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from ..configs.world import WorldConfig
 from ..errors import MlxworldError
 from ..files import checkpoint
 from . import coreml
-from .folder import check_about, in_range, model_config, read_config, read_starts, read_weights
+from .folder import check_about, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
 from .player import Options, Player
 
-Action = int | str | np.integer
+Action = int | str | np.integer | Set[str] | Mapping[str, Any] | Sequence[float] | np.ndarray  # see ActionSpace.encode
 AnyPlayer = Player | coreml.CoreMLPlayer
 _END: Any = object()  # of a stream's actions
 KEYS = {
@@ -41,7 +41,7 @@ KEYS = {
 @dataclass(frozen=True)
 class Clip:
     """Frames that happened: video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1] or stereo (T, S, 2), actions
-    (T,) int32, where actions[t] led to frame t."""
+    (T,) int32, or rows (T, A) of buttons and axes, where actions[t] led to frame t."""
 
     video: np.ndarray
     audio: np.ndarray
@@ -83,9 +83,9 @@ def _locked(method):
 class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
-    name, actions (their names), keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S), size (H, W),
-    backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and underneath
-    config, package (the backend's) and model, may be read.
+    name, actions (their names), action_space, keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S),
+    size (H, W), backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), and
+    underneath config, package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class World:
         self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
         self.device, self.precision = player.device, player.precision
+        self.action_space = cfg.action_space
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
@@ -129,7 +130,8 @@ class World:
         model = families.model(package, cfg.family)(cfg).init(package.random.key(0))
         arrays = package.engine.numpy(package.nn.parameters(model) | package.nn.buffers(model))
         z = np.random.default_rng(0).standard_normal((1, 4, *cfg.latent_shape)).astype(np.float32)
-        starts = {"z": z, "actions": np.zeros((1, 4), np.int32)}
+        space = cfg.action_space
+        starts = {"z": z, "actions": np.zeros((1, 4, *space.shape), space.dtype)}
         return cls._made(cfg, arrays, starts, name, None, backend, Options.read(options))
 
     @classmethod
@@ -192,7 +194,11 @@ class World:
 
     @_locked
     def step(self, action: Action | Sequence[Action] | np.ndarray) -> Frame:
-        """The next frame, after an action (its index or its name; in a batch of worlds, one for each)."""
+        """The next frame, after an action; in a batch of worlds, one for each.
+
+        An action is an index, a name, or the set of keys that are held, {"forward", "attack"}; in a world of buttons
+        and axes also a row of numbers or a mapping of names to numbers (see `action_space`).
+        """
         return self._frame(*self._begin(action))
 
     def stream(self, actions: Iterable[Action | Sequence[Action] | np.ndarray]) -> Iterator[Frame]:
@@ -279,15 +285,12 @@ class World:
     def _begin(self, action):
         """What `_frame` takes, of the frame after an action. The world is there now, waited for or not."""
         index = self._begun() + 1
-        if isinstance(action, Iterable) and not isinstance(action, str) and getattr(action, "ndim", 1):
-            chosen = list(action)
-        else:
-            chosen = [action]
+        chosen = [action] if self._is_one(action) else list(action)
         if len(chosen) != self.batch:
             raise MlxworldError(f"{self.batch} actions are needed, one for each world; got {len(chosen)}")
-        indices = np.array([[self._action(a)] for a in chosen], np.int32)
+        actions = np.stack([self.action_space.encode(a) for a in chosen])[:, None]
         begun = time.perf_counter()
-        pending, self._index = self._player.step(indices), index
+        pending, self._index = self._player.step(actions), index
         return pending, index, begun
 
     def _frame(self, pending, index, begun):
@@ -313,15 +316,15 @@ class World:
             raise MlxworldError(f"start clip {number} does not exist: there are {self.starts}, counted from 0")
         return self._starts["z"][number : number + 1], self._starts["actions"][number : number + 1]
 
-    def _action(self, action):
-        if isinstance(action, str):
-            if action not in self.actions:
-                raise MlxworldError(f"unknown action {action!r}: choose one of {', '.join(self.actions)}")
-            return self.actions.index(action)
-        index = _whole(action, "an action is a number or a name")
-        if not 0 <= index < len(self.actions):
-            raise MlxworldError(f"unknown action {index}: there are {len(self.actions)}, counted from 0")
-        return index
+    def _is_one(self, action: Any) -> bool:
+        """Whether this is one action, and no sequence of them for a batch."""
+        if isinstance(action, str | Set | Mapping) or not isinstance(action, Iterable):
+            return True
+        if getattr(action, "ndim", 1) == 0:
+            return True
+        numbers: Any = action if isinstance(action, Sequence | np.ndarray) else ()
+        row = self.batch == 1 and self.action_space.shape == (len(numbers),)
+        return row and all(np.ndim(x) == 0 and not isinstance(x, str | Set | Mapping) for x in numbers)
 
     def _checked(self, clip):
         """The clip as arrays, its sound mono float32. Raises MlxworldError for one that does not fit this world."""
@@ -330,18 +333,22 @@ class World:
         video, audio, actions = map(_array, (clip.video, clip.audio, clip.actions))
         if audio.ndim == 3 and audio.shape[2] == 2 and audio.dtype.kind == "f":
             audio = audio.mean(axis=2)
-        (H, W), S, n = self.size, self.samples, len(self.actions)
+        (H, W), S, space = self.size, self.samples, self.action_space
         T = len(actions) if actions.ndim else 0
-        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T,)):
+        if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, W, 3), (T, S), (T, *space.shape)):
             found = f"{video.shape}, {audio.shape} and {actions.shape}"
-            wanted = f"(T, {H}, {W}, 3), (T, {S}) and (T,), T >= 1"
+            rows = f"(T, {space.shape[0]})" if space.shape else "(T,)"
+            wanted = f"(T, {H}, {W}, 3), (T, {S}) and {rows}, T >= 1"
             raise MlxworldError(f"a clip for {self.name} has video, audio and actions of shapes {wanted}, not {found}")
         if video.dtype != np.uint8:
             raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
         if audio.dtype.kind != "f" or not np.isfinite(audio).all():
             raise MlxworldError(f"a clip's audio is finite numbers in [-1, 1] of a float type, found {audio.dtype}")
-        if not in_range(actions, n):
-            raise MlxworldError(f"a clip's actions are whole numbers from 0 to {n - 1}: {self.name} has {n}")
+        if not space.holds(actions):
+            n = len(self.actions)
+            numbers = f"whole numbers from 0 to {n - 1}: {self.name} has {n}"
+            rows = f"{len(space.buttons)} buttons, 0 or 1, and {len(space.axes)} axes from -1 to 1"
+            raise MlxworldError(f"a clip's actions are {rows if space.shape else numbers}")
         return Clip(video, audio.astype(np.float32), actions)
 
 

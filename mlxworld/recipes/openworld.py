@@ -85,7 +85,7 @@ class Recipe(WorldRecipe):
         """The batch with "dream" (B, T, K, D): its first half is seen, the rest is what the model makes of it."""
         run, random = self._run, self._run.package.random
         z, actions = run.engine.array(batch["z"]), run.engine.array(batch["actions"])
-        B, T = actions.shape
+        B, T = actions.shape[:2]
         keys = random.split(random.key((self.cfg.seed * 8 + 7) * 2**32 + step, like=z), T)
         cache, dream = run.model.dynamics.init_state(B), []
         with run.engine.inference():

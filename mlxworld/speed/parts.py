@@ -24,7 +24,7 @@ class Part:
 def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
     """The step of B = batch worlds (noise drawn, picture as bytes), and its pieces; all arrays are on the device."""
     engine, ops, random = package.engine, package.ops, package.random
-    own, one = model.parts(batch), model.parts(1)
+    own, one, space = model.parts(batch), model.parts(1), model.cfg.action_space
     video, audio = own["video"], own["audio"]
 
     def step(state, action):
@@ -38,7 +38,7 @@ def parts(package: ModuleType, model: Any, batch: int = 1) -> dict[str, Part]:
         (sound,), state = audio.fn(state, z)
         return (ops.uint8(pictures * 255), sound), state
 
-    action = engine.array(np.zeros((batch, 1), np.int32))
+    action = engine.array(np.zeros((batch, 1, *space.shape), space.dtype))
     key = random.key(7, like=engine.array(np.zeros(1, np.float32)))
     return {
         "step": Part(step, (model.init_state(batch), key), (action,), batch),

@@ -17,7 +17,7 @@ from ..play import encode as encoding
 
 
 class LatentClips(Clips):
-    """An endless iterator of {"z": (B, T, K, D) float32, "actions": (B, T) int32}, prepared in the background."""
+    """An endless iterator of {"z": (B, T, K, D) float32, "actions": (B, T, ...)}, prepared in the background."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class LatentClips(Clips):
         """Batch number `index`, made now."""
         starts = clip_starts(self.cache, self.frames, self.size, self.seed, index, self.rare)
         rows = starts[:, None] + np.arange(self.frames)
-        return {"z": self.latents[rows].astype(np.float32), "actions": self.cache.actions[rows].astype(np.int32)}
+        return {"z": self.latents[rows].astype(np.float32), "actions": self.cache.actions[rows]}
 
 
 def encode_dataset(
@@ -76,4 +76,4 @@ def start_clips(package: ModuleType, model, store: FrameStore, frames: int, coun
     starts = [first + int((last - first - frames) * (i * golden % 1)) for i, (first, last) in enumerate(chosen)]
     rows = np.array(starts)[:, None] + np.arange(frames)
     z = np.stack([encoding.encode(package, model, store.video[r], store.sound(r)) for r in rows])
-    return {"z": z.astype(np.float16), "actions": store.actions[rows].astype(np.int32)}
+    return {"z": z.astype(np.float16), "actions": store.actions[rows]}

@@ -27,7 +27,7 @@ CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
 class WorldRecipe(Recipe):
     """A family whose model is a world: pictures with sound and actions in, the next ones out (see `play/player.py`)."""
 
-    from_data = ("family", "fps", "sample_rate", "samples", "actions")
+    from_data = ("family", "fps", "sample_rate", "samples", "actions", "buttons", "axes")
 
     def __init__(self, cfg: TrainConfig, frames: FrameStore | None = None):
         """frames: the dataset, if it is open already."""
@@ -36,7 +36,7 @@ class WorldRecipe(Recipe):
         require_lengths(cfg, self.frames)
         tell_short(cfg, self.frames)
         info = self.frames.info
-        self.config = cfg.config.fitted(info.actions, info.fps, info.sample_rate, info.samples)
+        self.config = cfg.config.fitted(info.action_space, info.fps, info.sample_rate, info.samples)
         self.mean_frame = mean_frame(self.frames)
         self.identity = identity(self.frames, self.mean_frame)
         hours = round(len(self.frames.actions) / info.fps / 3600, 3)
@@ -68,10 +68,10 @@ class WorldRecipe(Recipe):
 def random_frames(config: WorldConfig, rows: int = 512) -> FrameStore:
     """An episode of noise."""
     rng, c = np.random.default_rng(0), config
-    info = DatasetInfo(c.fps, c.samples, (c.size, c.size), c.actions, "random")
+    info = DatasetInfo(c.fps, c.samples, (c.size, c.size), c.actions, "random", buttons=c.buttons, axes=c.axes)
     video = rng.integers(0, 256, (rows, c.size, c.size, 3), np.uint8)
     audio = rng.integers(-(2**12), 2**12, (rows, c.samples), np.int16)
-    actions = rng.integers(0, len(c.actions), rows).astype(np.int32)
+    actions = np.stack([c.action_space.encode(i) for i in rng.integers(0, len(c.actions), rows)])
     return FrameStore(info, video, audio, actions, np.array([0, rows]), ("random",), (), ())
 
 

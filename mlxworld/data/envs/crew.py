@@ -23,7 +23,7 @@ from ...errors import MlxworldError
 from ..episodes.format import write_beside
 from ..episodes.media import ClipWriter
 from .policies import Policy, make_policy
-from .source import Source, Step, close, failing
+from .source import Source, Step, action_space, close, failing
 from .sources import open_source
 
 _REPORT = 0.25  # seconds between a player's reports
@@ -165,7 +165,7 @@ def _work(pipe: Connection, plan: Game) -> None:
 
 def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connection) -> list[int]:
     """Play one game and write its episodes as GAME-PART; returns their lengths."""
-    policy = make_policy(plan.policy, source, seed)
+    policy, space = make_policy(plan.policy, source, seed), action_space(source)
     steps = itertools.islice(_steps(source, policy, seed, plan.across), plan.longest)
     lengths: list[int] = []
     told = time.monotonic()
@@ -175,17 +175,17 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
         with ClipWriter(path, source.fps, round(source.fps * source.samples), plan.size) as clip:
             for step, action in itertools.chain([first], itertools.islice(steps, plan.episode - 1)):
                 clip.add(step.video, step.audio)
-                actions.append(source.actions[action if actions else 0])
+                actions.append(space.encode(action if actions else 0))
                 states.append(step.state)
                 if time.monotonic() - told > _REPORT:
                     told = time.monotonic()
                     pipe.send(("steps", sum(lengths) + len(actions)))
-        write_beside(path, actions, {name: np.stack([state[name] for state in states]) for name in states[0]})
+        write_beside(path, space, actions, {name: np.stack([state[name] for state in states]) for name in states[0]})
         lengths.append(len(actions))
     return lengths
 
 
-def _steps(source: Source, policy: Policy, seed: int, across: bool = False) -> Iterator[tuple[Step, int]]:
+def _steps(source: Source, policy: Policy, seed: int, across: bool = False) -> Iterator[tuple[Step, Any]]:
     """One game, or with `across` one after another: (what is seen, the action that led there)."""
     for following in itertools.count():
         begin = getattr(source, "follow", source.reset) if following else source.reset

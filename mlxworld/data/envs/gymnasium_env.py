@@ -4,11 +4,12 @@ import importlib.util
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ...configs.actions import hybrid
 from ...configs.world import FASTEST
 from ...errors import MlxworldError
 from .source import Step, failing, seeds
@@ -25,14 +26,16 @@ class GymnasiumEnv:
 
     licence = "rendered by the Gymnasium environment; see its package"
 
+    kind = "gym"
+
     def __init__(self, environment: str):
-        self.name = f"gym:{environment}"
+        self.name = f"{self.kind}:{environment}"
         self._env: Any = _make(environment)
         with failing(self.name, "reading render_fps"):
             self.fps = self._read_fps()
         self.samples = max(1, round(_RATE / self.fps / _MULTIPLE)) * _MULTIPLE
         with failing(self.name, "naming its actions"):
-            self.actions, self._codes = self._read_actions()
+            self._name_actions()
         self._silence = np.zeros(self.samples, np.float32)
 
     def _read_fps(self) -> float:
@@ -43,10 +46,14 @@ class GymnasiumEnv:
         exact = 1 < fps < FASTEST and fps % 1 and fps * _MULTIPLE % 1 == 0  # samples are a multiple of _MULTIPLE
         return fps if exact else round(fps)
 
-    def _read_actions(self) -> tuple[tuple[str, ...], list[Any]]:
-        from gymnasium.spaces import MultiBinary
-
+    def _name_actions(self) -> None:
         from .action_spaces import discrete_actions
+
+        self.actions, self._codes = self._read(discrete_actions)
+
+    def _read(self, reader: Callable[[Any, list[Any]], Any]) -> Any:
+        """What a reader makes of the environment's space and of its own names of actions."""
+        from gymnasium.spaces import MultiBinary
 
         space, labels = self._env.action_space, None
         if self._env.has_wrapper_attr("get_action_meanings"):
@@ -55,7 +62,7 @@ class GymnasiumEnv:
             labels = self._env.get_wrapper_attr("buttons")
         labels = list(labels.values()) if isinstance(labels, Mapping) else [] if labels is None else list(labels)
         try:
-            return discrete_actions(space, labels)
+            return reader(space, labels)
         except MlxworldError as error:
             shown = textwrap.shorten(str(space), 80)
             raise MlxworldError(
@@ -71,8 +78,12 @@ class GymnasiumEnv:
 
     def step(self, action: int) -> Step:
         """One step of the environment; terminated and truncated are both `done`."""
-        _, _, terminated, truncated, _ = self._env.step(self._codes[action])
+        _, _, terminated, truncated, _ = self._env.step(self._code(action))
         return self._see(bool(terminated or truncated))
+
+    def _code(self, action: Any) -> Any:
+        """What the environment takes."""
+        return self._codes[action]
 
     def _see(self, done: bool) -> Step:
         picture = np.asarray(self._env.render())
@@ -83,6 +94,22 @@ class GymnasiumEnv:
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
+
+
+class HybridEnv(GymnasiumEnv):
+    """An environment as "gym:" has it, but with its own buttons and axes, all at once, in place of a list."""
+
+    kind = "hybrid"
+
+    def _name_actions(self) -> None:
+        from .controls import controls
+
+        self._controls = self._read(controls)
+        space = hybrid(self._controls.buttons, self._controls.axes)
+        self.actions, self.buttons, self.axes = space.names, space.buttons, space.axes
+
+    def _code(self, action: np.ndarray) -> Any:
+        return self._controls.decode(action)
 
 
 def _make(environment: str) -> Any:

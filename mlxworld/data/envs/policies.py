@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...configs.actions import ActionSpace
 from ...errors import MlxworldError
 from . import players
-from .source import Source, Step
+from .source import Source, Step, action_space
 
 
 class Policy(Protocol):
@@ -27,8 +28,8 @@ class Policy(Protocol):
 
     name: str
 
-    def act(self, step: Step) -> int:
-        """Index of the next action."""
+    def act(self, step: Step) -> Any:
+        """Index of the next action, or its row of buttons and axes."""
         ...
 
 
@@ -62,6 +63,23 @@ class Sticky:
         return self._held
 
 
+class Rows:
+    """Plays buttons and axes: each is held for a geometric time of its own and then drawn anew. A button is up and an
+    axis at rest more often than not."""
+
+    def __init__(self, space: ActionSpace, rng: np.random.Generator, name: str):
+        self.name, self._space, self._rng = name, space, rng
+        self._change = 1.0 if name == "random" else 1 / rng.uniform(2, 12)
+        self._row = np.zeros(space.shape, np.float32)
+
+    def act(self, step: object) -> np.ndarray:
+        """The next row (A,); it looks at nothing."""
+        n, moved = len(self._row), self._rng.random(len(self._row)) < 0.4
+        drawn = np.where(np.arange(n) < len(self._space.buttons), 1, self._rng.uniform(-1, 1, n))
+        self._row = np.where(self._rng.random(n) < self._change, moved * drawn, self._row).astype(np.float32)
+        return self._row
+
+
 _ANYBODY: dict[str, Any] = {"random": Random, "sticky": Sticky}
 _MIX = {"sticky": 0.75, "random": 0.25}
 
@@ -71,13 +89,15 @@ def make_policy(name: str, source: Source, seed: int) -> Policy:
 
     Raises MlxworldError for a name that this world has no player of.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng, space = np.random.default_rng([seed, 1]), action_space(source)
     own, mix = _players(source.name)
     known = own | _ANYBODY
     if name == "mixed":
         name = list(mix)[rng.choice(len(mix), p=list(mix.values()))]
     if name not in known:
         raise MlxworldError(f"nobody called {name!r} plays {source.name}: choose one of {', '.join(['mixed', *known])}")
+    if space.shape and name in _ANYBODY:
+        return Rows(space, rng, name)
     return known[name](len(source.actions), rng)
 
 

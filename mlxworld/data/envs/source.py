@@ -6,10 +6,11 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ...configs.actions import ActionSpace
 from ...errors import MlxworldError
 
 _REASON = 300  # characters of a world's own words
@@ -28,7 +29,9 @@ class Step:
 class Source(Protocol):
     """A world that can be recorded. The same seed and the same actions give the same steps.
 
-    One whose games begin otherwise after another has ended has `follow(seed)` too, for such games.
+    One of buttons and axes has their names, `buttons` and `axes`, and takes rows of numbers (see
+    `configs.actions.ActionSpace`). One whose games begin otherwise after another has ended has `follow(seed)` too, for
+    such games.
     """
 
     name: str
@@ -45,13 +48,18 @@ class Source(Protocol):
         """Begin an episode; the step that led here is action 0."""
         ...
 
-    def step(self, action: int) -> Step:
-        """Take the action with this index. After a step that is `done`, call `reset`."""
+    def step(self, action: Any) -> Step:
+        """Take the action with this index, or this row. After a step that is `done`, call `reset`."""
         ...
 
     def close(self) -> None:
         """Give back processes and windows."""
         ...
+
+
+def action_space(source: Source) -> ActionSpace:
+    """What an action of a world is."""
+    return ActionSpace(source.actions, getattr(source, "buttons", ()), getattr(source, "axes", ()))
 
 
 @contextlib.contextmanager

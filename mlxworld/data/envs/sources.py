@@ -3,7 +3,7 @@
 from ...errors import MlxworldError
 from .source import Source
 
-SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
+SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT, hybrid:ENVIRONMENT"
 
 
 def open_source(name: str) -> Source:
@@ -23,7 +23,7 @@ def open_source(name: str) -> Source:
     if kind == "doom":
         from .doom import Doom
 
-        return Doom(rest or "defend_the_center")
+        return Doom(rest or "defend_the_line")
     if name == "bounce":
         from .bounce import Bounce
 
@@ -36,4 +36,8 @@ def open_source(name: str) -> Source:
         from .gymnasium_env import GymnasiumEnv
 
         return GymnasiumEnv(rest)
+    if kind == "hybrid" and rest:
+        from .gymnasium_env import HybridEnv
+
+        return HybridEnv(rest)
     raise MlxworldError(f"unknown world {name!r} to record: choose one of {SOURCES}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...configs.actions import ActionSpace
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import listed, open_regular, shown
@@ -19,10 +20,12 @@ def actions_file(film: Path) -> Path:
     return film.with_name(f"{film.stem}.actions.csv")
 
 
-def write_actions(film: Path, actions: list[str]) -> None:
-    """Write the actions of a film, whole or not at all."""
+def write_actions(film: Path, space: ActionSpace, actions: list[np.ndarray]) -> None:
+    """Write the actions of a film, whole or not at all: their names, and the numbers of buttons and axes."""
     rows = io.StringIO(newline="")
-    csv.writer(rows, lineterminator="\n").writerows([("step", "action"), *enumerate(actions)])
+    numbers = [[f"{x:.9g}" for x in np.atleast_1d(action)] if space.shape else [] for action in actions]
+    named = [(t, space.name(action), *row) for t, (action, row) in enumerate(zip(actions, numbers, strict=True))]
+    csv.writer(rows, lineterminator="\n").writerows([("step", "action", *space.buttons, *space.axes), *named])
     atomic.write(actions_file(film), rows.getvalue().encode())
 
 
@@ -81,12 +84,13 @@ def _ordered(path: Path, names: list[str], steps: list[str]) -> list[str]:
     return [names[row] for row in order]
 
 
-def read_actions(film: Path, actions: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-    """Actions (T,) int32 of a film of which step t shows the frame `numbers[t]`.
+def read_actions(film: Path, space: ActionSpace, numbers: np.ndarray) -> np.ndarray:
+    """Actions (T,) int32 of a film of which step t shows the frame `numbers[t]`; rows (T, A) float32 of buttons and
+    axes.
 
     Without an actions file they are all noop, unless the dataset has more actions: then the film is of no use.
     """
-    path = actions_file(film)
+    path, actions = actions_file(film), space.names
     if not path.exists():
         if len(actions) > 1:
             raise MlxworldError(f"{film}: has no {path.name} beside it, and the dataset has actions")
@@ -95,7 +99,27 @@ def read_actions(film: Path, actions: tuple[str, ...], numbers: np.ndarray) -> n
     unknown = sorted(set(names) - set(actions))
     if unknown:
         raise MlxworldError(f"{path}: unknown action {shown(unknown[0])}; the dataset has {listed(actions, 20)}")
+    rows = None if not space.shape else _rows(path, space, len(names))
     stride = max(1, *np.diff(numbers)) if len(numbers) > 1 else 1
     if not 0 < len(names) - numbers[-1] <= stride:
         raise MlxworldError(f"{path}: {len(names)} rows, but its film has {numbers[-1] + 1} frames")
-    return np.array([actions.index(name) for name in names], np.int32)[numbers]
+    return (np.array([actions.index(name) for name in names], np.int32) if rows is None else rows)[numbers]
+
+
+def _rows(path: Path, space: ActionSpace, steps: int) -> np.ndarray:
+    """The numbers of buttons and axes (steps, A), in the order of the column "step" where there is one."""
+    columns, *rows = _table(path)
+    rows = [row for row in rows if row]
+    if "step" in columns:
+        rows = sorted(rows, key=lambda row: int(row[columns.index("step")]))
+    missing = [name for name in (*space.buttons, *space.axes) if columns.count(name) != 1]
+    if missing:
+        raise MlxworldError(f"{path}: needs one column {shown(missing[0])}")
+    places = [columns.index(name) for name in (*space.buttons, *space.axes)]
+    try:
+        values = np.array([[float(row[place]) for place in places] for row in rows], np.float32)
+    except (ValueError, IndexError) as error:
+        raise MlxworldError(f"{path}: a button or an axis is no number ({error})") from error
+    if len(values) != steps or not space.holds(values):
+        raise MlxworldError(f"{path}: buttons are 0 or 1 in every row, axes from -1 to 1")
+    return values

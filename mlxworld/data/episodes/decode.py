@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...configs.actions import ActionSpace
 from ...errors import MlxworldError
 from .actions import read_actions
 from .container import require_whole
@@ -45,7 +46,7 @@ def decode(task: dict[str, Any]) -> dict[str, Any]:
                 grow(spans, step)
         sound, why = read_sound(path, spans, task["fps"], S)
         (np.zeros((len(shown), S), np.int16) if sound is None else sound).tofile(f"{to}.audio")
-        read_actions(path, tuple(task["actions"]), np.array(shown)).tofile(f"{to}.actions")
+        read_actions(path, ActionSpace(*map(tuple, task["space"])), np.array(shown)).tofile(f"{to}.actions")
     except MlxworldError as error:
         return {"error": str(error)}
     except OSError as error:

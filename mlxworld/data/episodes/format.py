@@ -2,7 +2,8 @@
 
     dataset.json          what all episodes share: rates, size, action names, source, licence
     NAME.mp4              picture and sound of one episode
-    NAME.actions.csv      one row per frame: step, action; the action is the one that led to the frame
+    NAME.actions.csv      one row per frame: step, action; the action is the one that led to the frame. Of buttons and
+                          axes a column each holds the number, and the name is the nearest one
     NAME.state.npz        exact state of the world, one row per frame, where the source knows it; `rare` in it are the
                           moments that seldom come, which training may draw more often
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...configs.actions import ActionSpace
 from ...configs.load import from_dict
 from ...configs.world import FASTEST, require_rates
 from ...errors import MlxworldError
@@ -46,7 +48,14 @@ class DatasetInfo:
     source: str = ""
     licence: str = ""
     recording: dict[str, Any] = field(default_factory=dict)
+    buttons: tuple[str, ...] = ()  # with axes: what each action is made of, beside its name
+    axes: tuple[str, ...] = ()
     version: int = VERSION
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What an action is."""
+        return ActionSpace(self.actions, self.buttons, self.axes)
 
     @property
     def sample_rate(self) -> int:
@@ -56,7 +65,8 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Episode:
-    """video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1], actions (T,) int32, state {name: (T, ...)}."""
+    """video (T, H, W, 3) uint8, audio (T, S) float32 in [-1, 1], actions (T,) int32 or rows (T, A) float32 of buttons
+    and axes, state {name: (T, ...)}."""
 
     video: np.ndarray
     audio: np.ndarray
@@ -93,7 +103,7 @@ def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
 def require_info(info: DatasetInfo, source: str) -> None:
     """Raises MlxworldError, naming `source`, for rates, sizes or names that no dataset has."""
     require_rates(info.fps, info.samples, info.size, source)
-    wrong = [name for name in info.actions if not name or not name.isprintable()]
+    wrong = [n for n in (*info.actions, *info.buttons, *info.axes) if not n or not n.isprintable()]
     if wrong or not info.actions:
         raise MlxworldError(f"{source}: {shown(wrong[0]) if wrong else 'nothing'} is no name of an action")
     if len(set(info.actions)) < len(info.actions):
@@ -145,18 +155,18 @@ def write_episode(folder: str | os.PathLike, name: str, episode: Episode, info: 
     Raises MlxworldError if shapes and `info` disagree or the disk is full.
     """
     T, H, W, _ = episode.video.shape
-    expected = ((T, *info.size, 3), (T, info.samples), (T,))
+    expected = ((T, *info.size, 3), (T, info.samples), (T, *info.action_space.shape))
     if (episode.video.shape, episode.audio.shape, episode.actions.shape) != expected:
         raise MlxworldError(f"{name}: an episode of {T} frames must have the shapes {expected} of its dataset")
     folder = Path(folder)
-    write_beside(folder / f"{name}.mp4", [info.actions[action] for action in episode.actions], episode.state)
+    write_beside(folder / f"{name}.mp4", info.action_space, list(episode.actions), episode.state)
     write_clip(folder / f"{name}.mp4", episode.video, episode.audio, info.fps, info.sample_rate)
 
 
-def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -> None:
-    """Write what lies beside a video file: its actions by name, and its state if there is one."""
+def write_beside(path: Path, space: ActionSpace, actions: list[np.ndarray], state: dict[str, np.ndarray]) -> None:
+    """Write what lies beside a video file: its actions, and its state if there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_actions(path, actions)
+    write_actions(path, space, actions)
     if state:
         part = path.with_name(f".{path.stem}.state.part.npz")
         try:
@@ -173,7 +183,7 @@ def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None 
     path = Path(folder) / name
     path = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.mp4")
     video, audio, numbers = read_film(path, info.size, info.fps, info.samples)
-    return Episode(video, audio, read_actions(path, info.actions, numbers), read_state(path))
+    return Episode(video, audio, read_actions(path, info.action_space, numbers), read_state(path))
 
 
 def read_state(video: Path) -> dict[str, np.ndarray]:

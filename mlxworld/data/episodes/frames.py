@@ -1,6 +1,6 @@
 """The decoded dataset: decoded once, then mapped into memory, so that training reads frames at the speed of copying.
 
-FOLDER/.cache/KEY/ holds video.npy (N, H, W, 3) uint8, audio.npy (N, S) int16, actions.npy (N,) int32 and cache.json
+FOLDER/.cache/KEY/ holds video.npy (N, H, W, 3) uint8, audio.npy (N, S) int16, actions.npy (N, ...) and cache.json
 (episodes, offsets, rare frames, what was skipped). KEY depends on the settings and on the files' names, sizes and
 times. It is built in a hidden folder beside it and renamed when whole.
 """
@@ -40,7 +40,7 @@ class FrameStore:
     info: DatasetInfo
     video: np.ndarray  # (N, H, W, 3) uint8
     audio: np.ndarray  # (N, S) int16
-    actions: np.ndarray  # (N,) int32
+    actions: np.ndarray  # (N,) int32, or rows (N, A) float32 of buttons and axes
     offsets: np.ndarray  # (E + 1,) int64: episode e is frames offsets[e] to offsets[e + 1]
     names: tuple[str, ...]  # of the episodes' files, in the folder
     skipped: tuple[str, ...]  # one line for each file that could not be used
@@ -185,7 +185,7 @@ def _alive(pid: int) -> bool:
 
 def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, workers: int) -> None:
     console = Console(stderr=True)
-    names, offsets, rare, skipped, silent = [], [0], [], [], []
+    names, offsets, rare, skipped, silent, space = [], [0], [], [], [], info.action_space
     columns = [TextColumn("[bold]decoding"), BarColumn(), DownloadColumn(), TimeElapsedColumn()]
     columns += [TextColumn("left"), TimeRemainingColumn()]
     with (
@@ -193,7 +193,7 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
         Progress(*columns, console=console) as bar,
         Growing(part / "video.npy", (*info.size, 3), np.uint8) as video,
         Growing(part / "audio.npy", (info.samples,), np.int16) as audio,
-        Growing(part / "actions.npy", (), np.int32) as actions,
+        Growing(part / "actions.npy", space.shape, space.dtype) as actions,
     ):
         task = bar.add_task("", total=sum(file.stat().st_size for file in files))
         for number, answer in enumerate(_answers(decoders, files, info, part, workers)):
@@ -231,7 +231,8 @@ def _answers(
     decoders: Decoders, files: list[Path], info: DatasetInfo, part: Path, workers: int
 ) -> Iterator[dict[str, Any]]:
     """Answers in the order of the files; only a few files are decoded ahead."""
-    common = {"size": info.size, "fps": info.fps, "samples": info.samples, "actions": info.actions}
+    common = {"size": info.size, "fps": info.fps, "samples": info.samples}
+    common |= {"space": (info.actions, info.buttons, info.axes)}
     waiting: list[Future] = []
     for number, file in enumerate(files):
         waiting.append(decoders.submit({"path": str(file), "to": str(part / str(number)), **common}))

@@ -47,7 +47,7 @@ def clip_starts(cache: FrameStore, frames: int, batch: int, seed: int, index: in
 
 
 class Clips:
-    """An endless iterator of {"video": (B, T, H, W, 3) uint8, "audio": (B, T, S) float32, "actions": (B, T) int32}.
+    """An endless iterator of {"video": (B, T, H, W, 3) uint8, "audio": (B, T, S) float32, "actions": (B, T, ...)}.
 
     It begins with batch `start`; `rare`: see `clip_starts`. `workers` threads prepare `ahead` batches; `feeder` is
     "threads" or "mlx-data". `waited` is how many seconds its user has waited for batches.
@@ -82,7 +82,7 @@ class Clips:
         starts = clip_starts(cache, T, B, self.seed, index, self.rare)
         video = np.empty((B, T, *cache.video.shape[1:]), np.uint8)
         audio = np.empty((B, T, cache.audio.shape[1]), np.float32)
-        actions = np.empty((B, T), np.int32)
+        actions = np.empty((B, T, *cache.actions.shape[1:]), cache.actions.dtype)
         for b, s in enumerate(starts.tolist()):
             video[b] = cache.video[s : s + T]
             audio[b] = cache.sound(slice(s, s + T))

@@ -73,6 +73,11 @@ def free(cfg: FreeConfig) -> Report:
         for f in measure(each, rules, world.fps):
             rows.setdefault(f.key, Row(f.key, f.label, f.better, {}, f.goal)).values[name] = f.value
             facts |= {} if f.count is None else {f"{f.key} of {name}": f.count}
+    if store is not None:
+        sharp = {name: drift.sharpness(each) for name, each in tracks.items()}
+        ratios = {name: x / max(sharp[REAL], 1e-9) for name, x in sharp.items()}
+        label = "energy of the finest detail over that of real frames (wanted 0.8 to 1.2)"
+        rows["detail_ratio"] = Row("detail_ratio", label, "higher", ratios)
     return Report(facts, list(rows.values()), "Free dreams")
 
 

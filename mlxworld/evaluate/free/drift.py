@@ -51,6 +51,12 @@ def figures(tracks: Sequence[Track], fps: float) -> list[Figure]:
     return [*each, worst, _frozen(tracks, fps)]
 
 
+def sharpness(tracks: Sequence[Track]) -> float:
+    """Mean energy of the finest detail of all frames (see `video.detail`)."""
+    detail = np.concatenate([track["statistics"][:, NAMES.index("detail")] for track in tracks])
+    return float(np.square(detail, dtype=np.float64).mean())
+
+
 def _frozen(tracks: Sequence[Track], fps: float) -> Figure:
     """Share of segments in which nothing at all moves."""
     still = np.concatenate([segments(track, fps)[:, NAMES.index("motion")] < 1e-3 for track in tracks])

@@ -32,6 +32,7 @@ def after(i: Array, n: Array | int) -> Array:
     return ops.where(i + 1 < n, i + 1, i * 0)
 
 
+HIDDEN = -2.0  # of buttons and axes: no action has it
 PRESENT, LAST, BOTH = slice(0, 1), slice(1, 2), slice(0, 2)  # frames of a pass
 
 
@@ -52,15 +53,20 @@ def _weave(past, new, w):
 
 
 class LatentDynamics(Module):
-    def __init__(self, cfg: DynamicsConfig, tokens: int, latent: int, actions: int):
-        """K tokens of width `latent` a frame; that many `actions`, and one for a hidden action."""
+    def __init__(self, cfg: DynamicsConfig, tokens: int, latent: int, actions: int, controls: int = 0):
+        """K tokens of width `latent` a frame; that many `actions`, and one for a hidden action. With `controls`, an
+        action is a row of so many numbers instead (buttons and axes), and a hidden one is HIDDEN in each."""
         super().__init__()
-        self.cfg, self.size, self.actions = cfg, (tokens, latent), actions
+        self.cfg, self.size, self.controls = cfg, (tokens, latent), controls
+        self.hidden = HIDDEN if controls else actions
         block = BlockConfig(cfg.dim, cfg.heads, dropout=cfg.dropout)
         self.embed = role(Linear(latent, cfg.dim), "input")
         self.tokens = ops.zeros((tokens, cfg.dim))
         role(self, "embedding", "tokens")
-        self.embed_action = role(Embedding(actions + 1, cfg.dim), "embedding")
+        if controls:
+            self.embed_controls = [role(Linear(controls, cfg.dim), "input"), Linear(cfg.dim, cfg.dim)]
+        else:
+            self.embed_action = role(Embedding(actions + 1, cfg.dim), "embedding")
         self.embed_noise_level = role(Embedding(cfg.noise_levels + 1, cfg.dim), "embedding")
         self.embed_step_size = role(Embedding(cfg.noise_levels + 1, cfg.dim), "embedding")
         self.blocks = [blocks.Block(block) for _ in range(cfg.depth)]
@@ -73,6 +79,13 @@ class LatentDynamics(Module):
         self._query = ops.array([[0] * tokens, [1] * tokens])  # the same, of their tokens
         longest = max(cfg.local_window, cfg.global_window) + 1
         self._key = ops.array([slot for slot in range(longest) for _ in range(tokens)])  # of a ring's tokens
+
+    def _embed(self, action: Array) -> Array:
+        """(B, T) indices, or rows (B, T, A) -> (B, T, C)."""
+        if not self.controls:
+            return self.embed_action(action)
+        first, second = self.embed_controls
+        return second(ops.silu(first(ops.cast(action, like=self.tokens))))
 
     def is_global(self, layer: int) -> bool:
         return (layer + 1) % self.cfg.global_every == 0
@@ -102,7 +115,7 @@ class LatentDynamics(Module):
         state; then `slots` (T,), of local and of global rings, are where the T frames go. local: how local layers
         attend.
         """
-        frame = self.embed_action(action) + self.embed_noise_level(noise_level) + self.embed_step_size(step_size)
+        frame = self._embed(action) + self.embed_noise_level(noise_level) + self.embed_step_size(step_size)
         x = self.embed(ops.cast(z, like=self.tokens))
         x = x + ops.cast(self.tokens + frame[:, :, None], like=x)  # low precision all along, under autocast too
         keys = [None] * len(self.blocks) if key is None else random.split(key, len(self.blocks))
@@ -192,8 +205,14 @@ class LatentDynamics(Module):
             "rings": [(ring(i), ring(i)) for i in range(c.depth)],
             "clock": clock,
             "past": past,
-            "last": {"z": ops.zeros((B, 1, K, D), like=self._rotary), "action": past[:, None] * 1},
+            "last": {"z": ops.zeros((B, 1, K, D), like=self._rotary), "action": self._no_action(past)},
         }
+
+    def _no_action(self, past):
+        """What led to the frame before the first one: (B, 1), or rows (B, 1, A) of zeros."""
+        if not self.controls:
+            return past[:, None] * 1
+        return ops.zeros((past.shape[0], 1, self.controls), like=self._rotary)
 
     def _places(self, state, frames):
         """Where the LAST, the PRESENT or BOTH frames stand: their angles, two of (T, 1, 1, E), masks (B, 1, T*K, N*K)

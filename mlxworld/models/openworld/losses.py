@@ -87,8 +87,9 @@ def tokenizer_loss(model: Any, batch: dict[str, Array], key: Array) -> tuple[Arr
 def dynamics_loss(
     model: Any, batch: dict[str, Array], key: Array, checkpointing: bool = False
 ) -> tuple[Array, dict[str, Array]]:
-    """model: LatentDynamics. batch: z (B, T, K, D) and actions (B, T); for self forcing also `dream` (B, T, K, D), what
-    the model itself made of these frames: then the past is the dreamt one, and the target stays the truth.
+    """model: LatentDynamics. batch: z (B, T, K, D) and actions (B, T), or rows (B, T, A); for self forcing also `dream`
+    (B, T, K, D), what the model itself made of these frames: then the past is the dreamt one, and the target stays the
+    truth.
 
     Every frame has a random noise level and is predicted from earlier ones with a little noise. Three quarters of the
     batch learn the finest step from the truth ("flow"); the rest, one clip at least, learn a longer step from two half
@@ -100,7 +101,8 @@ def dynamics_loss(
     B, T = z.shape[:2]
     keys = random.split(key, 7)
     hide = random.bernoulli(keys[0], c.action_dropout, (B, T))
-    actions = ops.where(hide, ops.cast(actions * 0 + model.actions, like=actions), actions)
+    hide = hide[:, :, None] if model.controls else hide
+    actions = ops.where(hide, ops.cast(actions * 0 + model.hidden, like=actions), actions)
     noise = random.normal(keys[1], z.shape)
     dropout_key = keys[6] if c.dropout > 0 else None
     past = ops.float32(batch["dream"]) if "dream" in batch else z
@@ -118,7 +120,7 @@ def dynamics_loss(
         return (w * ops.square(prediction - ops.stop_gradient(target)).mean(axis=-1)).sum() / w.sum()
 
     if c.head == "regression":
-        every, zero = slice(0, B), ops.zeros((B, T), like=actions)
+        every, zero = slice(0, B), ops.int32(ops.zeros((B, T), like=z))
         truth = error(predict(z * 0, zero, zero + c.noise_levels, every), z, every)
         return truth, {"flow": truth}
 

@@ -76,7 +76,9 @@ class TransformerWorldModel(WorldModel):
     def __init__(self, cfg: OpenWorldConfig):
         super().__init__(cfg)
         self.tokenizer = AudioVideoTokenizer(cfg)
-        self.dynamics = LatentDynamics(cfg.dynamics, cfg.latent.tokens, cfg.latent.dim, len(cfg.actions))
+        self.dynamics = LatentDynamics(
+            cfg.dynamics, cfg.latent.tokens, cfg.latent.dim, len(cfg.actions), *cfg.action_space.shape
+        )
 
     def init(self, key: Array) -> "TransformerWorldModel":
         """Fresh weights from a key, the same on both backends."""

@@ -10,7 +10,7 @@ from mlxworld.data import make_policy, open_source
 from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
-RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (35, 630), "bounce": (30, 1024)}
+RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (17.5, 1260), "bounce": (30, 1024)}
 RATES["jumper"] = (30, 1024)
 RATES["gym:CartPole-v1"] = (50, 608)
 STEPS = 40
@@ -221,7 +221,7 @@ def test_bounces_actions_push():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("tetris", "pong, doom"),
+        ("tetris", "pong, jumper, doom"),
         ("atari:Tetriss", "Tetriss"),
         ("doom:nowhere", "basic"),
         ("gym:Nowhere-v0", "Nowhere"),

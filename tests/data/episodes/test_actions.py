@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from mlxworld.configs.actions import ActionSpace
 from mlxworld.data.episodes.actions import actions_file, read_actions, read_names, write_actions
 from mlxworld.errors import MlxworldError
 
@@ -94,6 +95,6 @@ def test_columns_that_are_not_there_or_twice(film, head):
 
 def test_what_is_written_comes_back(film):
     said = ["up", "left,fire", 'say "hi"', "FIRE", "fire", "42"]
-    write_actions(film, said)
+    write_actions(film, ActionSpace(tuple(said)), [np.array(i) for i in range(len(said))])
     assert read_names(actions_file(film)) == said
-    assert read_actions(film, tuple(said), np.array([1, 1, 3, 5])).tolist() == [1, 1, 3, 5]
+    assert read_actions(film, ActionSpace(tuple(said)), np.array([1, 1, 3, 5])).tolist() == [1, 1, 3, 5]
