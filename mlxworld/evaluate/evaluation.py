@@ -26,7 +26,7 @@ from .drift import SECONDS, Segments, cut, drift_report, measure
 from .figures import Clips, Pair, Report, Row
 from .game import Game, open_game
 from .keys import Eye, KeyReader
-from .physics import Reading, physics_report, read_physics
+from .physics_report import Reading, physics_report, read_physics
 from .report import WATCHED, keys, likeness, pictures, sounds
 from .worlds import figures_of
 

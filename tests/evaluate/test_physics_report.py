@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlxworld.evaluate.figures import Clips
-from mlxworld.evaluate.physics import COAST, physics_report, read_physics
+from mlxworld.evaluate.physics_report import COAST, physics_report, read_physics
 
 N, T, CONTEXT, FPS = 3, 24, 6, 30
 
