@@ -14,6 +14,7 @@ from ..training.latents import LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
 from ..training.stage import Batch, Stage
+from ..training.together import once
 from ..training.turn import Turn
 from ..training.worlds import WorldRecipe
 
@@ -79,7 +80,8 @@ class Recipe(WorldRecipe):
         if self._latents is None:
             run.monitor.stage("latents", len(self.frames.actions))
             path, show = run.out / "latents.npy", lambda frames: run.monitor.update(frames, {})
-            self._latents = encode_dataset(run.package, run.model, self.frames, path, show)
+            once(run.engine, lambda: encode_dataset(run.package, run.model, self.frames, path, show))
+            self._latents = np.load(path, mmap_mode="r")
 
     def _dreamt(self, batch: Batch, step: int) -> Batch:
         """The batch with "dream" (B, T, K, D): its first half is seen, the rest is what the model makes of it."""
