@@ -27,7 +27,7 @@ class Trainer:
     With precision "bfloat16" or "float16" the forward and backward passes run under autocast, float32 weights are kept,
     and for float16 the loss is scaled: halved when gradients overflow, else grown slowly. `compile` compiles the
     losses, once for each set of shapes. Averages and moments are those of what is trained; a frozen model costs its
-    weights, as they are. Of several ranks each takes its parts of every batch, and all move the weights alike; with
+    weights, as they are. Of several ranks each takes its parts of every batch; all move the weights alike; with
     `sharded` a copy of the model is trained whose layers are in parts on all of them, and `ema`, `state` and
     `load_state`, which put it together, are for all ranks to call.
     """
@@ -169,7 +169,9 @@ class Trainer:
     def _arrays(self) -> dict[str, tuple[str, torch.Tensor]]:
         """{name in a state: (the parameter that it has the shape of, the array as it is here)}."""
         trained = {name: w for weights in self._trained.values() for name, w in weights.items()}
-        rows = {f"model.{n}": (n, x) for n, x in (trained | nn.buffers(self.model)).items()}
+        rows: dict[str, tuple[str, torch.Tensor]] = {
+            f"model.{n}": (n, x) for n, x in (trained | nn.buffers(self.model)).items()
+        }
         rows |= {f"ema.{n}": (n, x) for n, x in self._ema.items()}
         for turn, optimizer in self._optimizers.items():
             rows |= {f"optim.{turn}.{slot}": (slot.partition(".")[2], x) for slot, x in optimizer.state.items()}

@@ -28,7 +28,7 @@ class Trainer:
     With precision "bfloat16" or "float16" the forward and backward passes run on copies of the weights in it, float32
     weights are kept, and for float16 the loss is scaled: halved when gradients overflow, else grown slowly. `compile`
     compiles the step, once for each set of shapes. Averages and moments are those of what is trained; a frozen model
-    costs its weights, as they are. Of several ranks each takes its parts of every batch, and all move the weights alike.
+    costs its weights, as they are. Of several ranks each takes its parts of every batch; all move the weights alike.
     """
 
     def __init__(
