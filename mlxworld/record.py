@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -39,7 +39,7 @@ _NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Record a world as a dataset: pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
+    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT."""
 
     world: Annotated[str, tyro.conf.Positional]
     """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3, gym:mymodule:Mine-v0"""
@@ -49,14 +49,16 @@ class RecordConfig:
     """steps to record; the last episode may end a little later"""
     seed: int = 0
     """recordings with different seeds share no game: one for training, another to hold out"""
-    policy: Literal["mixed", "random", "sticky", "scripted"] = "mixed"
-    """who plays"""
+    policy: str = "mixed"
+    """who plays: random, sticky, a player that the world has (scripted, or other: one to hold out), or mixed"""
     size: int = 128
     """height and width of the pictures, pixels"""
     episode: int = 1000
     """longest episode (one file), steps; longer games are cut"""
     game: int = 4000
     """longest game, steps"""
+    across: bool = False
+    """a game that ends is followed by the next one in the same episode, so that ends and beginnings are learnt"""
     workers: int = 0
     """processes; 0: one for each core"""
     patience: float = 60.0
@@ -74,6 +76,7 @@ def record(config: RecordConfig) -> Path:
     try:
         make_policy(config.policy, source, 0)
         settings = {key: getattr(config, key) for key in ("policy", "seed", "episode", "game")}
+        settings |= {"across": True} if config.across else {}
         size = (config.size, config.size)
         info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
     finally:
@@ -136,7 +139,7 @@ def _run(config: RecordConfig, info: DatasetInfo, first: int, need: int, show: C
     """Play games from number `first` on until `need` steps are added; returns how many were."""
     longest = min(max(config.game, config.episode), config.steps)
     work = config.out / WORK / str(os.getpid())  # a player of a recording that was killed may still write to its own
-    plan = Game(config.world, config.policy, info.size, config.episode, longest, work)
+    plan = Game(config.world, config.policy, info.size, config.episode, longest, work, config.across)
     added = 0
     with Crew(plan, config.workers, config.patience) as crew:
         for game, lengths in crew.play(first, need, config.seed * SEEDS, show):

@@ -52,6 +52,53 @@ class Graphed:
         self.outputs, self.tree = tree_flatten(found)
 
 
+class Captured:
+    """`fn` of tensors (trees too) on one GPU that also writes tensors of its own, such as weights: a call runs it once.
+
+    Of each set of shapes two calls run as they are, the next is recorded, and every later one is a launch. Results
+    are copies. A function that reads the host cannot be recorded: a warning says so, and it stays as it is.
+    """
+
+    def __init__(self, fn, warmup: int = 2):
+        self._fn, self._warmup, self._calls = fn, warmup, {}
+        self._graphs: dict[Any, Any] = {}
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    def __call__(self, *args):
+        leaves, tree = tree_flatten(args)
+        kind = str(tree), str(_shapes(leaves))
+        calls = self._calls[kind] = self._calls.get(kind, 0) + 1
+        if calls <= self._warmup or self._pool is None:
+            return self._beside(args)
+        if kind not in self._graphs and not self._record(kind, leaves, tree):
+            return self._beside(args)
+        inputs, graph, outputs, result = self._graphs[kind]
+        for held, leaf in zip(inputs, leaves, strict=True):
+            held.copy_(leaf, non_blocking=True)
+        graph.replay()
+        return tree_unflatten([x.clone() for x in outputs], result)
+
+    def _beside(self, args):
+        """The function as it is, on the stream where it would be recorded."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            result = self._fn(*args)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return result
+
+    def _record(self, kind, leaves, tree) -> bool:
+        inputs, graph = [leaf.clone() for leaf in leaves], torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                result = self._fn(*tree_unflatten(inputs, tree))
+        except RuntimeError as error:
+            log.warning("the training step is not recorded: %s", str(error).strip().splitlines()[0])
+            self._pool = None
+            return False
+        self._graphs[kind] = inputs, graph, *tree_flatten(result)
+        return True
+
+
 class Compiled:
     """A function that a thread of its own compiles; until that is done, and where it fails, there is none."""
 

@@ -31,7 +31,8 @@ class Optimizer:
             for rule, decay in (("decay", optim.weight_decay), ("plain", 0.0))
         ]
         self._muon = _Muon(optim, {n: weights[n] for n in rules["muon"]}, shards or Shards({}))
-        self._adamw = torch.optim.AdamW(groups, optim.lr, (optim.beta1, optim.beta2), optim.eps, fused=True)
+        betas, graphed = (optim.beta1, optim.beta2), next(iter(weights.values())).is_cuda
+        self._adamw = torch.optim.AdamW(groups, optim.lr, betas, optim.eps, fused=True, capturable=graphed)
         for weight in (w for group in groups for w in group["params"]):
             moments = {slot: torch.zeros_like(weight) for slot in _SLOTS.values()}
             self._adamw.state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
@@ -40,8 +41,8 @@ class Optimizer:
         moments = {f"{s}.{n}": adamw[n][slot] for s, slot in _SLOTS.items() for n in adamw}
         self.state = {"step": step} | moments | {f"m.{n}": m for n, m in self._muon.momentum.items()}
 
-    def update(self, lr: float, finite: torch.Tensor) -> None:
-        """Moves the weights by their `.grad`; where `finite`, a scalar on the device, is false nothing changes."""
+    def update(self, lr: torch.Tensor, finite: torch.Tensor) -> None:
+        """Moves the weights by their `.grad`; where `finite` is false nothing changes. Scalars on the device."""
         self._muon.update(lr, finite)
         for group in self._adamw.param_groups:
             group["lr"] = lr
@@ -77,7 +78,7 @@ class _Muon:
         }
 
     @torch.no_grad()
-    def update(self, lr: float, finite: torch.Tensor) -> None:
+    def update(self, lr: torch.Tensor, finite: torch.Tensor) -> None:
         for weights, momentum in self._groups:
             gradients = torch.stack([w.grad.flatten(1) for w in weights.values() if w.grad is not None])
             old = torch.stack([w.flatten(1) for w in weights.values()])

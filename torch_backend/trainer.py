@@ -18,6 +18,7 @@ from . import nn, random
 from .arrays import array, device, numpy
 from .count import record
 from .distributed import Shards, mean, rank, ranks, shard
+from .graphs import Captured
 from .optim import Optimizer
 
 
@@ -26,10 +27,12 @@ class Trainer:
 
     With precision "bfloat16" or "float16" the forward and backward passes run under autocast, float32 weights are kept,
     and for float16 the loss is scaled: halved when gradients overflow, else grown slowly. `compile` compiles the
-    losses, once for each set of shapes. Averages and moments are those of what is trained; a frozen model costs its
-    weights, as they are. Of several ranks each takes its parts of every batch; all move the weights alike; with
-    `sharded` a copy of the model is trained whose layers are in parts on all of them, and `ema`, `state` and
-    `load_state`, which put it together, are for all ranks to call.
+    losses, once for each set of shapes; on one GPU the whole step, optimizers included, is then a CUDA graph. Averages
+    and moments are those of what is trained; a frozen model costs its weights, as they are.
+
+    Of several ranks each takes its parts of every batch, and all move the weights alike. With `sharded` a copy of the
+    model is trained whose layers are in parts on all ranks; `ema`, `state` and `load_state` put it together, and are
+    for all ranks to call.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Trainer:
         compile: bool = False,  # noqa: A002
         sharded: bool = False,
     ):
-        self.turns, self.precision, self.accumulate = tuple(turns), precision, accumulate
+        self.turns, self.precision, self.parts = tuple(turns), precision, math.lcm(accumulate, ranks())
         self._whole = model.to(device())
         self.model = model = shard(copy.deepcopy(self._whole)) if sharded and ranks() > 1 else self._whole
         self._losses = {t.name: torch.compile(t.loss, dynamic=False) if compile else t.loss for t in self.turns}
@@ -56,6 +59,8 @@ class Trainer:
         self._scale = torch.tensor(2.0**15 if precision == "float16" else 1.0, device=device())
         own = [item for trained in self._trained.values() for item in trained.items()]
         self._ema = {name: p.detach().clone() for name, p in own}
+        self._graphed = compile and device() == "cuda" and ranks() == 1
+        self._run = Captured(self._updates) if self._graphed else self._updates
 
     @property
     def ema(self) -> dict[str, torch.Tensor]:
@@ -72,19 +77,26 @@ class Trainer:
         grad_norm is the norm before clipping. Where a turn's loss or a gradient is not finite it updates nothing, and
         "finite" is 0. `seed` makes the key. Raises MlxworldError when B cannot be cut in n.
         """
-        parts, key = cut(batch, math.lcm(self.accumulate, ranks())), array(random.key(seed))
-        keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))
-        metrics = {turn.name: self._turn(turn, parts, k, rate) for turn, k in zip(self.turns, keys, strict=True)}
+        cut(batch, self.parts)  # or an error, before anything moves
+        rates = [[turn.optim.lr * rate, 1 - turn.optim.averaging(self.steps)] for turn in self.turns]
+        metrics = self._run(array(batch), array(random.key(seed)), array(np.array(rates, np.float32)))
         self.steps += 1
+        return metrics
+
+    def _updates(self, batch: dict[str, torch.Tensor], key: torch.Tensor, rates: torch.Tensor) -> dict[str, Any]:
+        """All turns. rates (turns, 2): of each its learning rate, and the share of new weights in the averages."""
+        parts = cut(batch, self.parts)
+        keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))
+        metrics = {turn.name: self._turn(turn, parts, *of) for turn, *of in zip(self.turns, keys, rates, strict=True)}
         return labelled(metrics)
 
-    def _turn(self, turn: Turn, parts: list[dict[str, np.ndarray]], key: Any, rate: float) -> dict[str, torch.Tensor]:
+    def _turn(self, turn: Turn, parts: list[dict[str, Any]], key: Any, rates: torch.Tensor) -> dict[str, torch.Tensor]:
         trained, before = self._trained[turn.name], nn.buffers(self.model)
         keys = [key] if len(parts) == 1 else random.split(key, len(parts))
         own = list(zip(parts, keys, strict=True))[rank() :: ranks()]
         for weight in self._weights.values():
             weight.grad = None
-        rows = [self._differentiate(turn, part, k, len(own)) for part, k in own]
+        rows = [self._differentiate(turn, part, k) for part, k in own]
         metrics = mean({name: torch.stack([row[name] for row in rows]).mean() for name in rows[0]})
         gradients = self._gradients(trained)
         norm = self._shards.norm(gradients) / self._scale
@@ -93,48 +105,52 @@ class Trainer:
         torch._foreach_mul_(list(gradients.values()), shrink)  # pyright: ignore[reportPrivateImportUsage]
         for name, weight in trained.items():
             weight.grad = gradients[name]
-        self._optimizers[turn.name].update(turn.optim.lr * rate, finite)
+        self._optimizers[turn.name].update(rates[0], finite)
         if self.precision == "float16":
             self._scale *= torch.where(finite, 1.0005, 0.5)
         self._keep_buffers(before, finite)
-        self._average(turn)
+        self._average(turn, rates[1])
         return metrics | {"grad_norm": norm, "finite": finite.float()}
 
     def _gradients(self, trained: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """The mean gradients over all ranks, as they are here; sharded layers have averaged theirs already."""
+        """The mean gradients over all ranks, as they are here; layers in parts have averaged theirs already."""
         found = {name: self._shards.gradient(name, self._weights[name]) for name in trained}
         gradients = {n: torch.zeros_like(trained[n]) if g is None else g for n, g in found.items()}
         return gradients | mean({name: g for name, g in gradients.items() if name not in self._shards})
 
-    def _differentiate(
-        self, turn: Turn, batch: dict[str, np.ndarray], key: Any, of: int = 1
-    ) -> dict[str, torch.Tensor]:
-        """Adds the gradients (times the scale) of one `of` so many parts of a batch to `.grad`; the loss with its
-        parts."""
+    def _differentiate(self, turn: Turn, batch: dict[str, torch.Tensor], key: Any) -> dict[str, torch.Tensor]:
+        """Adds the gradients (times the scale) of one part of a batch to `.grad`; the loss with its parts."""
         low = self.precision != "float32"
-        with torch.autocast(device(), getattr(torch, self.precision) if low else None, enabled=low):
-            loss, metrics = self._losses[turn.name](self.model, array(batch), key)
+        dtype = getattr(torch, self.precision) if low else None
+        with torch.autocast(device(), dtype, enabled=low, cache_enabled=not self._graphed):
+            loss, metrics = self._losses[turn.name](self.model, batch, key)
         names = self._trained[turn.name]
         inputs = None if any(name in self._shards for name in names) else [self._weights[name] for name in names]
-        (loss.float() * self._scale / of).backward(inputs=inputs)  # layers in parts gather their gradients themselves
+        share = ranks() / self.parts  # of a part among those of this rank
+        (loss.float() * self._scale * share).backward(inputs=inputs)  # layers in parts gather gradients themselves
         return {name: x.detach().float() for name, x in ({"loss": loss} | metrics).items()}
 
     @torch.no_grad()
     def _keep_buffers(self, before: dict[str, torch.Tensor], finite: torch.Tensor) -> None:
-        """Buffers that a loss has assigned become what they were where the step was not finite."""
+        """Buffers that a loss has assigned are written where they were, as they were where the step is not finite."""
         for name, after in nn.buffers(self.model).items():
-            if after is not before[name]:
-                value = torch.where(finite, mean(after.detach()).to(before[name].dtype), before[name])
+            if after is not (held := before[name]):
+                held.copy_(torch.where(finite, mean(after.detach()).to(held.dtype), held))
                 owner, _, last = name.rpartition(".")
-                for model in (self.model, self._whole):
-                    setattr(model.get_submodule(owner), last, value)
+                setattr(self.model.get_submodule(owner), last, held)
+                self._tell_buffers()
+
+    def _tell_buffers(self) -> None:
+        if self._whole is not self.model:
+            nn.assign(self._whole, nn.buffers(self.model))
 
     @torch.no_grad()
-    def _average(self, turn: Turn) -> None:
+    def _average(self, turn: Turn, rate: torch.Tensor) -> None:
         trained = self._trained[turn.name]
-        rate = 1 - turn.optim.averaging(self.steps)
         averages = [self._ema[name] for name in trained]
-        torch._foreach_lerp_(averages, list(trained.values()), rate)  # pyright: ignore[reportPrivateImportUsage]
+        moves = torch._foreach_sub(list(trained.values()), averages)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_mul_(moves, rate)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(averages, moves)  # pyright: ignore[reportPrivateImportUsage]
 
     def operations(self, batch: dict[str, np.ndarray], seed: int = 0) -> list[tuple[str, str, int, dict, dict]]:
         """The operations of all turns' losses and gradients for a batch, as `engine.count` gives them."""
@@ -142,7 +158,7 @@ class Trainer:
         for turn in self.turns:
             before = nn.buffers(self.model)
             with record() as recorder:
-                self._differentiate(turn, batch, array(random.key(seed)))
+                self._differentiate(turn, array(batch), array(random.key(seed)))
             self._keep_buffers(before, torch.zeros((), dtype=torch.bool, device=device()))
             rows += recorder.ops
         return rows
@@ -161,7 +177,7 @@ class Trainer:
         checkpoint.check(shapes | {"step": ()}, state, source)
         for key, (name, x) in own.items():
             x.copy_(self._shards.part(name, torch.tensor(state[key], device=x.device)))
-        nn.assign(self._whole, {name: x for _, (name, x) in own.items() if name in nn.buffers(self._whole)})
+        self._tell_buffers()
         for optimizer in self._optimizers.values():
             optimizer.sync()
         self.steps = int(state["step"])

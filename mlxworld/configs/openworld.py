@@ -70,6 +70,15 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class PhysicsConfig:
+    objects: int = 0  # N, that are read from each frame; 0: the world has no physics modules
+    dim: int = 192
+    heads: int = 3
+    depth: int = 3
+    dropout: float = 0.05  # in attention's output, in training
+
+
+@dataclass(frozen=True)
 class OpenWorldConfig(WorldConfig):
     """The audio-video world model of `models/openworld`."""
 
@@ -80,14 +89,15 @@ class OpenWorldConfig(WorldConfig):
     latent: LatentConfig = field(default_factory=LatentConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     checkpointing: bool = False  # gradient checkpointing of transformer blocks: less memory, one more forward pass
 
     def __post_init__(self):
         super().__post_init__()
         for name, size in _sizes(self):
-            if size < 1:
+            if size < (name != "physics.objects"):
                 raise MlxworldError(f"OpenWorldConfig: {name} must be at least 1, not {size}")
-        a, c, d, v = self.audio, self.latent, self.dynamics, self.vision
+        a, c, d, v, p = self.audio, self.latent, self.dynamics, self.vision, self.physics
         side, channels = self.size // self.patch, self.decoder.channels
         rules = [
             (self.size % self.patch == 0, "size must be a multiple of patch"),
@@ -111,6 +121,7 @@ class OpenWorldConfig(WorldConfig):
                 all(0 <= share < 1 for share in (d.context_noise, d.action_dropout, d.dropout)),
                 "dynamics.context_noise, action_dropout and dropout lie in [0, 1)",
             ),
+            (p.objects <= 64 and 0 <= p.dropout < 1, "physics.objects is at most 64, physics.dropout lies in [0, 1)"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
             (self.samples // a.columns * a.overlap % 2 == 0, "audio.overlap: a column's window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
@@ -124,7 +135,7 @@ class OpenWorldConfig(WorldConfig):
                 "decoder.channels must double size / patch up to size",
             ),
         ]
-        rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder)]
+        rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder, p)]
         rules += [(x.dim // x.heads % 2 == 0, "dim / heads must be even: rotary angles turn pairs") for x in (v, d)]
         for holds, message in rules:
             if not holds:
@@ -170,7 +181,7 @@ class OpenWorldConfig(WorldConfig):
         changes = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(self, dynamics=dataclasses.replace(self.dynamics, **changes))
 
-    def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> "OpenWorldConfig":
+    def fitted(self, actions: tuple[str, ...], fps: float, sample_rate: int, samples: int) -> "OpenWorldConfig":
         """This model for a dataset: its actions and rates, and about as many spectrogram columns, a divisor."""
         columns = min((n for n in range(1, 17) if samples % n == 0), key=lambda n: abs(n - self.audio.columns))
         audio = dataclasses.replace(self.audio, columns=columns)

@@ -18,15 +18,19 @@ def require_rates(fps: float, samples: int, size: tuple[int, int], source: str) 
     for name, (value, most) in values.items():
         if not 1 <= value <= most:
             raise MlxworldError(f"{source}: {name} must be from 1 to {most}, not {value}")
+    if fps * samples != round(fps * samples):
+        raise MlxworldError(f"{source}: fps times samples must be a whole number, not {fps * samples:g}")
     if fps * samples > MOST_SAMPLES:
-        raise MlxworldError(f"{source}: fps times samples must be at most {MOST_SAMPLES} a second, not {fps * samples}")
+        raise MlxworldError(
+            f"{source}: fps times samples must be at most {MOST_SAMPLES} a second, not {fps * samples:.0f}"
+        )
 
 
 @dataclass(frozen=True)
 class WorldConfig:
     family: str
     size: int = 128  # height and width in pixels
-    fps: int = 30  # frames a second
+    fps: int | float = 30  # frames a second: 17.5 is one
     sample_rate: int = 30720  # samples a second
     samples: int = 1024  # S, samples of a frame
     actions: tuple[str, ...] = ("noop", "up", "down")
@@ -62,7 +66,7 @@ class WorldConfig:
         """How keys and values of the past are kept: float, or int8."""
         return "float"
 
-    def fitted(self, actions: tuple[str, ...], fps: int, sample_rate: int, samples: int) -> Self:
+    def fitted(self, actions: tuple[str, ...], fps: float, sample_rate: int, samples: int) -> Self:
         """This model for a dataset: its actions and rates."""
         return dataclasses.replace(self, actions=actions, fps=fps, sample_rate=sample_rate, samples=samples)
 

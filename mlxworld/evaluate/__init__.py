@@ -1,13 +1,15 @@
 """Metrics on numpy arrays: what a dream gets right. Neither a backend nor a model is known here.
 
+    figures.py  what is measured and what a measurement is: Clips, Row, Plot, Report
+    report.py   the figures of any world: pictures and sound at several horizons
+    worlds/     the figures that only one world has, a file a world
     video.py    PSNR, SSIM, L1, error over what moves; the baselines "repeat the last frame" and "mean frame"
     audio.py    RMS, log-mel, multi-resolution STFT distance, sound onsets
     pong.py     where the ball and the paddles stand in a picture of Pong
+    free/       long dreams that nobody knows the truth of, by the rules of their games; real games are the ceiling
     quality.py  what a change of precision or weights costs, in dB of the same dream
     held_out.py clips of a dataset, as a world takes them
-    report.py   the table of any world: every figure for the dream, the baselines and a shuffled control
-    pong_report.py   the rows that only Pong has
-    figures.py  real above, dream below, as a PNG
+    strip.py    real above, dream below, as a PNG
 
 Axes: N clips, T frames, H, W, 3 colours, S samples of a frame. Video is uint8 (N, T, H, W, 3), audio float32
 (N, T, S) in [-1, 1]; a leading axis more or less is fine wherever a docstring writes `...`.

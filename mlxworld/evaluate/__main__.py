@@ -13,9 +13,10 @@ from ..cli import entry
 from ..play.dream import dream
 from ..play.world import World
 from . import held_out
-from .figures import save_png, strip
-from .pong_report import pong_report
-from .report import Clips, Report, report
+from .figures import Clips, Report
+from .report import report
+from .strip import save_png, strip
+from .worlds import figures_of
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def evaluate(cfg: EvaluateConfig) -> tuple[Report, Clips]:
         ]
         dreams[name] = tuple(np.concatenate(x) for x in zip(*parts, strict=True))
     clips = Clips(video, audio, dreams, cfg.context, world.sample_rate)
-    found = report(clips)
-    return (found + pong_report(clips, watched=cfg.frames) if cache.info.source == "pong" else found), clips
+    own = figures_of(cache.info.source)
+    return (report(clips) + own(clips) if own else report(clips)), clips
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the ball and the paddles stand in a picture of Atari's Pong, and in a dream of it.
+"""Where the ball and the paddles stand in a picture of Atari's Pong, and in a dream of it, and what the score is.
 
 Pong has four colours. A decoder's blur mixes them, and a resize does too, but both mix *linearly*: every pixel is
 background + ball * (white - background) + player * (green - background) + enemy * (orange - background), three
@@ -28,6 +28,14 @@ BALL_WIDTH, BALL_HEIGHT = 2, 4
 BALL_SEEN = 0.2  # of the ball's light in the window where it is brightest
 PADDLE_DOUBT = 0.5  # what that light counts in the columns of a paddle
 PADDLE_SEEN = 0.4  # of the colour of the bar that fits best
+SCORE_LEFT: dict[Side, int] = {"enemy": 20, "player": 100}  # of the first digit
+SCORE_TOP, CELL, DIGIT = 1, 4, 16  # a digit is 3 x 5 cells; the second one begins so much further
+SCORE_DOUBT = 0.35  # of the digits' light that the best fit may leave unexplained
+NUMBERS = 40  # a dream may count too far
+GLYPHS = (  # of each digit the rows, a bit a cell
+    *((7, 5, 5, 5, 7), (2, 2, 2, 2, 2), (7, 1, 7, 4, 7), (7, 1, 3, 1, 7), (5, 5, 7, 1, 1)),
+    *((7, 4, 7, 1, 7), (4, 4, 7, 5, 7), (7, 1, 1, 1, 1), (7, 5, 7, 5, 7), (7, 5, 7, 1, 1)),
+)
 CHUNK = 256  # frames at once
 
 _PARTS = np.array([WHITE, GREEN, ORANGE], np.float32) - np.array(BACKGROUND, np.float32)
@@ -51,6 +59,11 @@ def paddle_y(video: np.ndarray, side: Side = "player") -> np.ndarray:
     The player's is the green one at the right. Of a bar that slides under a border the whole bar's centre is told.
     """
     return _by_chunks(video, lambda frames: _paddle(frames, side))
+
+
+def scores(video: np.ndarray) -> np.ndarray:
+    """The score, (..., 2) int of enemy and player, for pictures (..., H, W, 3); -1 where it cannot be read."""
+    return np.stack([_by_chunks(video, lambda frames, s=side: _score(frames, s)) for side in SCORE_LEFT], -1)
 
 
 def _by_chunks(video: np.ndarray, find: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -126,3 +139,38 @@ def _bars(height: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(field.start, field.stop) * ROWS / height
     cover = np.minimum(rows + ROWS / height, tops[:, None] + PADDLE_HEIGHT) - np.maximum(rows, tops[:, None])
     return tops, (np.clip(cover, 0, None) * height / ROWS).astype(np.float32)
+
+
+def _score(frames: np.ndarray, side: Side) -> np.ndarray:
+    _, height, width, _ = frames.shape
+    columns = slice(
+        int((SCORE_LEFT[side] - CELL) * width / COLUMNS), int((SCORE_LEFT[side] + 2 * DIGIT) * width / COLUMNS)
+    )
+    rows = slice(0, int(TOP * height / ROWS) - int(10 * height / ROWS))  # to the border
+    share = _shares(frames[:, rows], _UNMIX[:, 1 if side == "player" else 2])[:, :, columns].reshape(len(frames), -1)
+    drawn = np.stack([_number(n, side, height, width)[rows, columns].reshape(-1) for n in range(NUMBERS)])
+    square = np.square(drawn).sum(-1)
+    left = np.square(share).sum(-1)[:, None] - 2 * share @ drawn.T + square
+    best = left.argmin(-1)
+    return np.where(left[np.arange(len(frames)), best] <= SCORE_DOUBT * square[best], best, -1)
+
+
+def _number(number: int, side: Side, height: int, width: int) -> np.ndarray:
+    """A number as it is drawn: (height, width) shares."""
+    console = np.zeros((ROWS, COLUMNS), np.float32)
+    for place, digit in enumerate(f"{number:2}"):
+        if digit != " ":
+            bits = np.array([[row >> k & 1 for k in (2, 1, 0)] for row in GLYPHS[int(digit)]], np.float32)
+            left = SCORE_LEFT[side] + place * DIGIT
+            console[SCORE_TOP : SCORE_TOP + 5 * CELL, left : left + 3 * CELL] = bits.repeat(CELL, 0).repeat(CELL, 1)
+    return _shrink(_shrink(console, height).T, width).T
+
+
+def _shrink(x: np.ndarray, n: int) -> np.ndarray:
+    """(m, ...) -> (n, ...), each row the mean of those that it covers."""
+    edges = np.arange(n + 1) * len(x) / n
+    whole = np.concatenate([np.zeros_like(x[:1]), np.cumsum(x, 0)])
+    below = edges.astype(int)
+    part = (edges - below).reshape(-1, *[1] * (x.ndim - 1))
+    at = whole[below] + part * (whole[np.minimum(below + 1, len(x))] - whole[below])
+    return np.diff(at, axis=0) * (n / len(x))

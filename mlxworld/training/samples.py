@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data import FrameStore, clip_starts, write_clip
 from ..errors import MlxworldError
-from ..evaluate.figures import save_png, strip
+from ..evaluate.strip import save_png, strip
 from ..play.dream import dream
 
 FRAMES = 64  # of a sample, where an episode is that long

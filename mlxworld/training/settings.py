@@ -40,6 +40,7 @@ class TrainConfig:
     shard: bool = False  # of several ranks (torchrun) each keeps a part of every layer, not all of it (FSDP2)
     seed: int = 0  # of the weights, of the order of the data and of all noise
     record_steps: int = 20000  # steps to record if the dataset is not there
+    rare: float = 0.0  # share of the clips that hold a rare moment, where the dataset knows them: a game's end, a point
     cache: Path | None = None  # folder of the decoded dataset; inside the dataset's own
     sample_minutes: float = 3.0  # between two pictures of what it makes
     save_minutes: float = 2.0  # between two checkpoints
@@ -68,6 +69,7 @@ class TrainConfig:
             (0 <= self.seed < 2**28, f"--seed lies between 0 and {2**28 - 1}"),
             (self.log_steps >= 1 and self.record_steps >= 2, "--log-steps must be >= 1, --record-steps >= 2"),
             (min(self.sample_minutes, self.save_minutes) >= 0, "--sample-minutes and --save-minutes must be >= 0"),
+            (0 <= self.rare <= 1, "--rare lies between 0 and 1"),
             (self.minutes is None or 0 < self.minutes < 1e6, "--minutes must lie between 0 and a million"),
         ]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}

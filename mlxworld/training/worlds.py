@@ -20,7 +20,7 @@ from .settings import TrainConfig
 if TYPE_CHECKING:
     from .run import Run
 
-RECORDED = ("pong", "doom", "bounce")  # datasets that are recorded if they are not there
+RECORDED = ("pong", "jumper", "doom", "bounce")  # datasets that are recorded if they are not there
 CONTEXT = 16  # frames of a start clip, and what a sample sees before it dreams
 
 
@@ -77,11 +77,7 @@ def random_frames(config: WorldConfig, rows: int = 512) -> FrameStore:
 
 def open_dataset(cfg: TrainConfig) -> FrameStore:
     """The decoded dataset of --data; a named world is recorded first if its folder is not there."""
-    folder = Path(cfg.data)
-    if not folder.is_dir():
-        if cfg.data not in RECORDED:
-            raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
-        folder = Path("data") / cfg.data
+    folder = dataset_folder(cfg)
     if lies_inside(cfg.out, folder):
         raise MlxworldError(
             f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams"
@@ -89,6 +85,15 @@ def open_dataset(cfg: TrainConfig) -> FrameStore:
     if not folder.is_dir():
         _record(cfg, folder)
     return open_frames(folder, size=cfg.config.size, cache=cfg.cache)
+
+
+def dataset_folder(cfg: TrainConfig) -> Path:
+    """Where the dataset of --data is, or will be. Raises MlxworldError for what is neither a folder nor a world."""
+    if Path(cfg.data).is_dir():
+        return Path(cfg.data)
+    if cfg.data not in RECORDED:
+        raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
+    return Path("data") / cfg.data
 
 
 def lies_inside(path: Path, folder: Path) -> bool:
@@ -117,7 +122,7 @@ def _record(cfg: TrainConfig, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")  # or a killed recording would pass for a whole one
     shutil.rmtree(part, ignore_errors=True)
     size = str(cfg.config.size)
-    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size])
+    record.main([cfg.data, "--out", str(part), "--steps", str(cfg.record_steps), "--size", size, "--across"])
     part.rename(folder)
 
 

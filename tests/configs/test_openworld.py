@@ -181,6 +181,15 @@ def test_a_model_fits_a_datasets_rates(samples, columns):
     assert dataclasses.replace(cfg.audio, columns=4) == preset("nano").audio
 
 
+def test_frames_a_second_may_be_a_fraction():
+    cfg = preset("nano").fitted(("noop", "fire"), 17.5, 22050, 1260)
+    read = from_dict(type(cfg), json.loads(json.dumps(to_dict(cfg))))
+    assert read == cfg and read.fps == 17.5 and cfg.audio.columns == 4 and cfg.hop == 315
+    assert type(from_dict(type(cfg), {"fps": 30}).fps) is int
+    with pytest.raises(MlxworldError, match="whole number"):
+        dataclasses.replace(cfg, fps=17.3333)
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("columns", [3, 5])
 def test_a_preset_hears_no_further_back_than_it_sees(name, columns):

@@ -5,8 +5,9 @@ import pytest
 
 from mlxworld.errors import MlxworldError
 from mlxworld.evaluate.audio import onsets
-from mlxworld.evaluate.pong_report import pong_report
-from mlxworld.evaluate.report import Clips, report
+from mlxworld.evaluate.figures import Clips
+from mlxworld.evaluate.report import report
+from mlxworld.evaluate.worlds.pong import report as pong_report
 
 CONTEXT, T = 8, 40
 
@@ -90,10 +91,10 @@ def test_json_and_markdown(table, truth):
     assert figures["paddle_near"]["model"] == 1
     assert figures["paddle_error"]["mean frame"] is None  # no paddle, no error of it
     lines = table.markdown().splitlines()
-    assert lines[0] == "| figure | model | late | repeat last | mean frame | another clip |"
+    assert lines[0] == "| figure | model | late | real frames | repeat last | mean frame | another clip |"
     assert len(lines) == 2 + len(table.rows) and all(line.count("|") == lines[0].count("|") for line in lines)
     row = next(line for line in lines if "player's paddle within 4 px" in line)
-    assert "↑ | 1.000 |" in row
+    assert "↑, wanted 0.980 | 1.000 |" in row
 
 
 @pytest.mark.parametrize(

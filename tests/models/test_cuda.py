@@ -11,6 +11,8 @@ import torch
 
 import mlxworld
 from mlxworld import World
+from mlxworld.configs.optim import OptimConfig
+from mlxworld.training.turn import Turn
 from tests.models import on_gpu
 from tests.play.played import ACTIONS, load, play, same, write
 
@@ -61,6 +63,8 @@ def test_random_bits_are_those_of_the_cpu():
         for a, b in zip(random.split(here, 3), random.split(there, 3), strict=True):
             assert torch.equal(a, b.cpu())
             assert torch.equal(random.uniform(a, (33, 7)), random.uniform(b, (33, 7)).cpu())
+            for n in (1, 2, 1023, 1024, 1025, 4097):  # an odd number; more than a block; its edges
+                assert torch.equal(random.uniform(a, (n,)), random.uniform(b, (n,)).cpu())
             assert (random.normal(a, (33, 7)) - random.normal(b, (33, 7)).cpu()).abs().max() < 1e-5
 
 
@@ -165,3 +169,55 @@ def test_pong_in_any_precision_is_near_the_golden_rollout(precision):
 
 def test_pong_is_played_in_float16():
     assert World.load("pong", "torch").precision == "float16"
+
+
+class Loss:
+    """Of a model with a counter that it assigns; with `reads` it looks at the host, which no graph can hold."""
+
+    def __init__(self, reads=False):
+        self.reads = reads
+
+    def __call__(self, model, batch, key):
+        model.seen = model.seen + 1
+        noise = TORCH.random.normal(key, batch["x"].shape)
+        loss = TORCH.ops.square(model.layer(batch["x"] + 0.1 * noise) - batch["y"]).mean()
+        return loss, {"half": loss.item() * loss / 2 if self.reads else loss / 2}
+
+
+def trained(compiled, reads=False, optim="muon", steps=8):
+    """Weights, averages, moments and metrics after some steps whose rate and batches differ, of two sets of shapes."""
+
+    class Small(TORCH.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = TORCH.nn.Linear(16, 16)
+            self.register_buffer("seen", TORCH.ops.zeros((1,)))
+
+    model, rng = Small().init(TORCH.random.key(3)), np.random.default_rng(0)
+    turn = Turn("only", Loss(reads), OptimConfig(name=optim, lr=1e-2, clip=0.1))
+    trainer, metrics = TORCH.engine.Trainer(model, (turn,), compile=compiled, accumulate=2), []
+    for step in range(2 * steps):
+        shape = (8, 16) if step % 2 else (4, 16)
+        batch = {name: rng.normal(size=shape).astype(np.float32) for name in ("x", "y")}
+        if step == 11:
+            batch["x"][0, 0] = np.nan  # changes nothing
+        metrics.append(trainer.step(batch, step, rate=1 / (1 + step)))
+    return trainer.state(), TORCH.engine.numpy(metrics)
+
+
+@pytest.mark.parametrize("optim", ["muon", "adamw"])
+def test_a_recorded_training_step_is_the_step(optim):
+    """Rates, keys, batches and the loss's scale go into the graph anew; results outlive the next replay."""
+    (state, metrics), (expected, before) = trained(True, optim=optim), trained(False, optim=optim)
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, atol=2e-5, err_msg=name)
+    for row, other in zip(metrics, before, strict=True):
+        np.testing.assert_allclose([row[n] for n in row], [other[n] for n in row], atol=1e-4, err_msg=str(row.keys()))
+
+
+def test_a_step_that_reads_the_host_is_not_recorded(caplog):
+    with caplog.at_level(logging.WARNING):
+        state, _ = trained(True, reads=True)
+    assert "not recorded" in caplog.text
+    expected, _ = trained(False, reads=True)
+    np.testing.assert_allclose(state["model.layer.weight"], expected["model.layer.weight"], atol=2e-5)

@@ -1,5 +1,6 @@
 """World on a folder as training writes it: one dream on both backends, one future of a moment."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -27,6 +28,11 @@ def watched(world):
 
     world.model.step = spy
     return seen
+
+
+def test_frames_a_second_may_be_a_fraction(tmp_path):
+    world = World.load(write(tmp_path, dataclasses.replace(SMALL, fps=17.5)), "torch")
+    assert world.fps == 17.5 and world.reset().audio.shape == (SMALL.samples,)
 
 
 @pytest.mark.parametrize("cfg", [SMALL, changed(dynamics={"head": "regression"})], ids=["flow", "regression"])

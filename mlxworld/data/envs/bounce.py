@@ -23,7 +23,8 @@ class Bounce:
     """Three balls (the yellow one is pushed) and two blocks in a closed room.
 
     State per frame, N = 5 bodies: position (N, 2), velocity (N, 2), angle (N,), spin (N,), mass (N,), inertia (N,),
-    kinetic (N,) and potential (N,) energy, and energy, their sum.
+    kinetic (N,) and potential (N,) energy, and energy, their sum; impulse (N, N + 1), the largest with which body i and
+    body j first touched during the step, 0 where none did, the walls last; pitch (N,), of each body's sound, in Hz.
     """
 
     name, fps, samples = "bounce", 30, 1024
@@ -48,6 +49,7 @@ class Bounce:
             wall.elasticity, wall.friction = ELASTICITY, FRICTION
             self._space.add(wall)
         self._bodies, self._shapes = [], []
+        self._impulse = np.zeros((5, 6), np.float32)
         places = rng.permutation([(x, y) for x in (22, 64, 106) for y in (24, 62)])
         for i in range(5):
             self._add(i, places[i] + rng.uniform(-4, 4, 2), rng)
@@ -76,6 +78,7 @@ class Bounce:
     def step(self, action: int) -> Step:
         """One thirtieth of a second, the yellow ball pushed in the action's direction."""
         push = np.array(self._PUSHES[action]) * PUSH * self._bodies[0].mass
+        self._impulse = np.zeros_like(self._impulse)
         for self._sub in range(SUBSTEPS):
             self._bodies[0].apply_force_at_world_point(tuple(push), self._bodies[0].position)
             self._space.step(1 / (self.fps * SUBSTEPS))
@@ -84,7 +87,13 @@ class Bounce:
     def _hit(self, arbiter: Any, space: Any, data: Any) -> None:
         """Called by the simulator for each contact: a first touch starts a sound of each moving body."""
         impulse = arbiter.total_impulse.length
-        if not arbiter.is_first_contact or impulse < QUIET:
+        if not arbiter.is_first_contact:
+            return
+        one, two = (self._bodies.index(s.body) if s.body in self._bodies else -1 for s in arbiter.shapes)
+        for body, other in ((one, two), (two, one)):
+            if body >= 0:
+                self._impulse[body, other] = max(self._impulse[body, other], impulse)
+        if impulse < QUIET:
             return
         start = self._time + self._sub * self.samples // SUBSTEPS
         loud = min(1.0, (impulse - QUIET) / (LOUD - QUIET)) ** 0.5
@@ -123,6 +132,8 @@ class Bounce:
             "kinetic": kinetic,
             "potential": potential,
             "energy": np.array(kinetic.sum() + potential.sum()),
+            "impulse": self._impulse.copy(),
+            "pitch": np.array([body.pitch for body in self._bodies]),
         }
         return Step(self._draw(), sound, False, state)
 

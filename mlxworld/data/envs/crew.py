@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +27,8 @@ from .source import Source, Step, close, failing
 from .sources import open_source
 
 _REPORT = 0.25  # seconds between a player's reports
+_PAUSE = 0.5  # seconds that a game's last picture stands before the next one begins
+_NEXT = 2**40  # between the seeds of games that follow one another in a film
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Game:
     episode: int  # longest episode, steps
     longest: int  # longest game, steps
     folder: Path
+    across: bool = False  # a game that ends is followed by another one, in the same film
 
 
 @dataclass
@@ -163,13 +166,13 @@ def _work(pipe: Connection, plan: Game) -> None:
 def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connection) -> list[int]:
     """Play one game and write its episodes as GAME-PART; returns their lengths."""
     policy = make_policy(plan.policy, source, seed)
-    steps = itertools.islice(_steps(source, policy, seed), plan.longest)
+    steps = itertools.islice(_steps(source, policy, seed, plan.across), plan.longest)
     lengths: list[int] = []
     told = time.monotonic()
     while (first := next(steps, None)) is not None:
         path = plan.folder / f"{game:06d}-{len(lengths):02d}.mp4"
         actions, states = [], []
-        with ClipWriter(path, source.fps, source.fps * source.samples, plan.size) as clip:
+        with ClipWriter(path, source.fps, round(source.fps * source.samples), plan.size) as clip:
             for step, action in itertools.chain([first], itertools.islice(steps, plan.episode - 1)):
                 clip.add(step.video, step.audio)
                 actions.append(source.actions[action if actions else 0])
@@ -182,15 +185,22 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
     return lengths
 
 
-def _steps(source: Source, policy: Policy, seed: int) -> Iterator[tuple[Step, int]]:
-    """One game: (what is seen, the action that led there), from its beginning to its end."""
-    with failing(source.name, "reset"):
-        step, action = source.reset(seed), 0
-    yield step, action
-    for number in itertools.count(1):
-        if step.done:
-            return
-        action = policy.act(step)
-        with failing(source.name, f"step {number}"):
-            step = source.step(action)
+def _steps(source: Source, policy: Policy, seed: int, across: bool = False) -> Iterator[tuple[Step, int]]:
+    """One game, or with `across` one after another: (what is seen, the action that led there)."""
+    for following in itertools.count():
+        begin = getattr(source, "follow", source.reset) if following else source.reset
+        with failing(source.name, "reset"):
+            step, action = begin(seed + following * _NEXT), 0
         yield step, action
+        for number in itertools.count(1):
+            if step.done:
+                break
+            action = policy.act(step)
+            with failing(source.name, f"step {number}"):
+                step = source.step(action)
+            yield step, action
+        if not across:
+            return
+        still = replace(step, audio=np.zeros_like(step.audio))
+        for _ in range(round(_PAUSE * source.fps)):
+            yield still, policy.act(step)

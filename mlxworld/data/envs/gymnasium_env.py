@@ -35,12 +35,13 @@ class GymnasiumEnv:
             self.actions, self._codes = self._read_actions()
         self._silence = np.zeros(self.samples, np.float32)
 
-    def _read_fps(self) -> int:
+    def _read_fps(self) -> float:
         rate = (self._env.metadata or {}).get("render_fps")
         fps = 30 if rate is None else float(rate)
         if not 0.5 < fps < FASTEST + 0.5:
             raise MlxworldError(f"{self.name}: its render_fps is {rate}; a recording has 1 to {FASTEST} steps a second")
-        return round(fps)
+        exact = 1 < fps < FASTEST and fps % 1 and fps * _MULTIPLE % 1 == 0  # samples are a multiple of _MULTIPLE
+        return fps if exact else round(fps)
 
     def _read_actions(self) -> tuple[tuple[str, ...], list[Any]]:
         from gymnasium.spaces import MultiBinary

@@ -3,17 +3,23 @@
 random    another action every step
 sticky    an action is held for a while, as a person does
 scripted  somebody who knows the game, with faults (Pong: a noisy follower of the ball)
-mixed     one of these for each episode
+mixed     one of these for each game, in the shares that the world's own file says
+and further players of a world's own, such as `other` of Pong, who plays in another style than those of `mixed`: games
+of its are held out, so that a world is not judged by the habits that it has learnt.
+
+A world's own players are in `players/WORLD.py`: PLAYERS, by name, and MIX, the shares of `mixed`.
 """
 
-from typing import Protocol
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import MlxworldError
+from . import players
 from .source import Source, Step
-
-POLICIES = ("mixed", "random", "sticky", "scripted")
 
 
 class Policy(Protocol):
@@ -49,66 +55,36 @@ class Sticky:
         self._change = 1 / rng.uniform(2, 12)
         self._held = int(rng.integers(actions))
 
-    def act(self, step: Step) -> int:
-        """Index of the next action."""
+    def act(self, step: object) -> int:
+        """Index of the next action; it looks at nothing."""
         if self._rng.random() < self._change:
             self._held = int(self._rng.integers(self._actions))
         return self._held
 
 
-class PongFollower:
-    """Follows Pong's ball, with faults drawn once per episode: aim, slowness, and lapses in which it plays sticky.
-
-    Some play to win, some lose most points, so that a dataset holds hits and misses on every part of the paddle and
-    points on both sides.
-    """
-
-    name = "scripted"
-    NOOP, UP, DOWN = 0, 1, 2
-    BALL, PADDLE = 54, 51  # console RAM: height of the ball (0: none in play), of the own paddle
-    MIDDLE = 2  # rows from paddle to ball when it hits the middle
-
-    def __init__(self, actions: int, rng: np.random.Generator):
-        self._rng = rng
-        self._spread = rng.uniform(2, 11)  # rows around the middle where it takes the ball; beyond 9 it misses
-        self._dead = rng.uniform(1, 3)  # rows within which it rests
-        self._slow = rng.uniform(0, 0.2)  # chance to do nothing for a step
-        self._lapse = rng.choice([0, 1 / 400, 1 / 100])  # chance a step to lose interest for 10 to 60 steps
-        self._sticky, self._away, self._aim = Sticky(actions, rng), 0, 0.0
-
-    def act(self, step: Step) -> int:
-        """Index of the next action."""
-        ball, paddle = (int(step.state["ram"][place]) for place in (self.BALL, self.PADDLE))
-        held = self._sticky.act(step)
-        if self._rng.random() < self._lapse:
-            self._away = int(self._rng.integers(10, 60))
-        if ball == 0 or self._rng.random() < 0.01:
-            self._aim = self._rng.uniform(-self._spread, self._spread)
-        if self._away > 0 or ball == 0:
-            self._away = max(0, self._away - 1)
-            return held
-        gap = ball - paddle - self.MIDDLE + self._aim
-        if abs(gap) < self._dead or self._rng.random() < self._slow:
-            return self.NOOP
-        return self.DOWN if gap > 0 else self.UP
-
-
-_SCRIPTS = {"pong": PongFollower}
+_ANYBODY: dict[str, Any] = {"random": Random, "sticky": Sticky}
+_MIX = {"sticky": 0.75, "random": 0.25}
 
 
 def make_policy(name: str, source: Source, seed: int) -> Policy:
-    """The player called `name` for one episode of a world. The same seed gives the same player.
+    """The player called `name` for one game of a world. The same seed gives the same player.
 
-    Raises MlxworldError for an unknown name, and for "scripted" where the world has no script.
+    Raises MlxworldError for a name that this world has no player of.
     """
     rng = np.random.default_rng([seed, 1])
-    script = _SCRIPTS.get(source.name)
+    own, mix = _players(source.name)
+    known = own | _ANYBODY
     if name == "mixed":
-        kinds, chances = ([script, Sticky, Random], [0.7, 0.2, 0.1]) if script else ([Sticky, Random], [0.75, 0.25])
-        return kinds[rng.choice(len(kinds), p=chances)](len(source.actions), rng)
-    if name == "scripted" and script is None:
-        raise MlxworldError(f"nobody has written a script for {source.name}: use --policy mixed, sticky or random")
-    kind = {"random": Random, "sticky": Sticky, "scripted": script}.get(name)
-    if kind is None:
-        raise MlxworldError(f"unknown policy {name!r}: choose one of {', '.join(POLICIES)}")
-    return kind(len(source.actions), rng)
+        name = list(mix)[rng.choice(len(mix), p=list(mix.values()))]
+    if name not in known:
+        raise MlxworldError(f"nobody called {name!r} plays {source.name}: choose one of {', '.join(['mixed', *known])}")
+    return known[name](len(source.actions), rng)
+
+
+def _players(world: str) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """A world's own players by name, and the shares of all players in `mixed`."""
+    name = world.partition(":")[0]
+    if name not in {module.name for module in pkgutil.iter_modules(players.__path__)}:
+        return {}, _MIX
+    module = importlib.import_module(f"{players.__name__}.{name}")
+    return module.PLAYERS, module.MIX

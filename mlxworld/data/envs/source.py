@@ -26,13 +26,20 @@ class Step:
 
 
 class Source(Protocol):
-    """A world that can be recorded. The same seed and the same actions give the same steps."""
+    """A world that can be recorded. The same seed and the same actions give the same steps.
+
+    One whose games begin otherwise after another has ended has `follow(seed)` too, for such games.
+    """
 
     name: str
     licence: str
-    fps: int  # steps a second
     samples: int  # of sound, a step
     actions: tuple[str, ...]  # the first is what is done when nothing is done
+
+    @property
+    def fps(self) -> float:
+        """Steps a second, perhaps a fraction; `fps * samples` is a whole number."""
+        ...
 
     def reset(self, seed: int) -> Step:
         """Begin an episode; the step that led here is action 0."""

@@ -3,11 +3,11 @@
 from ...errors import MlxworldError
 from .source import Source
 
-SOURCES = "pong, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
+SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
 
 
 def open_source(name: str) -> Source:
-    """The world called `name`: pong, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
+    """The world called `name`: pong, jumper, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
 
     Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
     """
@@ -15,7 +15,7 @@ def open_source(name: str) -> Source:
     if name == "pong":
         from .atari import Atari
 
-        return Atari("Pong")
+        return Atari("Pong", any_score=True)
     if kind == "atari" and rest:
         from .atari import Atari
 
@@ -28,6 +28,10 @@ def open_source(name: str) -> Source:
         from .bounce import Bounce
 
         return Bounce()
+    if name == "jumper":
+        from .jumper import Jumper
+
+        return Jumper()
     if kind == "gym" and rest:
         from .gymnasium_env import GymnasiumEnv
 

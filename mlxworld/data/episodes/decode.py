@@ -18,6 +18,7 @@ import numpy as np
 from ...errors import MlxworldError
 from .actions import read_actions
 from .container import require_whole
+from .format import rare_frames
 from .pictures import read_frames
 from .sound import Span, grow, read_sound
 
@@ -28,8 +29,9 @@ _ROOT = Path(__file__).parents[3]
 def decode(task: dict[str, Any]) -> dict[str, Any]:
     """Decode one file into raw files `to`.video (uint8), `to`.audio (int16), `to`.actions (int32).
 
-    The answer holds `frames`, the lengths of the episodes that the file holds, `sound` (whether there is any) and
-    `notes`, lines for a person to read; or `error`: one line that names the file.
+    The answer holds `frames`, the lengths of the episodes that the file holds, `sound` (whether there is any), `rare`,
+    the numbers of its steps that show something rare, and `notes`, lines for a person to read; or `error`: one line
+    that names the file.
     """
     path, to, S = Path(task["path"]), task["to"], task["samples"]
     shown: list[int] = []
@@ -52,7 +54,12 @@ def decode(task: dict[str, Any]) -> dict[str, Any]:
     pictures = len(set(shown))
     notes += [f"{pictures} pictures stand for {len(shown):,} steps"] if len(shown) > _STANDING * pictures else []
     notes += [] if why == "" else [why if sound is not None else f"{why}: it is silent"]
-    return {"frames": [span.steps for span in spans], "sound": sound is not None, "notes": notes}
+    rare: list[int] = []
+    try:
+        rare = np.flatnonzero(np.isin(shown, rare_frames(path, shown[-1] + 1))).tolist()
+    except MlxworldError as error:
+        notes.append(str(error))
+    return {"frames": [span.steps for span in spans], "sound": sound is not None, "rare": rare, "notes": notes}
 
 
 class Decoders:

@@ -3,7 +3,8 @@
     dataset.json          what all episodes share: rates, size, action names, source, licence
     NAME.mp4              picture and sound of one episode
     NAME.actions.csv      one row per frame: step, action; the action is the one that led to the frame
-    NAME.state.npz        exact state of the world, one row per frame, where the source knows it
+    NAME.state.npz        exact state of the world, one row per frame, where the source knows it; `rare` in it are the
+                          moments that seldom come, which training may draw more often
 
 A folder of somebody's own videos is a dataset too: without dataset.json the action names come from the csv files, and
 without those there is the one action "noop".
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...configs.load import from_dict
-from ...configs.world import require_rates
+from ...configs.world import FASTEST, require_rates
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import open_regular, read_json, shown
@@ -38,7 +39,7 @@ DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE = 30, 1024, (128, 128)
 class DatasetInfo:
     """What all episodes of a dataset share (`dataset.json`). Sound has `fps * samples` samples a second."""
 
-    fps: int
+    fps: int | float
     samples: int
     size: tuple[int, int]
     actions: tuple[str, ...] = (NOOP,)
@@ -50,7 +51,7 @@ class DatasetInfo:
     @property
     def sample_rate(self) -> int:
         """Samples a second."""
-        return self.fps * self.samples
+        return round(self.fps * self.samples)
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,23 @@ def episodes(folder: str | os.PathLike) -> list[Path]:
     return list(listing(folder).films)
 
 
-def dataset_info(folder: str | os.PathLike, fps: int | None = None, size: tuple[int, int] | None = None) -> DatasetInfo:
+def dataset_info(
+    folder: str | os.PathLike, fps: float | None = None, size: tuple[int, int] | None = None
+) -> DatasetInfo:
     """What a folder's clips are read as: its dataset.json, or else 30 steps a second of 1,024 samples at 128x128.
 
     `fps` and `size` replace the folder's own; the sound keeps its number of samples per step where it can: at another
     fps the sample rate stays and the samples change (it must divide).
     """
-    if fps is not None and (type(fps) is not int or fps < 1):
-        raise MlxworldError(f"{folder}: frames a second are a whole number above 0, not {shown(fps)}")
+    if fps is not None and (type(fps) not in (int, float) or not 1 <= fps <= FASTEST):
+        raise MlxworldError(f"{folder}: frames a second are a number from 1 to {FASTEST}, not {shown(fps)}")
     info = read_info(folder)
     if info is None:
         actions = (NOOP, *sorted(_names_in(folder) - {NOOP}))
         info = DatasetInfo(fps or DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE, actions, str(folder))
     if fps is not None and fps != info.fps:
-        samples, rest = divmod(info.sample_rate, fps)
-        if rest or not samples:
+        samples = round(info.sample_rate / fps)
+        if samples * fps != info.sample_rate:
             raise MlxworldError(f"{folder}: {info.sample_rate} samples a second cannot be cut into {fps} equal steps")
         info = replace(info, fps=fps, samples=samples)
     info = info if size is None else replace(info, size=size)
@@ -158,7 +161,7 @@ def write_beside(path: Path, actions: list[str], state: dict[str, np.ndarray]) -
         part = path.with_name(f".{path.stem}.state.part.npz")
         try:
             np.savez_compressed(part, **state)  # pyright: ignore[reportArgumentType]
-            os.replace(part, _state_file(path))
+            os.replace(part, state_file(path))
         except OSError as error:
             part.unlink(missing_ok=True)
             raise MlxworldError(f"{path}: cannot be written ({error.strerror})") from error
@@ -175,7 +178,7 @@ def read_episode(folder: str | os.PathLike, name: str, info: DatasetInfo | None 
 
 def read_state(video: Path) -> dict[str, np.ndarray]:
     """State {name: (T, ...)} beside a video file; empty if there is none."""
-    path = _state_file(video)
+    path = state_file(video)
     if not path.exists():
         return {}
     try:
@@ -185,5 +188,14 @@ def read_state(video: Path) -> dict[str, np.ndarray]:
         raise MlxworldError(f"{path}: broken state file ({error})") from error
 
 
-def _state_file(film: Path) -> Path:
+def rare_frames(video: Path, frames: int) -> np.ndarray:
+    """The frames (R,) of a film of so many that its state calls rare; none where it says nothing of them."""
+    rare = read_state(video).get("rare", np.zeros(frames, bool))
+    if rare.shape != (frames,) or rare.dtype != bool:
+        raise MlxworldError(f"{state_file(video)}: rare is {rare.dtype} {rare.shape}, not bool ({frames},)")
+    return np.flatnonzero(rare)
+
+
+def state_file(film: Path) -> Path:
+    """Where a film's state is."""
     return film.with_name(f"{film.stem}.state.npz")

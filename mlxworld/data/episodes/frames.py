@@ -1,8 +1,8 @@
 """The decoded dataset: decoded once, then mapped into memory, so that training reads frames at the speed of copying.
 
 FOLDER/.cache/KEY/ holds video.npy (N, H, W, 3) uint8, audio.npy (N, S) int16, actions.npy (N,) int32 and cache.json
-(episodes, offsets, what was skipped). KEY depends on the settings and on the files' names, sizes and times. It is
-built in a hidden folder beside it and renamed when whole.
+(episodes, offsets, rare frames, what was skipped). KEY depends on the settings and on the files' names, sizes and
+times. It is built in a hidden folder beside it and renamed when whole.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,10 +26,10 @@ from ...files import atomic
 from .actions import actions_file
 from .decode import Decoders
 from .folder import SUFFIXES, listing
-from .format import DatasetInfo, Episode, dataset_info
+from .format import DatasetInfo, Episode, dataset_info, state_file
 from .media import to_float32
 
-_VERSION = 2  # of what decoding gives
+_VERSION = 3  # of what decoding gives
 _AHEAD = 2  # files for each process that wait decoded
 
 
@@ -45,6 +45,7 @@ class FrameStore:
     names: tuple[str, ...]  # of the episodes' files, in the folder
     skipped: tuple[str, ...]  # one line for each file that could not be used
     silent: tuple[str, ...]  # names of files without sound, whose track is zeros
+    rare: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (R,): frames that show something rare
 
     def spans(self) -> list[tuple[int, int]]:
         """First and last + 1 frame of each episode."""
@@ -76,7 +77,7 @@ class FrameStore:
 def open_frames(
     folder: str | os.PathLike,
     size: int | tuple[int, int] | None = None,
-    fps: int | None = None,
+    fps: float | None = None,
     workers: int = 0,
     cache: Path | None = None,
 ) -> FrameStore:
@@ -94,7 +95,7 @@ def open_frames(
     if not files:
         aside = "".join(f"; {line}" for line in listed.unused)
         raise MlxworldError(f"{folder}: holds no video ({' '.join(SUFFIXES)}){aside}")
-    settings = f"{info.size[0]}x{info.size[1]}-{info.fps}fps-"
+    settings = f"{info.size[0]}x{info.size[1]}-{info.fps:g}fps-"
     key = settings + _key(folder, files, info)
     place = (cache / _own(folder) if cache else folder / ".cache") / key
     if cache is None and not (place / "cache.json").exists() and not _writable(place.parent):
@@ -133,7 +134,7 @@ def _users_cache() -> Path:
 def _key(folder: Path, files: list[Path], info: DatasetInfo) -> str:
     entries: list[Any] = [_VERSION, asdict(info)]
     for file in files:
-        for path in (file, actions_file(file)):
+        for path in (file, actions_file(file), state_file(file)):
             if path.exists():
                 entries.append([str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns])
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
@@ -146,7 +147,8 @@ def _open(place: Path, info: DatasetInfo) -> FrameStore:
             np.load(place / f"{name}.npy", mmap_mode="r") for name in ("video", "audio", "actions")
         )
         names, skipped, silent = (tuple(entries[name]) for name in ("names", "skipped", "silent"))
-        return FrameStore(info, video, audio, actions, np.array(entries["offsets"], np.int64), names, skipped, silent)
+        offsets, rare = (np.array(entries[name], np.int64) for name in ("offsets", "rare"))
+        return FrameStore(info, video, audio, actions, offsets, names, skipped, silent, rare)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise MlxworldError(f"{place}: broken cache ({error}); remove it, it is made anew") from error
 
@@ -183,7 +185,7 @@ def _alive(pid: int) -> bool:
 
 def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, workers: int) -> None:
     console = Console(stderr=True)
-    names, offsets, skipped, silent = [], [0], [], []
+    names, offsets, rare, skipped, silent = [], [0], [], [], []
     columns = [TextColumn("[bold]decoding"), BarColumn(), DownloadColumn(), TimeElapsedColumn()]
     columns += [TextColumn("left"), TimeRemainingColumn()]
     with (
@@ -205,6 +207,7 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
                 for note in answer["notes"]:
                     console.print(one_line(f"{name}: {note}"), markup=False, highlight=False, soft_wrap=True)
                 silent += [] if answer["sound"] else [name]
+                rare += [offsets[-1] + step for step in answer["rare"]]
                 for frames in answer["frames"]:
                     names.append(name)
                     offsets.append(offsets[-1] + frames)
@@ -220,7 +223,7 @@ def _decode_all(folder: Path, files: list[Path], info: DatasetInfo, part: Path, 
         + f"{len(skipped)} of {len(files)} skipped, {len(silent)} without sound",
         file=sys.stderr,
     )
-    entries = {"names": names, "offsets": offsets, "skipped": skipped, "silent": silent}
+    entries = {"names": names, "offsets": offsets, "rare": rare, "skipped": skipped, "silent": silent}
     atomic.write(part / "cache.json", json.dumps(entries).encode())
 
 

@@ -21,26 +21,36 @@ FEEDERS = ("threads", "mlx-data")
 _CHUNK = 1024  # batches for which an mlx-data pipeline is made
 
 
-def clip_starts(cache: FrameStore, frames: int, batch: int, seed: int, index: int) -> np.ndarray:
+def clip_starts(cache: FrameStore, frames: int, batch: int, seed: int, index: int, rare: float = 0.0) -> np.ndarray:
     """First frames (batch,) int64 of the clips of batch `index`: every clip of `frames` frames is equally likely.
 
-    No clip crosses the border of an episode; episodes with fewer frames are never drawn. Raises MlxworldError if all
-    are too short.
+    `rare` is the share of them that is drawn from the clips around rare moments, each moment equally likely, wherever
+    it falls in its clip. No clip crosses the border of an episode; episodes with fewer frames are never drawn. Raises
+    MlxworldError if all are too short.
     """
     room = np.maximum(np.diff(cache.offsets) - frames + 1, 0)
     ends = np.cumsum(room)
     if frames < 1 or ends[-1] == 0:
         raise MlxworldError(f"no episode has {frames} frames: the longest of {len(room)} has {cache.longest}")
-    drawn = np.random.default_rng([seed, index]).integers(0, ends[-1], batch)
+    rng = np.random.default_rng([seed, index])
+    drawn = rng.integers(0, ends[-1], batch)
     e = np.searchsorted(ends, drawn, side="right")
-    return cache.offsets[e] + drawn - (ends[e] - room[e])
+    starts = cache.offsets[e] + drawn - (ends[e] - room[e])
+    moments = cache.rare[room[np.searchsorted(cache.offsets, cache.rare, side="right") - 1] > 0] if rare else []
+    if len(moments):
+        moment = rng.choice(moments, batch)
+        e = np.searchsorted(cache.offsets, moment, side="right") - 1
+        first = np.maximum(moment - frames + 1, cache.offsets[e])
+        last = np.minimum(moment, cache.offsets[e + 1] - frames)
+        starts = np.where(rng.random(batch) < rare, rng.integers(first, last + 1), starts)
+    return starts
 
 
 class Clips:
     """An endless iterator of {"video": (B, T, H, W, 3) uint8, "audio": (B, T, S) float32, "actions": (B, T) int32}.
 
-    It begins with batch `start`. `workers` threads prepare `ahead` batches; `feeder` is "threads" or "mlx-data".
-    `waited` is how many seconds its user has waited for batches.
+    It begins with batch `start`; `rare`: see `clip_starts`. `workers` threads prepare `ahead` batches; `feeder` is
+    "threads" or "mlx-data". `waited` is how many seconds its user has waited for batches.
     Raises MlxworldError if every episode is too short, or mlx-data is asked for and not installed.
     """
 
@@ -54,8 +64,9 @@ class Clips:
         workers: int = 2,
         ahead: int = 4,
         feeder: str = "threads",
+        rare: float = 0.0,
     ):
-        self.cache, self.size, self.frames, self.seed = cache, batch, frames, seed
+        self.cache, self.size, self.frames, self.seed, self.rare = cache, batch, frames, seed, rare
         self._workers, self._ahead = max(1, workers), max(1, ahead)
         clip_starts(cache, frames, 1, seed, 0)
         if feeder not in FEEDERS:
@@ -68,7 +79,7 @@ class Clips:
     def batch(self, index: int) -> dict[str, np.ndarray]:
         """Batch number `index`, made now."""
         B, T, cache = self.size, self.frames, self.cache
-        starts = clip_starts(cache, T, B, self.seed, index)
+        starts = clip_starts(cache, T, B, self.seed, index, self.rare)
         video = np.empty((B, T, *cache.video.shape[1:]), np.uint8)
         audio = np.empty((B, T, cache.audio.shape[1]), np.float32)
         actions = np.empty((B, T), np.int32)

@@ -98,9 +98,9 @@ def test_too_many_actions_are_one_line_that_says_how_to_wrap(make):
 
 
 @pytest.mark.parametrize(
-    ("fps", "steps", "samples"), [(None, 30, 1024), (29.97, 30, 1024), (4, 4, 7680), (500, 500, 64)]
+    ("fps", "steps", "samples"), [(None, 30, 1024), (29.97, 30, 1024), (4, 4, 7680), (500, 500, 64), (17.5, 17.5, 1760)]
 )
-def test_rates_become_whole_numbers(make, fps, steps, samples):
+def test_rates_give_whole_numbers_of_samples(make, fps, steps, samples):
     source = make(fps=fps)
     assert (source.fps, source.samples) == (steps, samples)
 

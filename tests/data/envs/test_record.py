@@ -67,6 +67,21 @@ def test_another_seed_shares_no_game(recorded, tmp_path):
     assert not {mine[name] for name in states} & {theirs[name] for name in states}
 
 
+def test_games_follow_one_another_across_an_episode(tmp_path):
+    out = tmp_path / "pong"
+    flags = ["--steps", "1500", "--episode", "1500", "--game", "1500", "--size", "32", "--policy", "random"]
+    record.main(["pong", "--out", str(out), "--workers", "1", "--across", *flags])
+    info, cache = read_info(out), open_frames(out, workers=1)
+    assert info and info.recording["across"] is True and cache.offsets.tolist() == [0, 1500]
+    state = read_episode(out, "000000-00").state
+    ends = np.flatnonzero((state["ram"][1:, 13:15] < 21).all(1) & (state["ram"][:-1, 13:15] == 21).any(1))
+    assert len(ends) >= 1  # of games that are followed by another
+    assert not state["ram"][ends[0] + 1, 13:15].any()  # from 0 to 0
+    still = slice(ends[0] - 14, ends[0] + 1)  # half a second
+    assert (state["ram"][still] == state["ram"][ends[0]]).all() and not cache.sound(still).any()
+    assert cache.rare.tolist() == np.flatnonzero(state["rare"]).tolist() and ends[0] + 1 in cache.rare
+
+
 def test_a_recording_is_never_overwritten_unasked(recorded, tmp_path):
     out = tmp_path / "a"
     run(out, "--steps", "20")

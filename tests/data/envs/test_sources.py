@@ -1,6 +1,7 @@
 """Worlds that can be recorded: each is deterministic, sounds, and obeys its actions; and who plays them."""
 
 import importlib.util
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (35, 630), "bounce": (30, 1024)}
+RATES["jumper"] = (30, 1024)
 RATES["gym:CartPole-v1"] = (50, 608)
 STEPS = 40
 
@@ -86,9 +88,32 @@ def test_the_scripted_player_hits_the_ball_and_chance_does_not():
     pong = open_source("pong")
 
     def lost(policy):
-        return sum(int(play(pong, seed, 600, policy)[-1].state["ram"][13]) for seed in range(3))
+        scores = [[step.state["ram"][13] for step in play(pong, seed, 600, policy)] for seed in range(3)]
+        return sum((np.diff(np.array(score, int)) == 1).sum() for score in scores)
 
-    assert lost("scripted") < 0.6 * lost("random")
+    assert max(lost("scripted"), lost("other")) < 0.6 * lost("random")
+
+
+def test_pong_begins_at_any_score_and_marks_its_points():
+    begins = np.array([open_source("pong").reset(seed).state["ram"][13:15] for seed in range(40)])
+    assert begins.max() <= 20 and len(np.unique(begins)) > 15
+    assert (open_source("atari:Pong").reset(1).state["ram"][13:15] == 0).all()
+    seen = play(open_source("pong"), 3, 400, "sticky")
+    points = [False, *((b.state["ram"] != a.state["ram"])[13:15].any() for a, b in itertools.pairwise(seen))]
+    assert sum(points) >= 3 and [bool(step.state["rare"]) for step in seen] == [True, *points[1:]]
+
+
+def test_a_game_of_pong_ends_with_its_last_point_in_the_picture():
+    pong = open_source("pong")
+    for seed in range(3):
+        step = pong.reset(seed)
+        while not step.done:
+            drawn, step = step.video, pong.step(1)
+        scores = step.state["ram"][13:15].tolist()
+        assert max(scores) == 21
+        digit = slice(34, 50) if scores[0] == 21 else slice(114, 130)  # the winner's last one
+        before, now = ((picture[1:23, digit] != (144, 72, 17)).any(-1).any(0).sum() for picture in (drawn, step.video))
+        assert (before, now) == (12, 4)  # columns of a 0 and of a 1
 
 
 def test_mixed_plays_differently_in_each_episode_and_the_same_again():
@@ -98,10 +123,8 @@ def test_mixed_plays_differently_in_each_episode_and_the_same_again():
     assert names == [make_policy("mixed", pong, seed).name for seed in range(60)]
     breakout = open_source("atari:Breakout")
     assert {make_policy("mixed", breakout, seed).name for seed in range(30)} == {"sticky", "random"}
-    with pytest.raises(MlxworldError, match="script"):
+    with pytest.raises(MlxworldError, match=r"'scripted' plays atari:Breakout: choose one of mixed, random, sticky$"):
         make_policy("scripted", breakout, 0)
-    with pytest.raises(MlxworldError, match="unknown policy"):
-        make_policy("clever", breakout, 0)
 
 
 def test_doom_without_sound_says_what_is_missing():
@@ -127,6 +150,7 @@ def test_bounce_falls_by_its_gravity_and_knows_its_energy():
     bounce = open_source("bounce")
     steps = play(bounce, 2, 60)
     keys = {"position", "velocity", "angle", "spin", "mass", "inertia", "kinetic", "potential", "energy"}
+    keys |= {"impulse", "pitch"}
     assert set(steps[0].state) == keys
     states = {key: np.stack([step.state[key] for step in steps]) for key in keys}
     speed = (states["velocity"] ** 2).sum(-1)
@@ -157,6 +181,31 @@ def test_bounce_sounds_when_bodies_meet_and_only_then():
     borders = np.abs(np.diff(line))[1023::1024]
     assert borders.max() <= np.abs(np.diff(line)).max()  # no clicks where frames meet
     assert borders.mean() < 1.5 * np.abs(np.diff(line)).mean() + 1e-3
+
+
+def test_bounce_tells_which_bodies_touched_and_how_hard():
+    seen = play(open_source("bounce"), 7, 200, "scripted")
+    impulse = np.stack([step.state["impulse"] for step in seen])
+    assert impulse.shape == (200, 5, 6) and (impulse[:, :, :5] == impulse[:, :, :5].swapaxes(1, 2)).all()
+    assert not impulse[:, np.arange(5), np.arange(5)].any() and impulse[..., 5].any()
+    velocity, mass = (np.stack([step.state[name] for step in seen]) for name in ("velocity", "mass"))
+    change = np.diff(velocity, axis=0)[:, 1:] - (0, 120 / 30)
+    momentum = np.hypot(*np.moveaxis(change, -1, 0)) * mass[1:, 1:]
+    free, hit = impulse[1:, 1:].sum(-1) == 0, impulse[1:, 1:].sum(-1) > 40
+    assert hit.sum() > 20 and momentum[hit].mean() > 20 * momentum[free].mean()
+    alone = hit & ((impulse[1:, 1:] > 0).sum(-1) == 1)
+    assert np.median(momentum[alone] / impulse[1:, 1:].sum(-1)[alone]) == pytest.approx(1, abs=0.1)
+
+
+def test_the_chaser_hits_other_bodies_more_often_than_chance_does():
+    bounce = open_source("bounce")
+
+    def hits(policy):
+        seen = [play(bounce, seed, 240, policy) for seed in range(5)]
+        return sum(int((step.state["impulse"][0, 1:5] > 20).any()) for steps in seen for step in steps)
+
+    counts = {policy: hits(policy) for policy in ("scripted", "random", "other")}
+    assert counts["scripted"] > 1.5 * counts["random"], counts
 
 
 def test_bounces_actions_push():

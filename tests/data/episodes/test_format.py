@@ -12,11 +12,13 @@ from mlxworld.data import (
     Episode,
     dataset_info,
     episodes,
+    open_frames,
     read_episode,
     read_info,
     write_episode,
     write_info,
 )
+from mlxworld.data.episodes.media import to_float32
 from mlxworld.errors import MlxworldError
 from tests.data.episodes.films import beeps, camera_film, moving
 
@@ -50,6 +52,33 @@ def test_at_half_the_rate_each_step_has_the_action_of_the_frame_it_shows(tmp_pat
     assert (found.actions == an_episode().actions[1::2]).all() and found.audio.shape == (10, 2048)
     with pytest.raises(MlxworldError, match="equal steps"):
         dataset_info(tmp_path, fps=7)
+
+
+def test_frames_a_second_may_be_a_fraction(tmp_path):
+    info = replace(INFO, fps=17.5, samples=1260)
+    assert info.sample_rate == 22050
+    rng = np.random.default_rng(0)
+    episode = replace(an_episode(), audio=to_float32(rng.integers(-9999, 9999, (20, 1260)).astype(np.int16)))
+    write_info(tmp_path, info)
+    write_episode(tmp_path, "one", episode, info)
+    assert read_info(tmp_path) == info
+    entries = json.loads((tmp_path / "dataset.json").read_text())
+    assert entries["fps"] == 17.5 and entries["sample_rate"] == 22050
+    found = open_frames(tmp_path, workers=1)
+    assert found.info == info and (found.sound(slice(None)) == episode.audio).all()
+    assert (found.actions == episode.actions).all()
+    assert np.abs(found.video.astype(int) - episode.video).max() <= 8
+    assert dataset_info(tmp_path, fps=8.75).samples == 2520
+    (tmp_path / "dataset.json").write_text(json.dumps(entries | {"fps": 17.33, "sample_rate": 21836}))
+    with pytest.raises(MlxworldError, match="fps times samples must be a whole number"):
+        read_info(tmp_path)
+
+
+def test_whole_frames_a_second_stay_whole_numbers(tmp_path):
+    write_info(tmp_path, INFO)
+    assert '"fps": 30,' in (tmp_path / "dataset.json").read_text()
+    info = read_info(tmp_path)
+    assert info and type(info.fps) is int
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_decoder_that_dies_takes_one_file_with_it(dataset, tmp_path):
             time.sleep(0.02)
         decoders._all[0].kill()
         assert "trap: its decoder ended unexpectedly" in trapped.result(20)["error"]
-        assert after.result(20) == {"frames": [12], "sound": True, "notes": []}
+        assert after.result(20) == {"frames": [12], "sound": True, "rare": [], "notes": []}
 
 
 BUILD = """

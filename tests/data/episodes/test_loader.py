@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,34 @@ def test_every_clip_is_drawn_about_equally_often():
     starts, counts = np.unique(drawn, return_counts=True)
     assert starts.tolist() == [0, 1, 2, 7, 8, 9, 10, 11, 12, 13, 16]
     assert counts.min() > 880 and counts.max() < 1120  # 1,000 each, four deviations
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(1, 12), st.data())
+def test_clips_are_drawn_around_rare_moments(lengths, T, data):
+    cache = a_cache(lengths)
+    moments = data.draw(st.lists(st.integers(0, sum(lengths) - 1), min_size=1, max_size=4, unique=True))
+    episode = np.searchsorted(cache.offsets, moments, side="right") - 1
+    usable = [m for m, e in zip(moments, episode, strict=True) if lengths[e] >= T]
+    if max(lengths) < T:
+        return
+    some = replace(cache, rare=np.array(moments))
+    drawn = clip_starts(some, T, 200, 1, 2, rare=1.0)
+    if not usable:
+        assert (drawn == clip_starts(cache, T, 200, 1, 2)).all()
+        return
+    holds = (drawn[:, None] <= usable) & (np.array(usable) < drawn[:, None] + T)
+    assert holds.any(1).all() and holds.any(0).all()
+    episode = np.searchsorted(cache.offsets, drawn, side="right") - 1
+    assert (drawn + T <= cache.offsets[episode + 1]).all()
+
+
+def test_rare_moments_get_their_share_and_leave_other_batches_as_they_are():
+    cache = replace(a_cache([5000]), rare=np.array([777]))
+    drawn = clip_starts(cache, 10, 4000, 0, 0, rare=0.25)
+    share = np.mean((drawn <= 777) & (drawn + 10 > 777))
+    assert 0.22 < share < 0.29
+    assert (Clips(cache, 4000, 10, 0, rare=0.25).batch(0)["actions"][:, 0] == drawn).all()
+    assert (clip_starts(cache, 10, 4000, 0, 0) == clip_starts(a_cache([5000]), 10, 4000, 0, 0)).all()
 
 
 @pytest.fixture

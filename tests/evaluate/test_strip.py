@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from mlxworld.errors import MlxworldError
-from mlxworld.evaluate import figures
+from mlxworld.evaluate import strip as figures
 
 
 @pytest.fixture
