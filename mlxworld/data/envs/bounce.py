@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import MlxworldError
 from .source import Step, require, seeds
 
 SIZE = 128
@@ -16,15 +17,31 @@ GRAVITY, ELASTICITY, FRICTION = 120.0, 0.95, 0.2
 PUSH = 600.0  # acceleration of the pushed ball
 SUBSTEPS = 8  # of physics, a frame
 BACK, PALETTE = (24, 26, 40), ((240, 200, 60), (90, 170, 240), (230, 90, 100), (120, 210, 130), (190, 130, 230))
+CLOTH = (70, 74, 96)
+SCENES = (
+    "ball",
+    "many",
+    "collisions",
+    "gravity",
+    "friction",
+    "occlusion",
+)  # each adds one difficulty to the one before
+PARKED = -40.0  # where bodies are that a scene does not have
+CURTAIN = (48, 80)  # columns of the picture that nothing is seen in
 QUIET, LOUD = 20.0, 1500.0  # impulses that are just heard, and that are as loud as can be
 
 
 class Bounce:
-    """Three balls (the yellow one is pushed) and two blocks in a closed room.
+    """Three balls (the yellow one is pushed) and two blocks in a closed room: the scene "friction".
+
+    Scenes (SCENES) rise in difficulty: one ball in weightlessness; three, which pass through one another; which
+    collide; which fall; with two blocks, and all surfaces rough; behind a curtain. "curriculum" draws one for each
+    episode. A body that a scene does not have is outside the room, at rest.
 
     State per frame, N = 5 bodies: position (N, 2), velocity (N, 2), angle (N,), spin (N,), mass (N,), inertia (N,),
     kinetic (N,) and potential (N,) energy, and energy, their sum; impulse (N, N + 1), the largest with which body i and
-    body j first touched during the step, 0 where none did, the walls last; pitch (N,), of each body's sound, in Hz.
+    body j first touched during the step, 0 where none did, the walls last; pitch (N,), of each body's sound, in Hz;
+    and scene, its number.
     """
 
     name, fps, samples = "bounce", 30, 1024
@@ -32,14 +49,22 @@ class Bounce:
     actions: tuple[str, ...] = ("noop", "left", "right", "up", "down")
     _PUSHES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
-    def __init__(self):
+    def __init__(self, scene: str = "friction"):
+        """Raises MlxworldError for an unknown scene."""
+        if scene not in (*SCENES, "curriculum"):
+            raise MlxworldError(f"unknown scene {scene!r} of bounce: choose one of {', '.join(SCENES)}, curriculum")
+        self.name = "bounce" if scene == "friction" else f"bounce:{scene}"
+        self._name = scene
         self._pymunk: Any = require("pymunk", "physics")
 
     def reset(self, seed: int) -> Step:
         """A new room: sizes, places and speeds are drawn."""
         pymunk, rng = self._pymunk, seeds(seed)
         self._space = pymunk.Space()
-        self._space.gravity = (0, GRAVITY)
+        drawn = np.random.default_rng([seed, 4]).integers(len(SCENES))
+        self._scene = int(drawn) if self._name == "curriculum" else SCENES.index(self._name)
+        self._gravity = GRAVITY if self._scene >= SCENES.index("gravity") else 0.0
+        self._space.gravity = (0, self._gravity)
         self._time, self._sub, self._voices = 0, 0, np.zeros((0, 4))
         corners = [(0, 0), (SIZE, 0), (SIZE, SIZE), (0, SIZE)]
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -71,7 +96,14 @@ class Bounce:
         body.position, body.velocity = tuple(place), tuple(rng.normal(0, 60, 2))
         shape.elasticity, shape.friction = ELASTICITY, FRICTION
         body.half, body.pitch = half, 330 * 2 ** (rng.integers(0, 5) / 6 + i * 0.45)
-        self._space.add(body, shape)
+        if self._scene < SCENES.index("friction"):
+            shape.friction = 0.0
+        if self._scene == SCENES.index("many"):
+            shape.filter = pymunk.ShapeFilter(group=1)  # shapes of one group do not touch
+        if i < (1 if self._scene == SCENES.index("ball") else 3 if self._scene < SCENES.index("friction") else 5):
+            self._space.add(body, shape)
+        else:
+            body.position, body.velocity, body.angle = (PARKED, PARKED), (0, 0), 0
         self._bodies.append(body)
         self._shapes.append(shape)
 
@@ -121,7 +153,7 @@ class Bounce:
             for name in ("angle", "angular_velocity", "mass", "moment")
         )
         kinetic = 0.5 * mass * (velocity**2).sum(1) + 0.5 * inertia * spin**2
-        potential = mass * GRAVITY * (SIZE - position[:, 1])
+        potential = mass * self._gravity * (SIZE - position[:, 1])
         state = {
             "position": position,
             "velocity": velocity,
@@ -134,6 +166,7 @@ class Bounce:
             "energy": np.array(kinetic.sum() + potential.sum()),
             "impulse": self._impulse.copy(),
             "pitch": np.array([body.pitch for body in self._bodies]),
+            "scene": np.array(self._scene),
         }
         return Step(self._draw(), sound, False, state)
 
@@ -142,6 +175,8 @@ class Bounce:
         picture = np.empty((SIZE, SIZE, 3), np.float32)
         picture[:] = BACK
         for i, (body, colour) in enumerate(zip(self._bodies, PALETTE, strict=True)):
+            if body.space is None:
+                continue
             (x, y), reach = body.position, int(np.hypot(*body.half)) + 2
             top, left = max(0, int(y) - reach), max(0, int(x) - reach)
             part = picture[top : int(y) + reach + 1, left : int(x) + reach + 1]
@@ -155,6 +190,8 @@ class Bounce:
                 inside = np.minimum(body.half[0] - across, body.half[1] - along)
             cover = np.clip(inside + 0.5, 0, 1)[..., None].astype(np.float32)
             part += cover * (np.array(colour, np.float32) - part)
+        if self._scene == SCENES.index("occlusion"):
+            picture[:, slice(*CURTAIN)] = CLOTH
         return (picture + 0.5).astype(np.uint8)
 
     def close(self) -> None:
