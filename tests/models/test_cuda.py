@@ -193,7 +193,9 @@ def trained(compiled, reads=False, optim="muon", steps=8):
             self.layer = TORCH.nn.Linear(16, 16)
             self.register_buffer("seen", TORCH.ops.zeros((1,)))
 
-    model, rng = Small().init(TORCH.random.key(3)), np.random.default_rng(0)
+    model, rng = Small(), np.random.default_rng(0)
+    TORCH.nn.assign(model, {"layer.weight": TORCH.engine.array(rng.normal(0, 0.3, (16, 16)).astype(np.float32))})
+    TORCH.nn.assign(model, {"layer.bias": TORCH.engine.array(np.zeros(16, np.float32))})
     turn = Turn("only", Loss(reads), OptimConfig(name=optim, lr=1e-2, clip=0.1))
     trainer, metrics = TORCH.engine.Trainer(model, (turn,), compile=compiled, accumulate=2), []
     for step in range(2 * steps):
