@@ -3,7 +3,7 @@
 from .envs.policies import Policy, make_policy
 from .envs.source import Source, Step
 from .envs.sources import open_source
-from .episodes.bodies import Bodies, read_bodies
+from .episodes.bodies import Bodies, easiest, read_bodies, read_scenes
 from .episodes.format import (
     DatasetInfo,
     Episode,
@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "clip_starts",
     "dataset_info",
+    "easiest",
     "episodes",
     "make_policy",
     "open_frames",
@@ -38,6 +39,7 @@ __all__ = [
     "read_clip",
     "read_episode",
     "read_info",
+    "read_scenes",
     "write_clip",
     "write_episode",
     "write_info",

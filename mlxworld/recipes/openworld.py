@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..configs.openworld import OpenWorldConfig, preset
-from ..data import Clips, FrameStore, read_bodies
+from ..data import Clips, FrameStore, easiest, read_bodies, read_scenes
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -24,7 +24,7 @@ class Settings(TrainConfig):
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
     forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
-    physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16,), lr=5e-4, share=0.15)
+    physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 
 
@@ -38,6 +38,7 @@ class Recipe(WorldRecipe):
         super().__init__(cfg, frames)
         known = frames is None and cfg.physics.steps > 0
         self.bodies = read_bodies(dataset_folder(cfg), self.frames) if known else None
+        self.scenes = np.zeros(1, int) if frames is not None else read_scenes(dataset_folder(cfg), self.frames)
         objects = self.bodies.count if self.bodies else 0
         self.config = replace(self.config, physics=replace(self.config.physics, objects=objects))
 
@@ -66,7 +67,10 @@ class Recipe(WorldRecipe):
         def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
             c: StageConfig = getattr(cfg, name)
             turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
-            batches = tuple(self._batches(part, c.batch, frames, cfg.seed * 8 + index) for frames in c.frames)
+            batches = tuple(
+                self._batches(part, c.batch, frames, cfg.seed * 8 + index, self._drawn(i, len(c.frames)))
+                for i, frames in enumerate(c.frames)
+            )
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
@@ -79,17 +83,22 @@ class Recipe(WorldRecipe):
         )
         return (*stages, stage(3, "physics", "physics", physics_loss, **dreams)) if self.bodies else stages
 
-    def _batches(self, part: str, size: int, frames: int, seed: int):
+    def _drawn(self, part: int, parts: int) -> FrameStore:
+        """The dataset of one part of a curriculum: its easiest scenes first."""
+        drawn = easiest(self.scenes, part, parts)
+        return self.frames if drawn.all() else replace(self.frames, drawn=drawn)
+
+    def _batches(self, part: str, size: int, frames: int, seed: int, store: FrameStore):
         """The batches of one part of a curriculum, from a step on."""
 
         def batches(start: int) -> Clips:
             if part == "tokenizer":
-                return Clips(self.frames, size, frames, seed, start, rare=self.cfg.rare)
+                return Clips(store, size, frames, seed, start, rare=self.cfg.rare)
             assert self._latents is not None
             if part == "physics":
                 assert self.bodies is not None
-                return BodyClips(self.bodies, self._latents, self.frames, size, frames, seed, start, rare=self.cfg.rare)
-            return LatentClips(self._latents, self.frames, size, frames, seed, start, self.cfg.rare)
+                return BodyClips(self.bodies, self._latents, store, size, frames, seed, start, rare=self.cfg.rare)
+            return LatentClips(self._latents, store, size, frames, seed, start, self.cfg.rare)
 
         return batches
 

@@ -146,7 +146,7 @@ class MujocoRoom:
         return Step(self._draw(), sound, False, state)
 
     def _draw(self) -> np.ndarray:
-        """The picture (SIZE, SIZE, 3) uint8: the room, and before it the bodies, cast by the rays that can meet them."""
+        """The picture (SIZE, SIZE, 3) uint8: the room, and before it the bodies, cast by rays that can meet them."""
         m, colour = self._model, self._room_colour.copy()
         way = self._data.xpos[1 : self._bodies + 1] - EYE
         far = np.linalg.norm(way, axis=1)

@@ -44,6 +44,19 @@ class Bodies:
         }
 
 
+def read_scenes(folder: Path, store: FrameStore) -> np.ndarray:
+    """How hard each episode is (E,), from 0, where its source says so in its state as "scene"; else 0."""
+    states = (read_state(folder / name) for name in store.names)
+    return np.array([int(np.max(state.get("scene", 0))) for state in states])
+
+
+def easiest(scenes: np.ndarray, part: int, parts: int) -> np.ndarray:
+    """Which episodes (E,) bool a part of a curriculum draws from: of their scenes, in order of difficulty, as large a
+    share as of its parts are begun; of the last part all."""
+    ranks = np.unique(scenes, return_inverse=True)[1]
+    return ranks < -(-(part + 1) * (ranks.max() + 1) // parts)
+
+
 def read_bodies(folder: Path, store: FrameStore) -> Bodies | None:
     """The bodies of all frames of a dataset, which is decoded as `store`. None where its source did not tell them, or
     not of each frame as it was decoded. Raises MlxworldError for a broken file of states."""

@@ -1,9 +1,21 @@
 """What a simulator knew of a dataset's bodies, frame by frame as the frames were decoded."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from mlxworld.data import DatasetInfo, Episode, open_frames, read_bodies, write_episode, write_info
+from mlxworld.data import (
+    DatasetInfo,
+    Episode,
+    clip_starts,
+    easiest,
+    open_frames,
+    read_bodies,
+    read_scenes,
+    write_episode,
+    write_info,
+)
 from mlxworld.errors import MlxworldError
 
 
@@ -62,3 +74,21 @@ def test_a_broken_file_of_states_is_one_line(tmp_path):
     (tmp_path / "000.state.npz").write_bytes(b"no archive")
     with pytest.raises(MlxworldError, match=r"000\.state\.npz: broken state file"):
         read_bodies(tmp_path, open_frames(tmp_path, workers=1))
+
+
+def test_a_curriculum_draws_the_easiest_scenes_first(tmp_path):
+    scenes = np.array([5, 0, 2, 2, 9, 5])
+    drawn = [easiest(scenes, part, 3).tolist() for part in range(3)]
+    assert drawn[0] == [False, True, True, True, False, False]
+    assert drawn[1] == [True, True, True, True, False, True] and all(drawn[2])
+    assert easiest(scenes, 0, 1).all() and easiest(np.zeros(4, int), 0, 3).all()
+    first, second = (states(T, 3, 2, 0) | {"scene": np.full(T, level)} for T, level in ((20, 3), (21, 1)))
+    dataset(tmp_path, [first, second])
+    store = open_frames(tmp_path, workers=1)
+    assert read_scenes(tmp_path, store).tolist() == [3, 1]
+    easy = dataclasses.replace(store, drawn=easiest(read_scenes(tmp_path, store), 0, 2))
+    for index in range(20):
+        assert (clip_starts(easy, 8, 4, 0, index) >= 20).all(), "the second episode alone"
+        assert (clip_starts(easy, 8, 4, 0, index, rare=0.5) >= 20).all()
+    with pytest.raises(MlxworldError, match="no episode has 21 frames"):
+        clip_starts(dataclasses.replace(store, drawn=np.array([True, False])), 21, 1, 0, 0)
