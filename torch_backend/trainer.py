@@ -83,7 +83,7 @@ class Trainer:
         self.steps += 1
         return metrics
 
-    def _updates(self, batch: dict[str, torch.Tensor], key: torch.Tensor, rates: torch.Tensor) -> dict[str, Any]:
+    def _updates(self, batch: dict[str, Any], key: torch.Tensor, rates: torch.Tensor) -> dict[str, Any]:
         """All turns. rates (turns, 2): of each its learning rate, and the share of new weights in the averages."""
         parts = cut(batch, self.parts)
         keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))

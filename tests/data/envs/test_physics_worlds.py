@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,7 @@ def room():
 
 
 def test_its_energies_are_mujocos_own(room):
-    import mujoco
-
+    mujoco: Any = pytest.importorskip("mujoco")
     world, steps = room
     model, data = world._model, world._data
     mujoco.mj_energyPos(model, data)
