@@ -11,7 +11,7 @@ from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (17.5, 1260), "bounce": (30, 1024)}
-RATES["jumper"] = (30, 1024)
+RATES["jumper"] = RATES["mujoco"] = (30, 1024)
 RATES["gym:CartPole-v1"] = (50, 608)
 STEPS = 40
 
