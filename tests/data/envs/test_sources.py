@@ -150,7 +150,7 @@ def test_bounce_falls_by_its_gravity_and_knows_its_energy():
     bounce = open_source("bounce")
     steps = play(bounce, 2, 60)
     keys = {"position", "velocity", "angle", "spin", "mass", "inertia", "kinetic", "potential", "energy"}
-    keys |= {"impulse", "pitch"}
+    keys |= {"impulse", "pitch", "scene"}
     assert set(steps[0].state) == keys
     states = {key: np.stack([step.state[key] for step in steps]) for key in keys}
     speed = (states["velocity"] ** 2).sum(-1)
