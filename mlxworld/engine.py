@@ -20,6 +20,7 @@ from . import nn
 from .backend.arrays import array, numpy
 from .backend.arrays import cast as cast_array
 from .backend.count import count  # noqa: F401
+from .backend.distributed import mean, rank, ranks  # noqa: F401
 from .backend.quantize import packing, quantize  # noqa: F401
 from .backend.trainer import Trainer  # noqa: F401  (the engine's own; in a file beside it)
 from .errors import require_alike

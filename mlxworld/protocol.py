@@ -247,9 +247,10 @@ class Random(Protocol):
 
 
 class Trainer(Protocol):
-    """Trains a model: `Trainer(model, turns, *, precision="float32", accumulate=1, compile=False)`.
+    """Trains a model: `Trainer(model, turns, *, precision="float32", accumulate=1, compile=False, sharded=False)`.
 
-    turns: see `training/turn.py`. `ema` are the averages of the trained parameters by the model's names.
+    turns: see `training/turn.py`. `ema` are the averages of the trained parameters by the model's names. sharded: each
+    layer's weights are in parts, one a rank (PyTorch). Of several ranks all make the same calls.
     """
 
     ema: dict[str, Array]
@@ -354,6 +355,15 @@ class Engine(Protocol):
 
     def inference(self) -> AbstractContextManager[Any]:
         """A context without gradients."""
+
+    def rank(self) -> int:
+        """The number of this process among those that train together, 0 first: rank 0 writes."""
+
+    def ranks(self) -> int:
+        """How many processes train together: those that torchrun or mlx.launch has started, else 1."""
+
+    def mean(self, x: Tree) -> Tree:
+        """Each array's mean over all ranks, in float32; waits for the slowest. Of one rank: x itself."""
 
     def memory(self) -> dict[str, int]:
         """Bytes that arrays hold now ("active") and held at most ("peak")."""

@@ -39,8 +39,8 @@ _NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT, or
-    hybrid:ENVIRONMENT, with buttons and axes all at once."""
+    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, mujoco, atari:GAME,
+    gym:ENVIRONMENT, or hybrid:ENVIRONMENT, with buttons and axes all at once."""
 
     world: Annotated[str, tyro.conf.Positional]
     """what to record, for example pong, doom:basic, atari:Breakout, gym:CarRacing-v3, gym:mymodule:Mine-v0"""

@@ -14,6 +14,7 @@ import time
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tyro
@@ -32,6 +33,7 @@ from .training.page import Page
 from .training.recipe import Recipe
 from .training.run import Run
 from .training.settings import MAY_CHANGE, TrainConfig, flags
+from .training.together import agreed
 
 
 def parse(argv: list[str]) -> TrainConfig:
@@ -94,14 +96,24 @@ def train(cfg: TrainConfig) -> None:
     cfg.check()
     package = on(cfg.backend or preferred_backend())
     cfg = cfg.resolved(on_gpu=package.engine.device() != "cpu")
+    if package.engine.rank() > 0:
+        return _follow(package, cfg, begun)
     require_run(cfg)
     if cfg.from_ is not None:
         finetune.require_fit(package, cfg)
     page = Page(cfg.out / "progress.html", cfg.out.resolve().name)
     with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
         monitor.say(f"to watch it: {cfg.out / 'progress.html'}")
+        agreed(package.engine, 0)  # the other ranks open the data now
         Run(package, cfg, recipe, monitor, begun).go()
         monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")
+
+
+def _follow(package: ModuleType, cfg: TrainConfig, begun: float) -> None:
+    """What every rank but the first does: the same steps, once the first has claimed the run and opened the data."""
+    agreed(package.engine, 0)
+    with Monitor(None, quiet=True) as monitor:
+        Run(package, cfg, families.recipe(cfg.model)(cfg), monitor, begun).go()
 
 
 def require_run(cfg: TrainConfig) -> None:

@@ -26,7 +26,7 @@ LEAVES = {
 FILES_LEAVES = ("atomic", "checkpoint", "quantized", "reading", "shards", "tensor_file", "weights")
 LEAVES |= {f"mlxworld.files.{leaf}" for leaf in FILES_LEAVES}
 PROTOCOL = {f"mlxworld.{file}" for file in ("nn", "ops", "random", "engine")}
-PROTOCOL |= {f"mlxworld.backend.{file}" for file in ("arrays", "optim", "quantize", "count", "trainer")}
+PROTOCOL |= {f"mlxworld.backend.{file}" for file in ("arrays", "distributed", "optim", "quantize", "count", "trainer")}
 FILES = sorted(
     p.relative_to(ROOT).as_posix()
     for d in ("mlxworld", "torch_backend", "apps", "convert")

@@ -16,6 +16,7 @@ from mlxworld.files import checkpoint, quantized
 from . import graphs, nn, packed
 from .arrays import array, device, numpy, tree_map
 from .count import count  # noqa: F401
+from .distributed import mean, rank, ranks  # noqa: F401
 from .quantize import packing, quantize  # noqa: F401
 from .trainer import Trainer  # noqa: F401  (the engine's own; in a file beside it)
 

@@ -9,11 +9,20 @@ import torch
 
 from mlxworld.configs.optim import OptimConfig
 
+from .distributed import Shards
+
 _SLOTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 
 
 class Optimizer:
-    def __init__(self, optim: OptimConfig, weights: dict[str, torch.nn.Parameter], roles: dict[str, str]):
+    def __init__(
+        self,
+        optim: OptimConfig,
+        weights: dict[str, torch.nn.Parameter],
+        roles: dict[str, str],
+        shards: Shards | None = None,
+    ):
+        """weights: as they are here; `shards` says which of them are parts, of matrices that Muon needs whole."""
         rules: dict[str, list[str]] = {"muon": [], "decay": [], "plain": []}
         for name, weight in weights.items():
             rules[optim.rule(roles.get(name), weight.ndim)].append(name)
@@ -21,7 +30,7 @@ class Optimizer:
             {"params": [weights[n] for n in rules[rule]], "weight_decay": decay}
             for rule, decay in (("decay", optim.weight_decay), ("plain", 0.0))
         ]
-        self._muon = _Muon(optim, {n: weights[n] for n in rules["muon"]})
+        self._muon = _Muon(optim, {n: weights[n] for n in rules["muon"]}, shards or Shards({}))
         betas, graphed = (optim.beta1, optim.beta2), next(iter(weights.values())).is_cuda
         self._adamw = torch.optim.AdamW(groups, optim.lr, betas, optim.eps, fused=True, capturable=graphed)
         for weight in (w for group in groups for w in group["params"]):
@@ -55,31 +64,40 @@ class _Muon:
     kernels, and cannot skip an update without waiting for the device.
     """
 
-    def __init__(self, optim: OptimConfig, weights: dict[str, torch.nn.Parameter]):
-        self._rate, self._decay = 1 - optim.momentum, optim.weight_decay
-        shapes: dict[tuple[int, int], list[str]] = {}
+    def __init__(self, optim: OptimConfig, weights: dict[str, torch.nn.Parameter], shards: Shards):
+        self._rate, self._decay, self._shards = 1 - optim.momentum, optim.weight_decay, shards
+        shapes: dict[tuple[bool, int, int], list[str]] = {}
         for name, weight in weights.items():
-            shapes.setdefault((len(weight), weight[0].numel()), []).append(name)
+            shapes.setdefault((name in shards, len(weight), math.prod(weight.shape[1:])), []).append(name)
         self._groups = [
-            ([weights[n] for n in names], torch.zeros(len(names), *shape, device=weights[names[0]].device))
-            for shape, names in shapes.items()
+            ({n: weights[n] for n in names}, torch.zeros(len(names), *shape, device=weights[names[0]].device))
+            for (_, *shape), names in shapes.items()
         ]
-        pairs = zip(shapes.values(), self._groups, strict=True)
         self.momentum = {
-            n: m.view(weights[n].shape) for names, (_, ms) in pairs for n, m in zip(names, ms, strict=True)
+            n: m.view(w.shape) for group, ms in self._groups for (n, w), m in zip(group.items(), ms, strict=True)
         }
 
     @torch.no_grad()
     def update(self, lr: torch.Tensor, finite: torch.Tensor) -> None:
         for weights, momentum in self._groups:
-            gradients = torch.stack([w.grad.flatten(1) for w in weights if w.grad is not None])
-            old = torch.stack([w.flatten(1) for w in weights])
+            gradients = torch.stack([w.grad.flatten(1) for w in weights.values() if w.grad is not None])
+            old = torch.stack([w.flatten(1) for w in weights.values()])
             new = momentum.lerp(gradients, self._rate)
-            step = _orthogonal(gradients.lerp(new, 1 - self._rate)) * (0.2 * math.sqrt(max(old.shape[1:])))
+            step = self._direction(weights, gradients.lerp(new, 1 - self._rate))
             moved = torch.where(finite, old * (1 - lr * self._decay) - lr * step, old)
             momentum.copy_(torch.where(finite, new, momentum))
-            for weight, value in zip(weights, moved, strict=True):
+            for weight, value in zip(weights.values(), moved, strict=True):
                 weight.copy_(value.view(weight.shape))
+
+    def _direction(self, weights: dict[str, torch.nn.Parameter], ahead: torch.Tensor) -> torch.Tensor:
+        """The steps (N, rows, columns) from momenta of that shape; parts of matrices are put together for it."""
+        whole, part, pairs = self._shards.whole, self._shards.part, list(zip(weights.items(), ahead, strict=True))
+        if not any(name in self._shards for name in weights):
+            return _orthogonal(ahead) * (0.2 * math.sqrt(max(ahead.shape[1:])))
+        full = torch.stack([whole(n, x.view(w.shape)).flatten(1) for (n, w), x in pairs])
+        steps = _orthogonal(full) * (0.2 * math.sqrt(max(full.shape[1:])))
+        shape = (-1, *next(iter(weights.values())).shape[1:])
+        return torch.stack([part(n, s.view(shape)).flatten(1) for n, s in zip(weights, steps, strict=True)])
 
 
 def _orthogonal(x: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ Knows nothing of models, data or schedules.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..files import checkpoint
 from ..training.turn import Turn, cut, labelled
 from .arrays import array, cast, floating, numpy
 from .count import count
+from .distributed import mean, rank, ranks, shard
 from .optim import Optimizer
 
 
@@ -26,7 +28,7 @@ class Trainer:
     With precision "bfloat16" or "float16" the forward and backward passes run on copies of the weights in it, float32
     weights are kept, and for float16 the loss is scaled: halved when gradients overflow, else grown slowly. `compile`
     compiles the step, once for each set of shapes. Averages and moments are those of what is trained; a frozen model
-    costs its weights, as they are.
+    costs its weights, as they are. Of several ranks each takes its parts of every batch; all move the weights alike.
     """
 
     def __init__(
@@ -37,10 +39,13 @@ class Trainer:
         precision: str = "float32",
         accumulate: int = 1,
         compile: bool = False,  # noqa: A002
+        sharded: bool = False,
     ):
+        model = shard(model) if sharded else model
         self.model, self.turns, self.precision, self.accumulate = model, tuple(turns), precision, accumulate
         self.steps = 0  # calls of `step`, skipped updates included
         self.warmup = 1  # steps of each set of shapes that are slower: one compiles
+        self._own = math.lcm(accumulate, ranks()) // ranks()  # parts of a batch that are this rank's
         weights: dict[str, Any] = nn.parameters(model)
         marks = nn.roles(model)
         free = {name for name, _ in tree_flatten(model.trainable_parameters())}
@@ -61,21 +66,25 @@ class Trainer:
         learning rate. Returns "loss", its parts, "grad_norm" and "finite"; of several turns: see `turn.labelled`.
 
         They are scalar arrays on the device: reading one waits for it. With `accumulate` = n the batch is cut in n
-        equal parts whose gradients are averaged, and only one part is in memory at a time. grad_norm is the norm before
-        clipping. Where a turn's loss or a gradient is not finite it updates nothing, and "finite" is 0. `seed` makes
-        the key. Raises MlxworldError when B cannot be cut in n.
+        equal parts whose gradients are averaged, and only one part is in memory at a time. All ranks give the same
+        batch and share its parts, at least one each: what n parts learn does not depend on how many ranks divide n.
+        grad_norm is the norm before clipping. Where a turn's loss or a gradient is not finite it updates nothing, and
+        "finite" is 0. `seed` makes the key. Raises MlxworldError when B cannot be cut in n.
         """
-        parts, n, metrics = cut(batch, self.accumulate), self.accumulate, {}
+        n, metrics = math.lcm(self.accumulate, ranks()), {}
+        parts, own = cut(batch, n), slice(rank(), None, ranks())
         weights, arrays, key = nn.parameters(self.model), nn.buffers(self.model), random.key(seed)
         keys = [key] if len(self.turns) == 1 else random.split(key, len(self.turns))
         try:
             for turn, key in zip(self.turns, keys, strict=True):
                 total, new, differentiate = None, arrays, self._differentiates[turn.name]
-                for part, part_key in zip(parts, [key] if n == 1 else random.split(key, n), strict=True):
+                part_keys = [key] if n == 1 else random.split(key, n)
+                for part, part_key in zip(parts[own], part_keys[own], strict=True):
                     result, new = differentiate(weights, new, self._state["scale"], array(part), part_key)
                     total = result if total is None else tree_map(mx.add, total, result)
                     if n > 1:
                         mx.eval(total, new)
+                total, new = mean((total, new))
                 lr = mx.array(turn.optim.lr * rate, mx.float32)
                 averaging = mx.array(1 - turn.optim.averaging(self.steps))
                 trained = {name: weights[name] for name in self._names[turn.name]}
@@ -137,7 +146,7 @@ class Trainer:
 
     def _update(self, turn, weights, ema, arrays, state, total, lr, averaging):
         """Clips, updates unless something is not finite, averages. All on the device."""
-        metrics, gradients = tree_map(lambda x: x / self.accumulate, total)
+        metrics, gradients = tree_map(lambda x: x / self._own, total)
         norm = mx.sqrt(mx.stack([mx.sum(mx.square(g)) for g in gradients.values()]).sum()) / state["scale"]
         finite = mx.isfinite(norm) & mx.isfinite(metrics["loss"])
         shrink = mx.minimum(turn.optim.clip / (norm + 1e-6), 1) / state["scale"]

@@ -71,6 +71,15 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class PhysicsConfig:
+    objects: int = 0  # N, that are read from each frame; 0: the world has no physics modules
+    dim: int = 192
+    heads: int = 3
+    depth: int = 3
+    dropout: float = 0.05  # in attention's output, in training
+
+
+@dataclass(frozen=True)
 class OpenWorldConfig(WorldConfig):
     """The audio-video world model of `models/openworld`."""
 
@@ -81,14 +90,15 @@ class OpenWorldConfig(WorldConfig):
     latent: LatentConfig = field(default_factory=LatentConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     checkpointing: bool = False  # gradient checkpointing of transformer blocks: less memory, one more forward pass
 
     def __post_init__(self):
         super().__post_init__()
         for name, size in _sizes(self):
-            if size < 1:
+            if size < (name != "physics.objects"):
                 raise MlxworldError(f"OpenWorldConfig: {name} must be at least 1, not {size}")
-        a, c, d, v = self.audio, self.latent, self.dynamics, self.vision
+        a, c, d, v, p = self.audio, self.latent, self.dynamics, self.vision, self.physics
         side, channels = self.size // self.patch, self.decoder.channels
         rules = [
             (self.size % self.patch == 0, "size must be a multiple of patch"),
@@ -112,6 +122,7 @@ class OpenWorldConfig(WorldConfig):
                 all(0 <= share < 1 for share in (d.context_noise, d.action_dropout, d.dropout)),
                 "dynamics.context_noise, action_dropout and dropout lie in [0, 1)",
             ),
+            (p.objects <= 64 and 0 <= p.dropout < 1, "physics.objects is at most 64, physics.dropout lies in [0, 1)"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
             (self.samples // a.columns * a.overlap % 2 == 0, "audio.overlap: a column's window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
@@ -125,7 +136,7 @@ class OpenWorldConfig(WorldConfig):
                 "decoder.channels must double size / patch up to size",
             ),
         ]
-        rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder)]
+        rules += [(x.dim % x.heads == 0, "dim must be a multiple of heads") for x in (v, d, self.decoder, p)]
         rules += [(x.dim // x.heads % 2 == 0, "dim / heads must be even: rotary angles turn pairs") for x in (v, d)]
         for holds, message in rules:
             if not holds:

@@ -10,7 +10,7 @@
     keys.py         which key was pressed, read from pictures
     answers.py      how soon a key is answered, leaving and returning; game.py: the real game asked the same
     drift.py        what becomes of a long dream, by segments
-    plausibility.py possible and impossible clips; physics.py: positions and energies beside the simulator's
+    plausibility.py possible and impossible clips; physics_report.py: positions and energies beside the simulator's
     pong.py         where the ball and the paddles stand in a picture of Pong
     free/           long dreams that nobody knows the truth of, by the rules of their games; real games are the ceiling
     quality.py      what a change of precision or weights costs, in dB of the same dream

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from mlxworld.data import Source, Step
 from mlxworld.data.envs.policies import Sticky
+from mlxworld.data.envs.source import close
 from mlxworld.errors import MlxworldError
 from mlxworld.play.dream import dream, foresee, hear
 from mlxworld.play.world import Clip, World
@@ -25,7 +26,7 @@ from .drift import SECONDS, Segments, cut, drift_report, measure
 from .figures import Clips, Pair, Report, Row
 from .game import Game, open_game
 from .keys import Eye, KeyReader
-from .physics import Reading, physics_report, read_physics
+from .physics_report import Reading, physics_report, read_physics
 from .report import WATCHED, keys, likeness, pictures, sounds
 from .worlds import figures_of
 
@@ -108,7 +109,7 @@ class Evaluation:
         heard = sounds(self.clips)
         heard.rows += self._silent_film()
         parts = [pictures(self.clips), heard, likeness(self.clips), keys(self.clips)]
-        if self._knows_physics() and {"position", "velocity", "energy"} <= set(state):
+        if self._knows_physics() and {"position", "velocity", "kinetic", "potential"} <= set(state):
             parts.append(physics_report(self.clips, self._read_physics, self.world.fps))
         own = figures_of(cache.info.source)
         return [own(self.clips), *parts] if own else parts
@@ -123,11 +124,11 @@ class Evaluation:
                 parts.append(self._plausible(game))
         finally:
             if game is not None:
-                game.close()
+                close(game)
         return parts
 
     def _knows_physics(self) -> bool:
-        return hasattr(self.world.model, "physics")
+        return getattr(self.world.model, "physics", None) is not None
 
     def _read_physics(self, video: np.ndarray, audio: np.ndarray) -> Reading:
         return read_physics(self.world.package, self.world.model, video, audio)
@@ -138,6 +139,8 @@ class Evaluation:
         if source is None:
             return None
         same = (source.fps, source.samples, tuple(source.actions)) == (world.fps, world.samples, tuple(world.actions))
+        if not same:
+            close(source)
         return source if same else None
 
     def _silent_film(self) -> list[Row]:
@@ -204,7 +207,7 @@ class Evaluation:
 
     def _plausible(self, game: Source) -> Report:
         package, model = self.world.package, self.world.model
-        given = plausibility.pairs(game, PAIRS, self.cfg.seed)
+        given = plausibility.pairs(game, PAIRS, self.cfg.seed, size=self.world.size)
 
         def surprise(video: np.ndarray, audio: np.ndarray, actions: np.ndarray) -> np.ndarray:
             return plausibility.surprise(*foresee(package, model, video, audio, actions, self.cfg.seed))

@@ -4,7 +4,7 @@ import numpy as np
 
 from mlxworld.data import open_source
 from mlxworld.data.envs.policies import Sticky
-from mlxworld.data.envs.source import Source, Step, close
+from mlxworld.data.envs.source import Source, Step
 from mlxworld.data.episodes.pixels import Scaler, rgb
 from mlxworld.errors import MlxworldError
 
@@ -19,12 +19,24 @@ def open_game(name: str) -> Source | None:
         return None
 
 
+class Shrunk:
+    """A source's picture (H, W, 3) uint8 -> of `size`, as recordings have it."""
+
+    def __init__(self, size: tuple[int, int]):
+        self._size, self._scaler = size, Scaler()
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        if picture.shape[:2] == self._size:
+            return picture
+        return self._scaler.resize(rgb(picture), self._size).to_ndarray(format="rgb24")
+
+
 class Game:
     """actions (N, T) -> video (N, T, H, W, 3) and audio (N, T, S): situation n is the game of seed `seed` + n after
     `lead` steps of a player with sticky keys. The same actions give the same frames."""
 
     def __init__(self, source: Source, size: tuple[int, int], seed: int = 0, lead: int = 40):
-        self._source, self._size, self._seed, self._lead, self._scaler = source, size, seed, lead, Scaler()
+        self._source, self._seed, self._lead, self._picture = source, seed, lead, Shrunk(size)
 
     def __call__(self, actions: np.ndarray) -> Pair:
         clips = [self._play(n, row) for n, row in enumerate(actions)]
@@ -39,18 +51,9 @@ class Game:
         frames = []
         for action in actions:
             step = self._next(step, int(action), n)
-            frames.append((self._picture(step), step.audio))
+            frames.append((self._picture(step.video), step.audio))
         video, audio = zip(*frames, strict=True)
         return np.stack(video), np.stack(audio)
 
     def _next(self, step: Step, action: int, n: int) -> Step:
         return self._source.reset(self._seed + n) if step.done else self._source.step(action)
-
-    def _picture(self, step: Step) -> np.ndarray:
-        if step.video.shape[:2] == self._size:
-            return step.video
-        return self._scaler.resize(rgb(step.video), self._size).to_ndarray(format="rgb24")
-
-    def close(self) -> None:
-        """Gives the game back."""
-        close(self._source)

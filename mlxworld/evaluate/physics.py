@@ -1,88 +1,25 @@
-"""Does a dream keep the laws? Positions, velocities and energies that a model reads of frames, beside the simulator's.
+"""What a model reads of a world's bodies against what its simulator knew. Knows numpy and nothing else.
 
-A model that knows physics has `physics(z) -> {name: (B, T, ...)}` of latents z (B, T, K, D): position and velocity
-(bodies, 3) and energy, in the units of the simulator's state, and plausibility in [0, 1]. What it reads from real
-frames is the ceiling of what it reads from dreamt ones.
+N clips, T frames, n bodies. Position and velocity (N, T, n, 3), mass and energy (N, T, n).
 """
-
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from mlxworld.play.encode import encode
 
-from .figures import Clips, Plot, Report, Row
-
-HORIZONS = (1, 4, 16, 64)
-WIDTH = 128.0  # of the picture, in the units of positions
-COAST = "constant velocity"
-Reading = dict[str, np.ndarray]
+def position_error(found: np.ndarray, truth: np.ndarray, width: float) -> np.ndarray:
+    """Mean distance of bodies from where they are, of each frame (T,), as a share of the frame's width."""
+    return np.linalg.norm(found - truth, axis=-1).mean(axis=(0, 2)) / width
 
 
-def read_physics(package: ModuleType, model: Any, video: np.ndarray, audio: np.ndarray) -> Reading:
-    """What a model reads of clips (N, T, H, W, 3) with audio (N, T, S): {name: (N, T, ...)}."""
-    engine, parts = package.engine, []
-    for clip in zip(video, audio, strict=True):
-        z = encode(package, model, *clip)
-        with engine.inference():
-            parts.append(engine.numpy(model.physics(engine.array(z[None]))))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def energy_drift(found: np.ndarray, truth: np.ndarray) -> float:
+    """How far the change of the scene's energy since a clip's first frame is from the simulator's, as a share of the
+    energy there was: the mean over clips, each on its own, and frames."""
+    total, true = found.sum(axis=-1), truth.sum(axis=-1)
+    missed = np.abs((total - total[:, :1]) - (true - true[:, :1]))
+    return float((missed / np.maximum(np.abs(true[:, :1]), 1e-9)).mean())
 
 
-def physics_report(clips: Clips, read: Callable[[np.ndarray, np.ndarray], Reading], fps: float) -> Report:
-    """Errors of positions (% of the picture's width), velocities (% of their size) and energy (%), at several horizons,
-    of what `read` tells of each candidate's frames. The clips' state has position and velocity (N, T, bodies, 2 or 3)
-    and energy (N, T). "constant velocity" is the truth at the end of the context, moving straight on."""
-    truth, c = clips.state, clips.context
-    horizons = [h for h in HORIZONS if h <= clips.frames]
-    kinds = (
-        ("position", "position, frame {} (% of the picture)", {64: 3.0}),
-        ("velocity", "velocity, frame {} (% of its size)", {}),
-        ("energy", "energy, frame {} (%)", {64: 5.0}),
-    )
-    rows = {
-        (key, h): Row(f"physics_{key}_{h}", f"error of {label.format(h)}", "lower", goal=goals.get(h))
-        for key, label, goals in kinds
-        for h in horizons
-    }
-    lines: dict[str, list[float]] = {}
-    for name in (*clips.candidates, COAST):
-        found = _coasting(truth, c, fps) if name == COAST else read(*clips.candidates[name])
-        errors = _errors(found, truth, c)
-        lines[name] = errors["position"].tolist()
-        for (key, h), row in rows.items():
-            row.values[name] = float(errors[key][h - 1])
-    frames = [float(t) for t in range(1, clips.frames + 1)]
-    plot = Plot("Error of position", "frames after the context", "% of the picture", frames, lines, log=True)
-    note = (
-        "Positions, velocities and energy as the model's physics reads them from each candidate's frames, against the "
-        "simulator's own. 'Real frames' is the ceiling of it; 'constant velocity' moves the truth straight on."
-    )
-    return Report({}, list(rows.values()), "Physics", note, [plot])
-
-
-def _errors(found: Reading, truth: Reading, context: int) -> dict[str, np.ndarray]:
-    """Per frame after the context, means over clips and bodies; bodies lie in as many dimensions as the truth says."""
-    axes = truth["position"].shape[-1]
-    gaps = {
-        name: np.linalg.norm(found[name][:, context:, :, :axes] - truth[name][:, context:], axis=-1)
-        for name in ("position", "velocity")
-    }
-    speed = np.linalg.norm(truth["velocity"], axis=-1).mean()
-    energy = np.abs(found["energy"] - truth["energy"])[:, context:] / np.abs(truth["energy"]).mean()
-    return {
-        "position": 100 * gaps["position"].mean((0, 2)) / WIDTH,
-        "velocity": 100 * gaps["velocity"].mean((0, 2)) / max(float(speed), 1e-9),
-        "energy": 100 * energy.mean(0),
-    }
-
-
-def _coasting(truth: Reading, context: int, fps: float) -> Reading:
-    """Every body goes on as it went in the last frame of the context."""
-    last = slice(context - 1, context)
-    time = (np.arange(truth["position"].shape[1]) - (context - 1))[None, :, None, None] / fps
-    position = truth["position"][:, last] + time * truth["velocity"][:, last]
-    same = {name: np.broadcast_to(truth[name][:, last], truth[name].shape) for name in ("velocity", "energy")}
-    return {"position": position, **same}
+def auc(possible: np.ndarray, impossible: np.ndarray) -> float:
+    """Area under the ROC curve of plausibility: how often a possible clip is above an impossible one; ties are half."""
+    above = possible[:, None] - impossible[None]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())

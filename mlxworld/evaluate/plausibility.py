@@ -6,6 +6,7 @@ The clips come from the simulator itself (`Source.violate`), so that both look e
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from mlxworld.data.envs.policies import Sticky
 
 from .features import pool
 from .figures import Picture, Plot, Report, Row
+from .game import Shrunk
 
 FRAMES, BEFORE = 48, (16, 32)  # of a clip, and when the law is broken
 CELLS = 8  # a side, of the plain difference
@@ -30,8 +32,9 @@ class Pairs:
     law: np.ndarray
 
 
-def pairs(source, count: int, seed: int = 0, frames: int = FRAMES) -> Pairs:
-    """`count` pairs of each law of a source that has `laws` and `violate`."""
+def pairs(source: Any, count: int, seed: int = 0, frames: int = FRAMES, size: tuple[int, int] | None = None) -> Pairs:
+    """`count` pairs of each law of a source that has `laws` and `violate`; pictures of `size`, None for its own."""
+    shown = Shrunk(size) if size else lambda picture: picture
     clips: dict[bool, list] = {False: [], True: []}
     actions, moments, laws = [], [], []
     for law in source.laws:
@@ -46,7 +49,7 @@ def pairs(source, count: int, seed: int = 0, frames: int = FRAMES) -> Pairs:
                     if broken and t == moment:
                         source.violate(law, number)
                     steps.append(source.step(int(taken[t])))
-                clips[broken].append((np.stack([s.video for s in steps]), np.stack([s.audio for s in steps])))
+                clips[broken].append((np.stack([shown(s.video) for s in steps]), np.stack([s.audio for s in steps])))
             actions.append(taken)
             moments.append(moment)
             laws.append(law)

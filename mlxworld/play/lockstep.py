@@ -44,8 +44,8 @@ class Lockstep:
         self._run("observe", z[:, None], noise[:, None], self._given(actions))
 
     def step(self, actions: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next frame of each, after actions (N,) or (N, A), noise (N or 1, K, D): video (N, H, W, 3) uint8, audio (N, S),
-        z (N, K, D)."""
+        """The next frame of each, after actions (N,) or (N, A) and noise (N or 1, K, D): video (N, H, W, 3) uint8,
+        audio (N, S), z (N, K, D)."""
         noise = np.broadcast_to(noise, (self.n, *noise.shape[1:]))[:, None].astype(np.float32)
         found = self._run("step", noise, self._given(actions))
         video, audio, z = (x[:, 0] for x in self.package.engine.numpy(found))

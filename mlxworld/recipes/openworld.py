@@ -1,6 +1,6 @@
 """OpenWorld, in three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents
-computed once, first over short clips, then over long ones; last, if --forcing.steps asks for it, from its own dreams
-(self forcing)."""
+computed once, first over short clips, then over long ones; if --forcing.steps asks for it, from its own dreams (self
+forcing); last, where the data has the state of a simulator, the physics modules learn to read it from latents."""
 
 import importlib
 from dataclasses import dataclass, field, replace
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..configs.openworld import OpenWorldConfig, preset
-from ..data import Clips
-from ..training.latents import LatentClips, encode_dataset
+from ..data import Clips, FrameStore, easiest, read_bodies, read_scenes
+from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
 from ..training.stage import Batch, Stage
+from ..training.together import once
 from ..training.turn import Turn
-from ..training.worlds import WorldRecipe
+from ..training.worlds import WorldRecipe, dataset_folder
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Settings(TrainConfig):
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
     forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
+    physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 
 
@@ -32,12 +34,24 @@ class Recipe(WorldRecipe):
     _run: Run
     _latents: np.ndarray | None = None
 
+    def __init__(self, cfg: Settings, frames: FrameStore | None = None):
+        super().__init__(cfg, frames)
+        known = frames is None and cfg.physics.steps > 0
+        self.bodies = read_bodies(dataset_folder(cfg), self.frames) if known else None
+        self.scenes = np.zeros(1, int) if frames is not None else read_scenes(dataset_folder(cfg), self.frames)
+        objects = self.bodies.count if self.bodies else 0
+        self.config = replace(self.config, physics=replace(self.config.physics, objects=objects))
+
     def begin(self, run: Run) -> None:
         mean = run.engine.array(self.mean_frame.reshape(-1))
         run.package.nn.assign(run.model, {"tokenizer.mean_frame": mean})
+        if self.bodies:
+            units = {f"physics.predictor.{name}": run.engine.array(x) for name, x in self.bodies.units().items()}
+            run.package.nn.assign(run.model, units)
 
     def stages(self, run: Run) -> tuple[Stage, ...]:
-        cfg, losses = self.cfg, importlib.import_module(f"{run.package.__name__}.models.openworld.losses")
+        cfg, rooms = self.cfg, f"{run.package.__name__}.models.openworld"
+        losses, physics = (importlib.import_module(f"{rooms}.{name}") for name in ("losses", "physics_losses"))
         dynamics, fixed = run.model.dynamics, run.engine.fixed
         self._run, self._observe, self._step = run, fixed(dynamics.observe, dynamics), fixed(dynamics.step, dynamics)
 
@@ -47,29 +61,44 @@ class Recipe(WorldRecipe):
         def dynamics_loss(model, batch, key):
             return losses.dynamics_loss(model.dynamics, batch, key, self.config.checkpointing)
 
+        def physics_loss(model, batch, key):
+            return physics.physics_loss(model.physics, batch, key)
+
         def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
             c: StageConfig = getattr(cfg, name)
             turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
-            batches = tuple(self._batches(part, c.batch, frames, cfg.seed * 8 + index) for frames in c.frames)
+            batches = tuple(
+                self._batches(part, c.batch, frames, cfg.seed * 8 + index, self._drawn(i, len(c.frames)))
+                for i, frames in enumerate(c.frames)
+            )
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
-        return (
+        stages = (
             stage(
                 0, "tokenizer", "tokenizer", tokenizer_loss, sample=lambda path: self.sample(run, path, context=None)
             ),
             stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),
             stage(2, "forcing", "dynamics", dynamics_loss, **dreams, extend=self._dreamt, continues=True),
         )
+        return (*stages, stage(3, "physics", "physics", physics_loss, **dreams)) if self.bodies else stages
 
-    def _batches(self, part: str, size: int, frames: int, seed: int):
+    def _drawn(self, part: int, parts: int) -> FrameStore:
+        """The dataset of one part of a curriculum: its easiest scenes first."""
+        drawn = easiest(self.scenes, part, parts)
+        return self.frames if drawn.all() else replace(self.frames, drawn=drawn)
+
+    def _batches(self, part: str, size: int, frames: int, seed: int, store: FrameStore):
         """The batches of one part of a curriculum, from a step on."""
 
         def batches(start: int) -> Clips:
             if part == "tokenizer":
-                return Clips(self.frames, size, frames, seed, start, rare=self.cfg.rare)
+                return Clips(store, size, frames, seed, start, rare=self.cfg.rare)
             assert self._latents is not None
-            return LatentClips(self._latents, self.frames, size, frames, seed, start, self.cfg.rare)
+            if part == "physics":
+                assert self.bodies is not None
+                return BodyClips(self.bodies, self._latents, store, size, frames, seed, start, rare=self.cfg.rare)
+            return LatentClips(self._latents, store, size, frames, seed, start, self.cfg.rare)
 
         return batches
 
@@ -79,7 +108,8 @@ class Recipe(WorldRecipe):
         if self._latents is None:
             run.monitor.stage("latents", len(self.frames.actions))
             path, show = run.out / "latents.npy", lambda frames: run.monitor.update(frames, {})
-            self._latents = encode_dataset(run.package, run.model, self.frames, path, show)
+            once(run.engine, lambda: encode_dataset(run.package, run.model, self.frames, path, show))
+            self._latents = np.load(path, mmap_mode="r")
 
     def _dreamt(self, batch: Batch, step: int) -> Batch:
         """The batch with "dream" (B, T, K, D): its first half is seen, the rest is what the model makes of it."""

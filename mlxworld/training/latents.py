@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ..data import Clips, FrameStore, clip_starts
+from ..data import Bodies, Clips, FrameStore, clip_starts
 from ..errors import MlxworldError
 from ..play import encode as encoding
 
@@ -37,6 +37,20 @@ class LatentClips(Clips):
         starts = clip_starts(self.cache, self.frames, self.size, self.seed, index, self.rare)
         rows = starts[:, None] + np.arange(self.frames)
         return {"z": self.latents[rows].astype(np.float32), "actions": self.cache.actions[rows]}
+
+
+class BodyClips(LatentClips):
+    """LatentClips with what the simulator knew: position, velocity (B, T, n, 3), mass and energy (B, T, n)."""
+
+    def __init__(self, bodies: Bodies, latents: np.ndarray, store: FrameStore, *args: int, rare: float = 0.0):
+        """args: batch, frames, seed, start."""
+        self.bodies = bodies
+        super().__init__(latents, store, *args, rare=rare)
+
+    def batch(self, index: int) -> dict[str, np.ndarray]:
+        starts = clip_starts(self.cache, self.frames, self.size, self.seed, index, self.rare)
+        rows = starts[:, None] + np.arange(self.frames)
+        return {"z": self.latents[rows].astype(np.float32)} | self.bodies.rows(rows)
 
 
 def encode_dataset(

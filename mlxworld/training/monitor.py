@@ -26,20 +26,22 @@ EVERY = 30.0  # seconds between two lines where no terminal is
 class Monitor:
     """with Monitor(folder) as monitor: monitor.stage("dynamics", 1000); monitor.update(20, {"loss": 0.1})
 
-    folder: of the TensorBoard events; page: is told all of it, too. Raises MlxworldError when they cannot be written.
+    folder: of the TensorBoard events, None for none; page: is told all of it, too. Raises MlxworldError when they
+    cannot be written.
     """
 
-    def __init__(self, folder: Path, quiet: bool = False, page: Page | None = None):
+    def __init__(self, folder: Path | None, quiet: bool = False, page: Page | None = None):
         self.console = Console(stderr=True, quiet=quiet)
         self._bars = _Bars(console=self.console) if self.console.is_terminal else None
         self._stage, self._steps, self._first = "", 0, 0
         self._task, self._begun, self._said = None, (0.0, 0), 0.0
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-        with _writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._events = RecordWriter((folder / name).open("ab"))
         self._folder, self._page = folder, page
-        self._write(file_version="brain.Event:2")
+        if folder is not None:
+            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+            with _writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._events = RecordWriter((folder / name).open("ab"))
+            self._write(file_version="brain.Event:2")
 
     def __enter__(self) -> "Monitor":
         if self._bars:
@@ -49,8 +51,9 @@ class Monitor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if self._bars:
             self._bars.stop()
-        with contextlib.suppress(OSError):  # every event was flushed: an error was told then
-            self._events.close()
+        if self._folder is not None:
+            with contextlib.suppress(OSError):  # every event was flushed: an error was told then
+                self._events.close()
         if self._page:
             self._page.end("done" if kind is None else one_line(f"stopped: {error or kind.__name__}"))
 
@@ -114,6 +117,8 @@ class Monitor:
         return f"{rate:.3g}/s, {(self._steps - step) / rate / 60:.1f} min left" if rate and step < self._steps else ""
 
     def _write(self, **event) -> None:
+        if self._folder is None:
+            return
         made = event_pb2.Event(wall_time=time.time(), **event)  # pyright: ignore[reportAttributeAccessIssue]
         with _writing(self._folder):
             self._events.write(made.SerializeToString())

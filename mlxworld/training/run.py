@@ -26,12 +26,16 @@ from .recipe import Recipe
 from .schedule import cosine, warmup
 from .settings import TrainConfig
 from .stage import Source, Stage, phases
+from .together import agreed
 
 PATIENCE = {"float16": 20}  # steps in a row that may be not finite, while the scale of the loss is sought; else none
 
 
 class Run:
-    """package, engine, model, config, cfg (the settings), out and monitor are for the recipe's stages to use."""
+    """package, engine, model, config, cfg (the settings), out and monitor are for the recipe's stages to use.
+
+    Of several ranks each has a Run, all do the same steps, and rank 0 alone writes; what a clock decides, it decides.
+    """
 
     def __init__(
         self, package: ModuleType, cfg: TrainConfig, recipe: Recipe, monitor: Monitor, begun: float | None = None
@@ -74,6 +78,7 @@ class Run:
     def trainer(self, stage: Stage) -> Any:
         """A fresh trainer of what a stage trains."""
         options = {"precision": self.cfg.precision, "accumulate": stage.accumulate, "compile": self.cfg.compile}
+        options["sharded"] = self.cfg.shard
         return self.engine.Trainer(self.model, stage.turns, **options)
 
     @contextlib.contextmanager
@@ -113,7 +118,7 @@ class Run:
             self.save(index, done)
             budget.reserve = max(budget.reserve, 1.5 * (time.monotonic() - begun))
         try:
-            steps = self._steps[stage.name] = budget.begin(stage, later, pace, done)
+            steps = self._steps[stage.name] = int(agreed(self.engine, budget.begin(stage, later, pace, done)))
         except MlxworldError as error:
             if self.checkpoint.exists():
                 raise MlxworldError(f"{error}; go on with --resume and more --minutes") from error
@@ -163,7 +168,7 @@ class Run:
     def _correct(self, name: str, step: int) -> None:
         """The stage's steps, where there is a budget of time, from what its steps have taken so far."""
         if self._budget is not None and step < self._steps[name]:
-            steps = self._budget.correct(step, self._steps[name])
+            steps = int(agreed(self.engine, self._budget.correct(step, self._steps[name])))
             self._log = interval(steps - step, self.cfg.log_steps)
             if steps != self._steps[name]:
                 self._steps[name] = steps
@@ -207,27 +212,32 @@ class Run:
     def _keep(self, index: int, step: int) -> None:
         """A sample and a checkpoint, if it is time."""
         stage = self.stages[index]
-        if time.monotonic() - self._sampled > 60 * self.cfg.sample_minutes:
+        now = time.monotonic()
+        if agreed(self.engine, now - self._sampled > 60 * self.cfg.sample_minutes):
             self._sample(index, f"{index + 1}-{stage.name}-{step:06d}")
-        if time.monotonic() - self._saved > 60 * self.cfg.save_minutes or step == self._steps[stage.name]:
+        if agreed(self.engine, now - self._saved > 60 * self.cfg.save_minutes or step == self._steps[stage.name]):
             self.save(index, step)
 
     def save(self, index: int, step: int) -> None:
         """The model as it is now, then a checkpoint, each whole: `step` steps of stage `index` are done."""
-        seconds = self._spent()
-        with self.averaged():
-            arrays = self.engine.numpy(self.package.nn.parameters(self.model))
-            half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
-            weights = half | self.engine.numpy(self.package.nn.buffers(self.model))
-            files = self.recipe.files(self)
-        card = self._card(index, step, seconds)
-        model_folder.save(self.out, self.out.resolve().name, self.config, weights, card, files)
         state = {} if self._trainer is None else self._trainer.state()
+        with self.averaged():
+            if self.engine.rank() == 0:
+                self._write(index, step, state)
+        self._saved = time.monotonic()
+
+    def _write(self, index: int, step: int, state: dict[str, np.ndarray]) -> None:
+        """The model's averages, which it has now, and a checkpoint with the trainer's state."""
+        seconds = self._spent()
+        arrays = self.engine.numpy(self.package.nn.parameters(self.model))
+        half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
+        weights = half | self.engine.numpy(self.package.nn.buffers(self.model))
+        card, files = self._card(index, step, seconds), self.recipe.files(self)
+        model_folder.save(self.out, self.out.resolve().name, self.config, weights, card, files)
         state |= {f"done.{n}": x for n, x in self._done.items()} | {"place": np.array([index, step])}
         state |= {"seconds": np.array(seconds), "steps": np.array([self._steps[s.name] for s in self.stages])}
         metadata = {"format": "2", "dataset": json.dumps(self.recipe.identity)}
         checkpoint.save(self.checkpoint, state, metadata)
-        self._saved = time.monotonic()
 
     def _spent(self) -> float:
         """Seconds of this start and of those before, up to the checkpoint that each went on from."""
@@ -246,7 +256,8 @@ class Run:
         if sample is not None:
             path = self.out / "samples" / name
             with self.averaged():
-                sample(path)
+                if self.engine.rank() == 0:
+                    sample(path)
             self.monitor.sample(path)
         self._sampled = time.monotonic()
 

@@ -15,7 +15,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 # What may differ when a run is resumed: where things are, what is shown, how fast it goes. Rates, so that a training
 # that diverged can go on more slowly.
 MAY_CHANGE = {"data", "out", "resume", "backend", "compile", "cache", "record_steps", "sample_minutes", "save_minutes"}
-MAY_CHANGE |= {"log_steps"}
+MAY_CHANGE |= {"log_steps", "shard"}
 
 From = Annotated[str | None, tyro.conf.arg(name="from")]
 
@@ -26,7 +26,7 @@ class StageConfig:
     batch: int  # clips a step
     frames: tuple[int, ...]  # frames of a clip, one value for each equal part of the stage: the curriculum
     lr: float  # peak learning rate
-    accumulate: int = 1  # parts that a batch is cut into
+    accumulate: int = 1  # parts that a batch is cut into; several ranks share them, at least one each
     share: float = 1.0  # of the time that --minutes gives, in proportion to the other stages
 
 
@@ -44,6 +44,7 @@ class TrainConfig:
     resume: bool = False  # go on where the run in --out stopped
     precision: str | None = None  # of the training step: float32, bfloat16 or float16; bfloat16 on a GPU
     compile: bool | None = None  # compile the training step; on a GPU
+    shard: bool = False  # of several ranks (torchrun) each keeps a part of every layer, not all of it (FSDP2)
     seed: int = 0  # of the weights, of the order of the data and of all noise
     record_steps: int = 20000  # steps to record if the dataset is not there
     rare: float = 0.0  # share of the clips that hold a rare moment, where the dataset knows them: a game's end, a point

@@ -77,11 +77,7 @@ def random_frames(config: WorldConfig, rows: int = 512) -> FrameStore:
 
 def open_dataset(cfg: TrainConfig) -> FrameStore:
     """The decoded dataset of --data; a named world is recorded first if its folder is not there."""
-    folder = Path(cfg.data)
-    if not folder.is_dir():
-        if cfg.data not in RECORDED:
-            raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
-        folder = Path("data") / cfg.data
+    folder = dataset_folder(cfg)
     if lies_inside(cfg.out, folder):
         raise MlxworldError(
             f"--out {cfg.out} lies inside the dataset {folder}: a run must not learn from its own dreams"
@@ -89,6 +85,15 @@ def open_dataset(cfg: TrainConfig) -> FrameStore:
     if not folder.is_dir():
         _record(cfg, folder)
     return open_frames(folder, size=cfg.config.size, cache=cfg.cache)
+
+
+def dataset_folder(cfg: TrainConfig) -> Path:
+    """Where the dataset of --data is, or will be. Raises MlxworldError for what is neither a folder nor a world."""
+    if Path(cfg.data).is_dir():
+        return Path(cfg.data)
+    if cfg.data not in RECORDED:
+        raise MlxworldError(f"no dataset at {cfg.data}: give a folder, or {', '.join(RECORDED)}")
+    return Path("data") / cfg.data
 
 
 def lies_inside(path: Path, folder: Path) -> bool:

@@ -106,4 +106,4 @@ def test_the_real_game_is_a_rollout(name):
     assert np.array_equal(pushed[:, :6], video[:, :6]) and not np.array_equal(pushed[:, -1], video[:, -1])
     small = Game(source, (64, 64), seed=3, lead=5)(actions)[0]
     assert np.abs(small[0, 0].mean((0, 1)) - pushed[0, 0].mean((0, 1))).max() < 1
-    game.close()
+    source.close()

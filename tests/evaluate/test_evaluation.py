@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlxworld.data import read_clip
+from mlxworld.data import DatasetInfo, Episode, read_clip, write_episode, write_info
 from mlxworld.errors import MlxworldError
 from mlxworld.evaluate.__main__ import main
 from mlxworld.evaluate.evaluation import EvaluateConfig, Evaluation
+from mlxworld.evaluate.game import Game, open_game
 from tests.apps import conftest as apps
 from tests.play.small_world import SMALL, small_world
 from tests.training.tiny import dots
@@ -123,6 +124,31 @@ def test_a_browser_shows_the_page_and_plays_its_films(report, browser, scheme):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not wrong and len(asked) == 1
     page.close()
+
+
+def test_the_real_game_answers_beside_the_dream_and_breaks_its_laws(tmp_path, monkeypatch):
+    """A world of `bounce`, smaller than the game: the game is played at the world's size."""
+    source = open_game("bounce")
+    assert source is not None
+    rates = source.fps, round(source.fps * source.samples), source.samples
+    world = small_world(tmp_path / "world", SMALL.fitted(source.actions, *rates))
+    actions = np.random.default_rng(0).integers(0, 5, (2, 40))
+    video, audio = Game(source, (32, 32), lead=0)(actions)
+    info = DatasetInfo(source.fps, source.samples, (32, 32), source.actions, "bounce")
+    write_info(tmp_path / "data", info)
+    for n in range(2):
+        write_episode(tmp_path / "data", f"{n}", Episode(video[n], audio[n], actions[n].astype(np.int32)), info)
+    monkeypatch.setattr("mlxworld.evaluate.evaluation.PAIRS", 1)
+    flags = {"clips": 2, "context": 4, "frames": 4, "minutes": 0, "batch": 8, "backend": "torch"}
+    argv = ["--world", str(world), "--data", str(tmp_path / "data"), "--report", str(tmp_path / "out")]
+    main(argv + [word for name, value in flags.items() for word in (f"--{name}", str(value))])
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    own, *rest = (part["title"] for part in found["sections"])
+    assert own and rest == [*SECTIONS[:-1], "Plausibility"]  # the figures that only this world has come first
+    figures = found["figures"]
+    assert figures["answer_seen"]["real game"] <= 3 and figures["answered_seen"]["real game"] == 1
+    assert figures["return_back"]["real game"] is not None
+    assert {"model", "frame difference", "shuffled"} == set(figures["plausibility_teleport"])
 
 
 BAD = [

@@ -1,64 +1,27 @@
-"""Errors of what is read from frames, in a world of balls that move straight on."""
-
-from types import SimpleNamespace
+"""Errors of what a model reads of bodies: right where the answer is known by hand."""
 
 import numpy as np
 import pytest
 
-from mlxworld.evaluate.figures import Clips
-from mlxworld.evaluate.physics import COAST, physics_report, read_physics
-
-N, T, CONTEXT, FPS = 3, 24, 6, 30
+from mlxworld.evaluate.physics import auc, energy_drift, position_error
 
 
-def world(turn: float = 0.0):
-    """State of two bodies that move straight on, but for a kick by `turn` at the 10th frame."""
-    rng = np.random.default_rng(0)
-    velocity = np.repeat(rng.normal(0, 60, (N, 1, 2, 2)), T, 1)
-    velocity[:, 16:] += turn
-    position = 64 + np.cumsum(velocity / FPS, 1)
-    return {"position": position, "velocity": velocity, "energy": np.square(velocity).sum((2, 3))}
+def test_position_error_is_a_share_of_the_frame():
+    truth = np.zeros((2, 3, 4, 3))
+    found = truth.copy()
+    found[:, 1] += (3, 4, 0)
+    np.testing.assert_allclose(position_error(found, truth, 100), [0, 0.05, 0])
 
 
-def measured(turn: float, off: float):
-    """A model that reads the truth of real frames, and of dreams everything `off` pixels to the right."""
-    state = world(turn)
-    video, audio = np.zeros((N, T, 8, 8, 3), np.uint8), np.zeros((N, T, 4), np.float32)
-    video[..., 0] = 9
-    clips = Clips(video, audio, {"model": (video + 1, audio)}, CONTEXT, 120, state=state)
-
-    def read(seen, heard):
-        deep = np.concatenate([state["position"], np.zeros((N, T, 2, 1))], -1)  # in three dimensions
-        deep[..., 0] += 0 if (seen[:, CONTEXT:] == video[:, CONTEXT:]).all() else off
-        return {"position": deep, "velocity": 1.1 * state["velocity"], "energy": 0.9 * state["energy"]}
-
-    return physics_report(clips, read, FPS)
+def test_energy_drift_is_of_each_clip_and_forgives_a_constant():
+    truth = np.full((2, 5, 3), 2.0)
+    assert energy_drift(truth + 1, truth) == 0
+    found = truth.copy()
+    found[0, 1:, 0] += 6
+    found[1, 1:, 0] -= 6
+    assert energy_drift(found, truth) == pytest.approx(0.8), "what one clip gains, the other's loss does not make good"
 
 
-def test_errors_of_a_known_size():
-    table = measured(0, 6.4)
-    assert table.value("physics_position_16") == pytest.approx(5)  # 6.4 of 128
-    assert table.value("physics_position_16", "real frames") == pytest.approx(0)
-    assert table.value("physics_velocity_4") == pytest.approx(10) and table.value("physics_energy_1") == pytest.approx(
-        10
-    )
-    assert table.value("physics_position_16", COAST) == pytest.approx(0)
-
-
-def test_constant_velocity_misses_a_kick():
-    table = measured(90, 0)
-    assert table.value("physics_position_4", COAST) == pytest.approx(0)  # the kick is in the 11th dreamt frame
-    assert table.value("physics_position_16", COAST) > 5 and table.value("physics_energy_16", COAST) > 5
-    assert table.value("physics_position_16") == pytest.approx(0)
-
-
-def test_physics_is_read_of_the_latents_of_frames(backend):
-    from tests.models.small import clip, lively
-
-    net, given = lively(backend), clip(frames=4)
-    reader = SimpleNamespace(
-        cfg=net.cfg, encode=net.encode, physics=lambda z: {"position": z[..., :2], "energy": z[:, :, 0, 0]}
-    )
-    found = read_physics(backend, reader, given["video"], given["audio"])
-    assert found["position"].shape == (2, 4, net.cfg.latent.tokens, 2) and found["energy"].shape == (2, 4)
-    assert not np.array_equal(found["energy"][0], found["energy"][1])
+def test_auc_counts_pairs():
+    assert auc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
+    assert auc(np.array([0.9, 0.1]), np.array([0.5, 0.5])) == 0.5 == auc(np.ones(3), np.ones(3))

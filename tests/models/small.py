@@ -62,6 +62,8 @@ def weights(backend: ModuleType, net: Any, seed: int = 0) -> dict[str, np.ndarra
         draw, kind = rng.normal(size=now.shape), name.split(".")[-1]
         if kind in ("channel_gate", "log_variance"):
             draw = now + 0.1 * draw
+        elif kind in ("mass", "energy", "extent", "speed"):
+            draw = 1 + 0.1 * np.abs(draw)
         elif kind == "mean_frame":
             draw = 0.4 + 0.1 * draw
         elif kind == "bias":

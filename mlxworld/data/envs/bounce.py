@@ -17,15 +17,31 @@ GRAVITY, ELASTICITY, FRICTION = 120.0, 0.95, 0.2
 PUSH = 600.0  # acceleration of the pushed ball
 SUBSTEPS = 8  # of physics, a frame
 BACK, PALETTE = (24, 26, 40), ((240, 200, 60), (90, 170, 240), (230, 90, 100), (120, 210, 130), (190, 130, 230))
+CLOTH = (70, 74, 96)
+SCENES = (
+    "ball",
+    "many",
+    "collisions",
+    "gravity",
+    "friction",
+    "occlusion",
+)  # each adds one difficulty to the one before
+PARKED = -40.0  # where bodies are that a scene does not have
+CURTAIN = (48, 80)  # columns of the picture that nothing is seen in
 QUIET, LOUD = 20.0, 1500.0  # impulses that are just heard, and that are as loud as can be
 
 
 class Bounce:
-    """Three balls (the yellow one is pushed) and two blocks in a closed room.
+    """Three balls (the yellow one is pushed) and two blocks in a closed room: the scene "friction".
+
+    Scenes (SCENES) rise in difficulty: one ball in weightlessness; three, which pass through one another; which
+    collide; which fall; with two blocks, and all surfaces rough; behind a curtain. "curriculum" draws one for each
+    episode. A body that a scene does not have is outside the room, at rest.
 
     State per frame, N = 5 bodies: position (N, 2), velocity (N, 2), angle (N,), spin (N,), mass (N,), inertia (N,),
     kinetic (N,) and potential (N,) energy, and energy, their sum; impulse (N, N + 1), the largest with which body i and
-    body j first touched during the step, 0 where none did, the walls last; pitch (N,), of each body's sound, in Hz.
+    body j first touched during the step, 0 where none did, the walls last; pitch (N,), of each body's sound, in Hz;
+    and scene, its number.
     """
 
     name, fps, samples = "bounce", 30, 1024
@@ -34,14 +50,22 @@ class Bounce:
     laws = ("teleport", "vanish", "pass", "energy")  # what `violate` breaks
     _PUSHES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
-    def __init__(self):
+    def __init__(self, scene: str = "friction"):
+        """Raises MlxworldError for an unknown scene."""
+        if scene not in (*SCENES, "curriculum"):
+            raise MlxworldError(f"unknown scene {scene!r} of bounce: choose one of {', '.join(SCENES)}, curriculum")
+        self.name = "bounce" if scene == "friction" else f"bounce:{scene}"
+        self._name = scene
         self._pymunk: Any = require("pymunk", "physics")
 
     def reset(self, seed: int) -> Step:
         """A new room: sizes, places and speeds are drawn."""
         pymunk, rng = self._pymunk, seeds(seed)
         self._space = pymunk.Space()
-        self._space.gravity = (0, GRAVITY)
+        drawn = np.random.default_rng([seed, 4]).integers(len(SCENES))
+        self._scene = int(drawn) if self._name == "curriculum" else SCENES.index(self._name)
+        self._gravity = GRAVITY if self._scene >= SCENES.index("gravity") else 0.0
+        self._space.gravity = (0, self._gravity)
         self._time, self._sub, self._voices = 0, 0, np.zeros((0, 4))
         corners = [(0, 0), (SIZE, 0), (SIZE, SIZE), (0, SIZE)]
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -50,7 +74,7 @@ class Bounce:
             wall = pymunk.Segment(self._space.static_body, tuple(start + outward), tuple(end + outward), thick)
             wall.elasticity, wall.friction = ELASTICITY, FRICTION
             self._space.add(wall)
-        self._bodies, self._shapes, self._gone = [], [], set()
+        self._bodies, self._shapes = [], []
         self._impulse = np.zeros((5, 6), np.float32)
         places = rng.permutation([(x, y) for x in (22, 64, 106) for y in (24, 62)])
         for i in range(5):
@@ -73,7 +97,14 @@ class Bounce:
         body.position, body.velocity = tuple(place), tuple(rng.normal(0, 60, 2))
         shape.elasticity, shape.friction = ELASTICITY, FRICTION
         body.half, body.pitch = half, 330 * 2 ** (rng.integers(0, 5) / 6 + i * 0.45)
-        self._space.add(body, shape)
+        if self._scene < SCENES.index("friction"):
+            shape.friction = 0.0
+        if self._scene == SCENES.index("many"):
+            shape.filter = pymunk.ShapeFilter(group=1)  # shapes of one group do not touch
+        if i < (1 if self._scene == SCENES.index("ball") else 3 if self._scene < SCENES.index("friction") else 5):
+            self._space.add(body, shape)
+        else:
+            body.position, body.velocity, body.angle = (PARKED, PARKED), (0, 0), 0
         self._bodies.append(body)
         self._shapes.append(shape)
 
@@ -91,7 +122,7 @@ class Bounce:
         gone ("vanish") or leaps up from nothing ("energy"), or bodies no longer stop each other ("pass"). Walls stay.
         """
         pymunk, rng = self._pymunk, np.random.default_rng([seed, 3])
-        i = int(rng.choice([k for k in range(len(self._bodies)) if k not in self._gone]))
+        i = int(rng.choice([k for k, body in enumerate(self._bodies) if body.space is not None]))
         body = self._bodies[i]
         if law == "teleport":
             places = rng.uniform(14, SIZE - 14, (64, 2))
@@ -99,7 +130,6 @@ class Bounce:
             body.position = tuple(places[far][0])
         elif law == "vanish":
             self._space.remove(body, self._shapes[i])
-            self._gone.add(i)
         elif law == "energy":
             body.velocity = (float(rng.choice([-1, 1])) * 120, -320)
         elif law == "pass":
@@ -145,7 +175,7 @@ class Bounce:
             for name in ("angle", "angular_velocity", "mass", "moment")
         )
         kinetic = 0.5 * mass * (velocity**2).sum(1) + 0.5 * inertia * spin**2
-        potential = mass * GRAVITY * (SIZE - position[:, 1])
+        potential = mass * self._gravity * (SIZE - position[:, 1])
         state = {
             "position": position,
             "velocity": velocity,
@@ -158,6 +188,7 @@ class Bounce:
             "energy": np.array(kinetic.sum() + potential.sum()),
             "impulse": self._impulse.copy(),
             "pitch": np.array([body.pitch for body in self._bodies]),
+            "scene": np.array(self._scene),
         }
         return Step(self._draw(), sound, False, state)
 
@@ -166,7 +197,7 @@ class Bounce:
         picture = np.empty((SIZE, SIZE, 3), np.float32)
         picture[:] = BACK
         for i, (body, colour) in enumerate(zip(self._bodies, PALETTE, strict=True)):
-            if i in self._gone:
+            if body.space is None:
                 continue
             (x, y), reach = body.position, int(np.hypot(*body.half)) + 2
             top, left = max(0, int(y) - reach), max(0, int(x) - reach)
@@ -181,6 +212,8 @@ class Bounce:
                 inside = np.minimum(body.half[0] - across, body.half[1] - along)
             cover = np.clip(inside + 0.5, 0, 1)[..., None].astype(np.float32)
             part += cover * (np.array(colour, np.float32) - part)
+        if self._scene == SCENES.index("occlusion"):
+            picture[:, slice(*CURTAIN)] = CLOTH
         return (picture + 0.5).astype(np.uint8)
 
     def close(self) -> None:

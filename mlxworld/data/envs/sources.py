@@ -3,11 +3,13 @@
 from ...errors import MlxworldError
 from .source import Source
 
-SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT, hybrid:ENVIRONMENT"
+SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, mujoco, atari:GAME, gym:ENVIRONMENT, "
+SOURCES += "hybrid:ENVIRONMENT"
 
 
 def open_source(name: str) -> Source:
-    """The world called `name`: pong, jumper, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
+    """The world called `name`: pong, jumper, doom, doom:basic, bounce, bounce:ball, mujoco, atari:Breakout,
+    gym:CarRacing-v3.
 
     Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
     """
@@ -24,10 +26,14 @@ def open_source(name: str) -> Source:
         from .doom import Doom
 
         return Doom(rest or "defend_the_line")
-    if name == "bounce":
+    if name == "bounce" or (kind == "bounce" and rest):
         from .bounce import Bounce
 
-        return Bounce()
+        return Bounce(rest or "friction")
+    if name == "mujoco":
+        from .mujoco_room import MujocoRoom
+
+        return MujocoRoom()
     if name == "jumper":
         from .jumper import Jumper
 

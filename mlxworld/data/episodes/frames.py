@@ -46,6 +46,7 @@ class FrameStore:
     skipped: tuple[str, ...]  # one line for each file that could not be used
     silent: tuple[str, ...]  # names of files without sound, whose track is zeros
     rare: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (R,): frames that show something rare
+    drawn: np.ndarray | None = None  # (E,) bool: episodes that clips are drawn from; None: all
 
     def spans(self) -> list[tuple[int, int]]:
         """First and last + 1 frame of each episode."""

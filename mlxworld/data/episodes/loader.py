@@ -25,10 +25,11 @@ def clip_starts(cache: FrameStore, frames: int, batch: int, seed: int, index: in
     """First frames (batch,) int64 of the clips of batch `index`: every clip of `frames` frames is equally likely.
 
     `rare` is the share of them that is drawn from the clips around rare moments, each moment equally likely, wherever
-    it falls in its clip. No clip crosses the border of an episode; episodes with fewer frames are never drawn. Raises
-    MlxworldError if all are too short.
+    it falls in its clip. No clip crosses the border of an episode; episodes with fewer frames, and those that the store
+    leaves out (`drawn`), are never drawn. Raises MlxworldError if none is left.
     """
     room = np.maximum(np.diff(cache.offsets) - frames + 1, 0)
+    room = room if cache.drawn is None else room * cache.drawn
     ends = np.cumsum(room)
     if frames < 1 or ends[-1] == 0:
         raise MlxworldError(f"no episode has {frames} frames: the longest of {len(room)} has {cache.longest}")

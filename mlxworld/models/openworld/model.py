@@ -20,6 +20,7 @@ from .dynamics import LatentDynamics
 from .fusion import CrossModalFusion
 from .latent import LatentCompressor, LatentProcessor
 from .losses import Objective
+from .physics import Physics
 from .vision import VisionEncoder
 
 
@@ -79,6 +80,8 @@ class TransformerWorldModel(WorldModel):
         self.dynamics = LatentDynamics(
             cfg.dynamics, cfg.latent.tokens, cfg.latent.dim, len(cfg.actions), *cfg.action_space.shape
         )
+        if cfg.physics.objects > 0:
+            self.physics = Physics(cfg)
 
     def init(self, key: Array) -> "TransformerWorldModel":
         """Fresh weights from a key, the same on both backends."""
@@ -112,6 +115,14 @@ class TransformerWorldModel(WorldModel):
     def decode_audio(self, z: Array, sound: Any) -> tuple[Array, Any]:
         return self.tokenizer.sound(z, sound)[:2]
 
+    def read_physics(self, z: Array) -> dict[str, Array]:
+        """z (B, T, K, D) -> position, velocity and momentum (B, T, N, 3), mass and energy (B, T, N) in the simulator's
+        units, plausibility (B, T) in [0, 1]. Raises TypeError for a model without physics modules."""
+        if self.cfg.physics.objects == 0:
+            raise TypeError(f"{type(self).__name__} has no physics modules: its data had no state of a simulator")
+        found = self.physics(z)
+        return {name: x for name, x in found.items() if name != "logit"}
+
     def init_past(self, B: int) -> Any:
         return self.dynamics.init_state(B)
 
@@ -131,7 +142,8 @@ class TransformerWorldModel(WorldModel):
 
         video (B, T, H, W, 3) in [0, 1], audio (B, T, S), actions (B, T + future_steps) int32, key: of the noise.
         Returns a dict: reconstruction (video, audio) of the T frames, future_video (B, F, H, W, 3), future_audio
-        (B, F, S), and with `intermediates` also z (B, T + F, K, D), z_content and z_dynamics.
+        (B, F, S), where the model has it physics of all T + F frames (see `read_physics`), and with `intermediates`
+        also z (B, T + F, K, D), z_content and z_dynamics.
         """
         B, T = video.shape[:2]
         z = self.encode(video, audio)
@@ -149,6 +161,8 @@ class TransformerWorldModel(WorldModel):
             future = ops.concat(futures, axis=1)
             out["future_video"], out["future_audio"], _ = self.decode(future, state)
             z = ops.concat([z, future], axis=1)
+        if self.cfg.physics.objects > 0:
+            out["physics"] = self.read_physics(z)
         if intermediates:
             content, motion = self.tokenizer.split(z)
             out |= {"z": z, "z_content": content, "z_dynamics": motion}

@@ -11,7 +11,7 @@ from mlxworld.data.envs.doom import has_openal
 from mlxworld.errors import MlxworldError
 
 RATES = {"pong": (30, 1024), "atari:Breakout": (30, 1024), "doom:basic": (17.5, 1260), "bounce": (30, 1024)}
-RATES["jumper"] = (30, 1024)
+RATES["jumper"] = RATES["mujoco"] = (30, 1024)
 RATES["gym:CartPole-v1"] = (50, 608)
 STEPS = 40
 
@@ -150,7 +150,7 @@ def test_bounce_falls_by_its_gravity_and_knows_its_energy():
     bounce = open_source("bounce")
     steps = play(bounce, 2, 60)
     keys = {"position", "velocity", "angle", "spin", "mass", "inertia", "kinetic", "potential", "energy"}
-    keys |= {"impulse", "pitch"}
+    keys |= {"impulse", "pitch", "scene"}
     assert set(steps[0].state) == keys
     states = {key: np.stack([step.state[key] for step in steps]) for key in keys}
     speed = (states["velocity"] ** 2).sum(-1)
