@@ -14,9 +14,8 @@ from mlxworld.models.openworld import losses, physics
 
 def test_each_variant_is_a_term_or_flags_that_there_are():
     assert set(ablation.TERMS) <= {*losses.START, *physics.START}
-    parsed = {
-        name: train.settings(train.parse(["--data", "x", "--out", "y", *f])) for name, f in ablation.FLAGS.items()
-    }
+    argv = ["--data", "x", "--out", "y"]
+    parsed = {name: train.settings(train.parse([*argv, *flags])) for name, flags in ablation.FLAGS.items()}
     for name, settings in parsed.items():
         assert (settings != parsed["nothing"]) == (name != "nothing"), name
 
