@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from mlxworld import on, record
+from mlxworld import families, on, record
 from mlxworld import train as training
 from mlxworld.cli import entry
 from mlxworld.data import open_frames, read_bodies
@@ -29,7 +29,7 @@ from mlxworld.evaluate.video import moving_error, moving_mask
 from mlxworld.files import atomic
 from mlxworld.play.dream import dream
 from mlxworld.play.encode import encode
-from mlxworld.training.run import Run
+from mlxworld.play.folder import model_config, read_config, read_weights
 
 SEEN, FRAMES = 16, 80  # of a clip: frames that are seen, and all
 TERMS = ("perceptual", "motion", "mel", "stft", "waveform", "pitch")  # of the tokenizer
@@ -95,20 +95,28 @@ def ablate(cfg: AblationConfig) -> None:
     atomic.write_text(cfg.docs, table(cfg))
 
 
-def run(cfg: AblationConfig, name: str, seed: int) -> Run:
-    """A training without one part, done."""
-    package, kept = on(cfg.backend), {}
+def run(cfg: AblationConfig, name: str, seed: int) -> Path:
+    """The folder of a training without one part, trained now where it is not done."""
+    package, out = on(cfg.backend), cfg.out / f"{name.replace(' ', '-')}-{seed}"
+    if (out / "samples/final.png").exists():
+        return out
     uncertainty = importlib.import_module(f"{package.__name__}.models.objectives.uncertainty").Uncertainty
     uncertainty.forward = without(package, uncertainty.forward, name)
-    original = Run.go
-    Run.go = lambda self: (kept.update(run=self), original(self))[1]  # the model as it is at the end
-    out = cfg.out / f"{name.replace(' ', '-')}-{seed}"
     argv = ["--data", str(cfg.out / "bounce"), "--out", str(out), "--backend", cfg.backend, "--seed", str(seed)]
     steps = {"tokenizer": cfg.steps, "dynamics": 2 * cfg.steps, "physics": cfg.steps}
     argv += [word for stage, n in steps.items() for word in (f"--{stage}.steps", str(n))]
     argv += ["--sample-minutes", "1e5", *FLAGS.get(name, ()), *shlex.split(cfg.flags)]
     training.main([*argv, "--resume"] if (out / "checkpoint.safetensors").exists() else argv)
-    return kept["run"]
+    return out
+
+
+def load(package: Any, path: Path) -> Any:
+    """The model of a run."""
+    folder, about = read_config(path)
+    config = model_config(folder, about)
+    model = families.model(package, config.family)(config)
+    package.engine.load_parameters(model, read_weights(folder, about), str(folder))
+    return package.engine.place(model)
 
 
 def without(package: Any, forward: Any, name: str) -> Any:
@@ -127,10 +135,11 @@ def without(package: Any, forward: Any, name: str) -> Any:
     return weighed
 
 
-def measure(cfg: AblationConfig, done: Run) -> dict[str, float]:
-    """The figures of a trained model on games that it never saw."""
-    package, model, engine = done.package, done.model, done.engine
-    store = open_frames(cfg.out / "held", size=done.config.size)
+def measure(cfg: AblationConfig, path: Path) -> dict[str, float]:
+    """The figures of a run's model on games that it never saw."""
+    package = on(cfg.backend)
+    model, engine = load(package, path), package.engine
+    store = open_frames(cfg.out / "held", size=model.cfg.size)
     bodies, index = read_bodies(cfg.out / "held", store), rows(store, cfg.clips, FRAMES)
     video, audio = store.video[index], store.sound(index)
     pictures, sounds = dream(package, model, video, audio, store.actions[index], SEEN)
@@ -139,7 +148,7 @@ def measure(cfg: AblationConfig, done: Run) -> dict[str, float]:
     figures |= {f"dream_{k}": float(np.nanmean(errors[:, SEEN + k - 1])) for k in (1, 16, 64)}
     heard = log_mel_distance(audio[:, SEEN:], sounds[:, SEEN:], store.info.sample_rate)
     figures["sound"] = float(np.mean(heard))
-    if bodies is None or done.config.physics.objects == 0:
+    if bodies is None or model.cfg.physics.objects == 0:
         return figures
     z = np.stack([encode(package, model, v, a) for v, a in zip(video, audio, strict=True)])
     leap = np.concatenate([z[:, :40], np.roll(z, 1, axis=0)[:, 40:]], axis=1)

@@ -78,9 +78,13 @@ def _value(argv: list[str], flag: str, default: Any) -> Any:
 
 
 def _without_flags(config: Any, names: tuple[str, ...]) -> Any:
-    """The configuration, its fields of these names hidden from the command line."""
-    kinds = typing.get_type_hints(type(config))
-    hidden = [(n, tyro.conf.Suppress[kinds[n]], dataclasses.field(default=getattr(config, n))) for n in names]
+    """The configuration, its fields of these dotted names hidden from the command line."""
+    kinds, own = typing.get_type_hints(type(config)), [n for n in names if "." not in n]
+    hidden = [(n, tyro.conf.Suppress[kinds[n]], dataclasses.field(default=getattr(config, n))) for n in own]
+    for part, _, name in (n.partition(".") for n in names if "." in n):
+        value = _without_flags(getattr(config, part), (name,))
+        config = dataclasses.replace(config, **{part: value})
+        hidden.append((part, type(value), dataclasses.field(default=value)))
     kind = dataclasses.make_dataclass(type(config).__name__, hidden, bases=(type(config),), frozen=True)
     return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
 

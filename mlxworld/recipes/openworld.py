@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..configs.openworld import OpenWorldConfig, preset
-from ..data import Clips, FrameStore, easiest, read_bodies, read_scenes
+from ..data import Bodies, Clips, FrameStore, easiest, read_bodies, read_scenes
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -32,13 +32,17 @@ class Recipe(WorldRecipe):
     Settings = Settings
     cfg: Settings
     _run: Run
+    from_data = (*WorldRecipe.from_data, "physics.objects")
+    bodies: Bodies | None = None  # what the data's simulator knew
+    scenes: np.ndarray = np.zeros(1, int)  # how hard each episode is
     _latents: np.ndarray | None = None
 
     def __init__(self, cfg: Settings, frames: FrameStore | None = None):
         super().__init__(cfg, frames)
-        known = frames is None and cfg.physics.steps > 0
-        self.bodies = read_bodies(dataset_folder(cfg), self.frames) if known else None
-        self.scenes = np.zeros(1, int) if frames is not None else read_scenes(dataset_folder(cfg), self.frames)
+        if frames is None:
+            folder = dataset_folder(cfg)
+            self.scenes = read_scenes(folder, self.frames)
+            self.bodies = read_bodies(folder, self.frames) if cfg.physics.steps else None
         objects = self.bodies.count if self.bodies else 0
         self.config = replace(self.config, physics=replace(self.config.physics, objects=objects))
 
@@ -68,7 +72,7 @@ class Recipe(WorldRecipe):
             c: StageConfig = getattr(cfg, name)
             turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
             batches = tuple(
-                self._batches(part, c.batch, frames, cfg.seed * 8 + index, self._drawn(i, len(c.frames)))
+                self._batches(part, c.batch, frames, cfg.seed * 8 + index, (i, len(c.frames)))
                 for i, frames in enumerate(c.frames)
             )
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
@@ -88,10 +92,11 @@ class Recipe(WorldRecipe):
         drawn = easiest(self.scenes, part, parts)
         return self.frames if drawn.all() else replace(self.frames, drawn=drawn)
 
-    def _batches(self, part: str, size: int, frames: int, seed: int, store: FrameStore):
-        """The batches of one part of a curriculum, from a step on."""
+    def _batches(self, part: str, size: int, frames: int, seed: int, place: tuple[int, int]):
+        """The batches of one part of a curriculum, from a step on. place: its number, and how many there are."""
 
         def batches(start: int) -> Clips:
+            store = self._drawn(*place)
             if part == "tokenizer":
                 return Clips(store, size, frames, seed, start, rare=self.cfg.rare)
             assert self._latents is not None

@@ -20,6 +20,7 @@ from mlxworld.training.turn import Turn
 from tests.training import tiny
 
 NO_FLAGS = {"optim.lr", *(f"config.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions"))}
+NO_FLAGS |= {"config.physics.objects"}
 
 
 def leaves(value, prefix="") -> dict:
@@ -62,7 +63,12 @@ OTHERS = {
     **{"config.dynamics.head": "regression", "config.dynamics.steps": 4, "config.dynamics.noise_levels": 4, "seed": 1},
     **{"config.dynamics.context_noise": 0.5, "config.dynamics.action_dropout": 0.9, "config.dynamics.dropout": 0.5},
     **{"config.dynamics.context": "last", "config.dynamics.kv_cache": "int8"},
-    **{"config.dynamics.period": 512, "config.decoder.channels": (16, 8, 8)},
+    **{
+        "config.physics.dropout": 0.5,
+        "rare": 0.5,
+        "config.dynamics.period": 512,
+        "config.decoder.channels": (16, 8, 8),
+    },
 }
 
 
@@ -114,29 +120,34 @@ def test_what_the_data_or_the_stage_decides_is_no_flag(name):
 def built(cfg: OpenWorldConfig):
     torch = mlxworld.on("torch")
     cfg = cfg.fitted(tiny.ACTIONS, tiny.FPS, tiny.FPS * tiny.S, tiny.S)
+    cfg = dataclasses.replace(cfg, physics=dataclasses.replace(cfg.physics, objects=2))
     kind = importlib.import_module("torch_backend.models.openworld.model").TransformerWorldModel
     return torch, cfg, kind(cfg).init(torch.random.key(0))
 
 
 def behaviour(cfg: OpenWorldConfig) -> list:
-    """What a model is and does: its parameters, both losses with one key, a dream of two frames."""
+    """What a model is and does: its parameters, its losses with one key, a dream of two frames."""
     torch, cfg, model = built(cfg)
-    losses = importlib.import_module("torch_backend.models.openworld.losses")
+    rooms = "torch_backend.models.openworld"
+    losses, physics = (importlib.import_module(f"{rooms}.{name}") for name in ("losses", "physics_losses"))
     rng, key = np.random.default_rng(0), torch.random.key(1)
     video = rng.integers(0, 255, (2, 5, cfg.size, cfg.size, 3), dtype=np.uint8)
     clips = {"video": video, "audio": rng.uniform(-1, 1, (2, 5, tiny.S)).astype(np.float32)}
     z = rng.normal(size=(4, 12, cfg.latent.tokens, cfg.latent.dim)).astype(np.float32)
     latents = {"z": z, "actions": rng.integers(0, 3, (4, 12)).astype(np.int32)}
+    bodies = {n: rng.random((4, 12, 2, 3)).astype(np.float32) for n in ("position", "velocity")}
+    bodies |= {n: rng.uniform(1, 2, (4, 12, 2)).astype(np.float32) for n in ("mass", "energy")}
     shapes = {n: tuple(x.shape) for n, x in torch.engine.parameters(model).items()}
     with torch.engine.inference():
         seen = losses.tokenizer_loss(model.tokenizer, torch.engine.array(clips), key)[0]
         foreseen = losses.dynamics_loss(model.dynamics, torch.engine.array(latents), key)[0]
+        read = physics.physics_loss(model.physics, torch.engine.array({"z": z} | bodies), key)[0]
         dreamt, cache = [], model.init_state(1)
         for t in range(2):
             noise = torch.engine.array(z[:1, t : t + 1])
             _, sound, latent, cache = model.step(cache, noise, torch.engine.array(latents["actions"][:1, t : t + 1]))
             dreamt += [sound, latent]
-    return [shapes, float(seen), float(foreseen), [torch.engine.numpy(x).tobytes() for x in dreamt]]
+    return [shapes, float(seen), float(foreseen), float(read), [torch.engine.numpy(x).tobytes() for x in dreamt]]
 
 
 @pytest.fixture(scope="module")
