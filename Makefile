@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := atari,doom,physics,coreml,coreai,quant,hub,torch,mlx-cpu,mlx-data,dev
+EXTRAS := atari,doom,physics,coreml,coreai,quant,hub,language,torch,mlx-cpu,mlx-data,dev
 SOURCES := mlxworld torch_backend convert benchmarks apps tests
 
 .DEFAULT_GOAL := help

@@ -8,6 +8,7 @@ from mlxworld.errors import MlxworldError
 
 KINDS = {
     "coreml": ("to_coreml", "a Core ML package for macOS 15 and later"),
+    "words": ("to_coreml_words", "a published language model's decoder as a Core ML package"),
     "coreai": ("to_coreai", "a Core AI asset"),
     "weights": ("weights", "other weights: torch, quantised, and back"),
 }

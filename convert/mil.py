@@ -97,10 +97,15 @@ _REWRITTEN: dict[Any, Callable] = {
 
 def _holds_in_float16(part: str) -> Callable[[Any], bool]:
     """Which operations of a part may compute in float16. Not the oscillators of `audio`, all that follows its loudness
-    and pitch; nor the spectrum of `encode`, all that its logarithm is taken of."""
+    and pitch; nor the spectrum of `encode`, all that its logarithm is taken of; nor the angles of positions, which are
+    large."""
 
     if part == "audio":
         return lambda op: not _leads_to(op, ("exp", "tanh"), lambda op: (x.op for x in _inputs(op)))
+    if part == "write":
+        return lambda op: (
+            not _leads_to(op, ("sin", "cos"), lambda op: (user for x in op.outputs for user in x.child_ops))
+        )
     if part == "encode":
         return lambda op: not _leads_to(op, ("log",), lambda op: (user for x in op.outputs for user in x.child_ops))
     return lambda op: True

@@ -204,9 +204,11 @@ OPS: dict[str, Callable] = {
     "exp": lambda x: np.exp(x),
     "log": lambda x, epsilon=0.0: np.log(x + epsilon),
     "sin": lambda x: np.sin(x),
+    "cos": lambda x: np.cos(x),
     "tanh": lambda x: np.tanh(x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    "softmax": lambda x, axis=-1: np.moveaxis(_softmax(np.moveaxis(x, axis, -1)), -1, axis),
     "cast": lambda x, dtype: x,  # every result is rounded to its type
     "identity": lambda x: x,
     "select": lambda cond, a, b: np.where(cond, a, b),

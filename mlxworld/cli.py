@@ -18,6 +18,7 @@ VERBS = {
     "play": ("mlxworld.apps.play", "play inside a world in the browser, with sound"),
     "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),
+    "ask": ("mlxworld.ask", "ask a vision-language model about pictures and films"),
     "convert": ("mlxworld.convert", "a world to Core ML, Core AI or other weights"),
     "bench": ("mlxworld.bench", "measure how fast a world runs here"),
     "doctor": ("mlxworld.doctor", "say what this machine can do and what is missing"),

@@ -32,6 +32,7 @@ EXTRAS = {
     "coreai": "coreai-core",
     "mlx-data": "mlx-data",
     "hub": "huggingface_hub",
+    "language": "tokenizers",
     "quant": "torchao",
 }  # extra: its package
 FRAMEWORKS = {"mlx": "mlx", "torch": "torch"}

@@ -146,9 +146,15 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
     checkpoint.save(path, {k: numpy(x) if isinstance(x, mx.array) else x for k, x in arrays.items()}, metadata)
 
 
-def load_parameters(model, arrays, source: str) -> None:
-    """Sets every parameter, which keeps its precision, and every buffer of the model, one array after the other.
+def build(make):
+    """make(), a model for weights that are loaded: its layers need no first values, and MLX computes what is used."""
+    return make()
 
+
+def load_parameters(model, arrays, source: str, precision: str | None = None) -> None:
+    """Sets every parameter and every buffer of the model, one array after the other.
+
+    precision: of the parameters from now on; None: what each has.
     arrays: by name, a dict or a lazy mapping. MlxworldError unless names and shapes agree and all numbers are finite.
     Layers that are quantised among `arrays` become quantised in the model.
     """
@@ -158,10 +164,14 @@ def load_parameters(model, arrays, source: str) -> None:
         quantize_layers(model, class_predicate=lambda layer, _: packed.get(layer, False))
         own = parameters(model) | nn.buffers(model)
     checkpoint.check({n: p.shape for n, p in own.items()}, arrays, source)
+    constant = nn.buffers(model)
     for name, x in own.items():
         value = arrays[name]
         checkpoint.require_finite(name, value, source)
-        nn.assign(model, {name: array(value).astype(x.dtype)})
+        value = array(value)
+        value = cast_array(value, precision) if precision and name not in constant else value.astype(x.dtype)
+        mx.eval(value)  # or what was read would stay beside it
+        nn.assign(model, {name: value})
 
 
 def compile(fn):  # noqa: A001

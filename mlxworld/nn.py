@@ -16,7 +16,7 @@ from .limits import count_module, count_numbers, limit, refuse_hidden_modules
 # fmt: off
 __all__ = [
     "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "role", "roles",
-    "parameters", "buffers", "assign", "checkpoint", "limit",
+    "parameters", "buffers", "assign", "checkpoint", "limit", "unembed",
 ]
 # fmt: on
 
@@ -65,6 +65,10 @@ def residual(x, layer, y):
     if type(layer) is Linear and "bias" not in layer:
         return mx.addmm(x, y, layer.weight.T)
     return x + layer(y)
+
+
+def unembed(table, x):
+    return table.as_linear(x)
 
 
 def role(module, kind, *names):

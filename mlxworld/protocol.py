@@ -69,6 +69,9 @@ class Nn(Protocol):
     def residual(self, x: Array, layer: Model, y: Array) -> Array:
         """x + layer(y), in one kernel where the backend has one for a Linear layer."""
 
+    def unembed(self, table: Model, x: Array) -> Array:
+        """x (..., dims) @ weight.T of an Embedding -> (..., num): how near x is to each of its rows."""
+
     def role(self, module: Model, kind: str, /, *names: str) -> Model:
         """The module itself, its own parameters (those of `names`, or all) marked as "input" (a first layer),
         "embedding" (a table, a learned token), "head" (a last layer) or "residual" (what is added to the residual
@@ -368,5 +371,11 @@ class Engine(Protocol):
     def load(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         """Arrays and metadata of a safetensors file. MlxworldError for an absent, truncated or foreign one."""
 
-    def load_parameters(self, model: Model, arrays: dict[str, np.ndarray], source: str) -> None:
-        """Sets every parameter. MlxworldError naming the first that differ, unless names and shapes agree."""
+    def build(self, make: Callable[[], Model]) -> Model:
+        """make(), a model for weights that are loaded: its layers need not have first values."""
+
+    def load_parameters(
+        self, model: Model, arrays: dict[str, np.ndarray], source: str, precision: str | None = None
+    ) -> None:
+        """Sets every parameter, in `precision` if it is given. MlxworldError naming the first that differ, unless names
+        and shapes agree."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from mlxworld.files import checkpoint, quantized
 
@@ -97,20 +98,41 @@ def save(path, arrays: dict, metadata: dict[str, str] | None = None) -> None:
     checkpoint.save(path, {k: numpy(x) if isinstance(x, torch.Tensor) else x for k, x in arrays.items()}, metadata)
 
 
-def load_parameters(model, arrays, source: str) -> None:
-    """Sets every parameter, which keeps its precision, and every buffer of the model, one array after the other.
+def build(make):
+    """make(), a model whose layers are not given first values, for weights that are loaded: memory that is not written
+    is not taken."""
+    with _Unset():
+        return make()
 
+
+class _Unset(TorchFunctionMode):
+    """What gives first values does nothing."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_) or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load_parameters(model, arrays, source: str, precision: str | None = None) -> None:
+    """Sets every parameter and every buffer of the model, one array after the other.
+
+    precision: of the parameters from now on; None: what each has.
     arrays: by name, a dict or a lazy mapping. MlxworldError unless names and shapes agree and all numbers are finite.
     Layers that are quantised among `arrays` become plain weights.
     """
-    own = parameters(model) | nn.buffers(model)
+    kept = parameters(model)
+    own = kept | nn.buffers(model)
     shapes = {n: tuple(p.shape) for n, p in own.items()}
     arrays = quantized.plain(arrays, shapes, source)
     checkpoint.check(shapes, arrays, source)
     for name in own:
         value = arrays[name]
         checkpoint.require_finite(name, value, source)
-        nn.assign(model, {name: array(value)})
+        if precision is None or name not in kept:
+            nn.assign(model, {name: array(value)})
+        else:
+            kept[name].data = array(value, precision)
 
 
 def runs_ahead() -> bool:

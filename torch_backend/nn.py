@@ -14,7 +14,7 @@ from mlxworld.limits import count_module, count_numbers, limit, refuse_hidden_mo
 # fmt: off
 __all__ = [
     "Module", "Conv1d", "Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm", "residual", "role", "roles",
-    "parameters", "buffers", "assign", "checkpoint", "limit",
+    "parameters", "buffers", "assign", "checkpoint", "limit", "unembed",
 ]
 # fmt: on
 
@@ -97,6 +97,10 @@ class Conv2d(_Conv):
 
 def residual(x, layer, y):
     return x + layer(y)
+
+
+def unembed(table, x):
+    return F.linear(x, table.weight)
 
 
 def role(module, kind, *names):

@@ -125,7 +125,12 @@ def rms_norm(x, eps=1e-5):
 
 
 def attention(q, k, v, mask=None, scale=None):
-    grouped = q.shape[1] != k.shape[1]
+    (B, H, Q, E), G = q.shape, k.shape[1]
+    grouped = H != G
+    if grouped and Q == 1 and (mask is None or (mask.ndim == 4 and mask.shape[1] == 1)):
+        # One query: a group's heads become its queries, so that no kernel has to repeat keys and values.
+        y = F.scaled_dot_product_attention(q.reshape(B, G, H // G, E), k, v, attn_mask=mask, scale=scale)
+        return y.reshape(B, H, 1, E)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
 
 

@@ -77,6 +77,11 @@ class BytesEmbedding(nn.Module):
         self.dtype = layer.weight.dtype
         self.register_buffer("rows", torch.ops.quantized.embedding_bag_byte_prepack(layer.weight.detach().float()))
 
+    @property
+    def weight(self):
+        """The whole table, widened anew."""
+        return torch.ops.quantized.embedding_bag_byte_unpack(self.rows).to(self.dtype)
+
     def forward(self, index):
         return torch.ops.quantized.embedding_bag_byte_unpack(self.rows[index.long()]).to(self.dtype)
 

@@ -7,10 +7,11 @@ from ..errors import MlxworldError
 
 CHOICES = {
     "norm": ("rms", "layer", "rms_plus_one"),
-    "qk_norm": ("none", "each", "shared"),
+    "qk_norm": ("none", "each", "shared", "whole", "layer"),
     "order": ("pre", "post", "sandwich", "parallel"),
-    "act": ("silu", "gelu", "gelu_tanh", "relu"),
-    "gate": ("none", "scale", "tanh"),
+    "act": ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu"),
+    "gate": ("none", "scale", "tanh", "tanh_scalar"),
+    "blind": ("none", "attn", "mlp"),
 }
 
 
@@ -23,14 +24,20 @@ class BlockConfig:
     head_dim: int = 0  # E; 0: dim / heads
     qkv_bias: bool = False
     bias: bool = False  # of all other layers, and of a layer norm
-    norm: str = "rms"  # rms_plus_one: times 1 + weight
+    out_bias: bool | None = None  # of attention's output; None: as bias
+    norm: str = "rms"  # rms_plus_one: times 1 + weight, and so are queries and keys
     eps: float = 1e-5
-    qk_norm: str = "each"  # RMS norm of queries and keys, with a gain for each head, or one that the heads share
+    qk_norm: str = "each"  # RMS norm of each head of queries and keys, with a gain for each head or one that the heads
+    # share; or of all heads of queries, and all of keys, as a whole (InternViT); or a layer norm that the heads share
     order: str = "pre"  # of norms: before a layer, after the sum, on both sides of a layer, or one before both layers
     act: str = "silu"
     gated: bool = True  # act(gate) * up, in place of act(up)
-    gate: str = "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first
+    gate: str = (
+        "none"  # of what a layer adds: a learned scale (LayerScale), or tanh of one, shut at first; or of one number
+    )
     dropout: float = 0.0  # of attention's output, in training
+    source_dim: int = 0  # width of what a cross block attends to; 0: dim
+    blind: str = "none"  # which layer of a cross block adds nothing to a token that sees nothing of the source
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
@@ -38,7 +45,10 @@ class BlockConfig:
                 raise MlxworldError(f"BlockConfig: {name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         rules = [
             (min(self.dim, self.heads) >= 1, "dim and heads must be at least 1"),
-            (min(self.hidden, self.kv_heads, self.head_dim) >= 0, "hidden, kv_heads and head_dim must not be negative"),
+            (
+                min(self.hidden, self.kv_heads, self.head_dim, self.source_dim) >= 0,
+                "hidden, kv_heads, head_dim and source_dim must not be negative",
+            ),
             (self.head_dim > 0 or self.dim % max(self.heads, 1) == 0, "dim must be a multiple of heads"),
             (self.heads % max(self.kv_heads, 1) == 0, "heads must be a multiple of kv_heads"),
             (self.eps > 0 and 0 <= self.dropout < 1, "eps must be positive, dropout lies in [0, 1)"),

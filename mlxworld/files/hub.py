@@ -13,12 +13,15 @@ from .reading import shown
 
 SCHEME = "hf://"
 FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "starts.safetensors", "README.md"]
+MODEL_FILES = [  # of a published model
+    *("*.json", "*.jinja", "model*.safetensors", "open_clip_model.safetensors", "tokenizer.model"),
+]
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _ADDRESS = re.compile(rf"{SCHEME}(?P<repo>{_PART}/{_PART})(?:@(?P<revision>{_PART}(?:/{_PART})*))?")
 
 
-def folder(address: str) -> Path:
-    """The local folder of a world on a hub, fetched if need be.
+def folder(address: str, files: list[str] = FILES) -> Path:
+    """The local folder of a world on a hub, fetched if need be. files: patterns of those that are wanted.
 
     Raises MlxworldError for an address of another form, when huggingface_hub is not installed, and when the world
     cannot be had: unknown, private, offline, or no world at all.
@@ -31,11 +34,11 @@ def folder(address: str) -> Path:
     except ModuleNotFoundError:
         raise MlxworldError(f'{address} needs huggingface_hub: pip install "mlxworld[hub]"') from None
     try:
-        path = Path(hub.snapshot_download(match["repo"], revision=match["revision"], allow_patterns=FILES))
+        path = Path(hub.snapshot_download(match["repo"], revision=match["revision"], allow_patterns=files))
     except (errors.EntryNotFoundError, errors.RevisionResolutionError, errors.HTTPError, OSError, ValueError) as error:
         raise MlxworldError(f"{address} cannot be had: {_reason(errors, error)}") from error
     if not (path / "config.json").is_file():
-        raise MlxworldError(f"{address} holds no world: it has no config.json")
+        raise MlxworldError(f"{address} holds no world, and no model: it has no config.json")
     return path
 
 

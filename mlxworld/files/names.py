@@ -4,14 +4,18 @@ A value of a table of arrays is our name, or says what else differs:
 
     "layers.{}.attn_norm.weight": "blocks.{}.norm1.weight"             another name
     "patch.conv.weight": Kernel("embed.weight")                        a convolution: (out, in, *kernel) there
+    "patch.proj.weight": Patches("patch.weight")                       a convolution over patches: a matrix here
+    "cls_token": Ones("class_token", 2)                                two more axes there, of one
     "layers.{}.fc.weight": Transpose("blocks.{}.mlp.up.weight")        a matrix: (in, out) there
     "layers.{}.q.weight": Join("blocks.{}.qkv.weight", 0, (4, 1, 1))   part 0 of one array of ours, 4/6 of it
+    "layers.{}.gated.weight": Swapped("blocks.{}.mlp.up.weight")       its first half is the second there
     "layers.{}.rotary.freqs": None                                     has no place here
 
 The first pattern that matches a name counts. A table is read in both directions. No array is read before it is asked
 for.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +43,30 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """Our name of a matrix (out, frames * patch * patch * 3), pixels channels last, that the foreign file has as a
+    convolution's weight (out, 3, patch, patch), with an axis of frames before the last two if those are more than 1."""
+
+    name: str
+    frames: int = 1
+
+
+@dataclass(frozen=True)
+class Ones:
+    """Our name of an array that has `axes` more axes in the foreign file, of one, before its own."""
+
+    name: str
+    axes: int
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """Our name of an array whose halves, along the first axis, are the other way round in the foreign file."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Join:
     """Our name of an array that the foreign file keeps in parts, one after another along `axis`.
 
@@ -52,7 +80,7 @@ class Join:
     axis: int = 0
 
 
-Value = str | Kernel | Transpose | Join | None
+Value = str | Kernel | Transpose | Patches | Ones | Swapped | Join | None
 Table = Mapping[str, Value]
 
 
@@ -220,9 +248,36 @@ def _turned(entry: Entry, value: Value, place: str, reading: bool) -> Entry:
         if len(shape) != 2:
             raise MlxworldError(f"{place} is {shape}, and no matrix")
         return entry.then(lambda x: np.ascontiguousarray(x.T), shape[::-1])
+    if isinstance(value, Patches):
+        return _patches(entry, value.frames, place, reading)
+    if isinstance(value, Ones):
+        if reading and (len(shape) < value.axes or set(shape[: value.axes]) != {1}):
+            raise MlxworldError(f"{place} is {shape}, and does not begin with {value.axes} axes of one")
+        turned = shape[value.axes :] if reading else (1,) * value.axes + shape
+        return entry.then(lambda x: x.reshape(turned), turned)
+    if isinstance(value, Swapped):
+        if not shape or shape[0] % 2:
+            raise MlxworldError(f"{place} is {shape}, and no two halves")
+        return entry.then(lambda x: np.roll(x, shape[0] // 2, axis=0), shape)
     if isinstance(value, Join):
         return _part(entry, value, place)
     return entry
+
+
+def _patches(entry: Entry, frames: int, place: str, reading: bool) -> Entry:
+    """A convolution's weight over patches as a matrix, or back."""
+    shape = entry.shape
+    if reading:
+        if len(shape) != (4 if frames == 1 else 5) or shape[1] != 3 or (frames > 1 and shape[2] != frames):
+            raise MlxworldError(f"{place} is {shape}, and no convolution over patches of {frames} frames in colour")
+        turned = (shape[0], math.prod(shape[1:]))
+        return entry.then(lambda x: np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(turned), turned)
+    side = math.isqrt(shape[-1] // (3 * frames))
+    if len(shape) != 2 or shape[1] != 3 * frames * side**2:
+        raise MlxworldError(f"{place} is {shape}, and no matrix over square patches of {frames} frames in colour")
+    kernel = (side, side) if frames == 1 else (frames, side, side)
+    turned = (shape[0], 3, *kernel)
+    return entry.then(lambda x: np.ascontiguousarray(np.moveaxis(x.reshape(shape[0], *kernel, 3), -1, 1)), turned)
 
 
 def _part(entry: Entry, join: Join, place: str) -> Entry:

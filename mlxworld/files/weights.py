@@ -48,6 +48,15 @@ class Weights(Mapping[str, np.ndarray]):
     def dtypes(self) -> dict[str, np.dtype]:
         return {name: entry.dtype for name, entry in self.entries.items()}
 
+    def renamed(self, name: Callable[[str], str]) -> "Weights":
+        """The same arrays under name(its name). ValueError, with the new name, where two would have one."""
+        entries: dict[str, Entry] = {}
+        for old, entry in self.entries.items():
+            if (new := name(old)) in entries:
+                raise ValueError(new)
+            entries[new] = entry
+        return Weights(entries, self.metadata)
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self.entries[name].read()
 

@@ -27,6 +27,7 @@ def variants():
         "hidden": (0, 20),
         "qkv_bias": (False, True),
         "bias": (False, True),
+        "out_bias": (None, False, True),
         "gated": (True, False),
         "eps": (1e-5, 1e-2),
     }
@@ -34,7 +35,7 @@ def variants():
     singles = [{name: value} for name in names for value in options[name]]
     pairs = [
         dict(zip(("order", other), values, strict=True))
-        for other in ("norm", "gate", "gated", "bias")
+        for other in ("norm", "gate", "gated", "bias", "out_bias")
         for values in itertools.product(options["order"], options[other])
     ]
     pairs += [{"qk_norm": a, "kv_heads": b, "head_dim": 10} for a in options["qk_norm"] for b in options["kv_heads"]]
@@ -58,6 +59,7 @@ ACTS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu": lambda x: x * 0.5 * (1 + erf(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "relu": lambda x: np.maximum(x, 0),
 }
 
@@ -89,14 +91,23 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
 
     def gain(head):
         """Of head number `head` of queries, then keys."""
-        if cfg.qk_norm == "each":
-            return w["attn.qk_gain"][head * E : (head + 1) * E]
-        return w["attn.qk_gain"][:E] if head < H else w["attn.qk_gain"][E:]
+        gains = w["attn.qk_gain"] + (cfg.norm == "rms_plus_one")
+        if cfg.qk_norm in ("each", "whole"):
+            return gains[head * E : (head + 1) * E]
+        return gains[:E] if head < H else gains[E:]
 
     def attention(y):
         projected = linear("attn.qkv", y)
         heads = [projected[..., i * E : (i + 1) * E] for i in range(H + 2 * G)]
-        if cfg.qk_norm != "none":
+        if cfg.qk_norm == "whole":
+            for first, last in ((0, H), (H, H + G)):
+                whole = rms(np.concatenate(heads[first:last], axis=-1))
+                heads[first:last] = [whole[..., i * E : (i + 1) * E] * gain(first + i) for i in range(last - first)]
+        elif cfg.qk_norm == "layer":
+            shifts = w["attn.qk_shift"][:E], w["attn.qk_shift"][E:]
+            for i, a in enumerate(heads[: H + G]):
+                heads[i] = rms(a - a.mean(-1, keepdims=True)) * gain(i) + shifts[i >= H]
+        elif cfg.qk_norm != "none":
             heads[: H + G] = [rms(a) * gain(i) for i, a in enumerate(heads[: H + G])]
         heads[: H + G] = [turn(a, np.arange(a.shape[1])) for a in heads[: H + G]]
         out = []
@@ -116,7 +127,7 @@ def reference(cfg, weights, x, turn=lambda x, tokens: x, mask=None):
     def gated(y, number):
         if cfg.gate == "none":
             return y
-        return y * (np.tanh(w[f"gate{number}"]) if cfg.gate == "tanh" else w[f"gate{number}"])
+        return y * (w[f"gate{number}"] if cfg.gate == "scale" else np.tanh(w[f"gate{number}"]))
 
     if cfg.order == "pre":
         x = x + gated(attention(norm("norm1", x)), 1)
@@ -237,13 +248,16 @@ def test_dropout_is_of_attention_in_training_alone(backend):
     assert np.array_equal(one, same) and not np.array_equal(one, two) and not np.array_equal(one, plain)
 
 
-@pytest.mark.parametrize("settings", [{}, {"kv_heads": 2, "qk_norm": "shared"}, {"qk_norm": "none", "qkv_bias": True}])
+CROSS = [{"qk_norm": "none", "qkv_bias": True}, {"kv_heads": 2, "qk_norm": "shared"}]
+
+
+@pytest.mark.parametrize("settings", [{}, *CROSS, {"qk_norm": "whole"}, {"kv_heads": 1, "qk_norm": "layer"}])
 def test_cross_attention_reads_its_source(backend, settings):
     """Queries of x, keys and values of a source of another length: as self-attention over both."""
     cfg = block(**settings)
     cross, weights = filled(backend, module(backend, "blocks").Attention(cfg, cross=True))
     E, H = cfg.width, cfg.heads
-    joined = {name: value for name, value in weights.items() if name in ("qk_gain", "out.weight")}
+    joined = {name: value for name, value in weights.items() if name in ("qk_gain", "qk_shift", "out.weight")}
     for kind in ("weight", "bias") if cfg.qkv_bias else ("weight",):
         joined[f"qkv.{kind}"] = np.concatenate([weights[f"q.{kind}"], weights[f"kv.{kind}"]])
     assert len(joined["qkv.weight"]) == (H + 2 * cfg.groups) * E

@@ -19,6 +19,8 @@ WHOLE = np.array([[2, 0, 1], [1, 1, 3]], np.int32)
 HALF = np.ones((2,), np.float16)
 Q, K, V = (RNG.normal(0, 1, (2, 3, n, 8)).astype(np.float32) for n in (4, 6, 6))
 SEEN = np.arange(6) <= np.arange(4)[:, None] + 2
+FOUR = np.cos(np.arange(64.0)).astype(np.float32).reshape(2, 4, 1, 8)  # heads of one query
+LAST = np.arange(6) > np.array([0, 2])[:, None, None, None]
 BIAS = RNG.normal(0, 1, (2, 1, 4, 6)).astype(np.float32)
 RING = RNG.normal(0, 1, (2, 3, 4, 2, 8)).astype(np.float32)
 FRAMES = RNG.normal(0, 1, (2, 3, 2, 2, 8)).astype(np.float32)
@@ -47,6 +49,11 @@ def attention(q, k, v, mask=None):
 def one_head(q, k, v):
     """Every head of q attends to the first of k and v."""
     return attention(q, *(np.repeat(x[:, :1], q.shape[1], axis=1) for x in (k, v)))
+
+
+def one_query(q, k, v, mask):
+    """The first half of q's heads attends to the first of k and v, the second to the second."""
+    return attention(q, np.repeat(k, q.shape[1] // 2, axis=1), np.repeat(v, q.shape[1] // 2, axis=1), mask)
 
 
 def loud(q, k, v):
@@ -123,6 +130,7 @@ CASES = [
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, SEEN]),
     ("attention", lambda o, *a: o.attention(*a), attention, [Q, K, V, BIAS]),
     ("attention", lambda o, q, k, v: o.attention(q, k[:, :1], v[:, :1]), one_head, [Q, K, V]),
+    ("attention", lambda o, *a: o.attention(*a), one_query, [FOUR, K[:, :2], V[:, :2], LAST]),
     ("attention", lambda o, q, k, v: o.attention(q, k, v, scale=0.7), loud, [Q, K, V]),
     ("ring_write", lambda o, r, n, s: [o.ring_write(r, n, s), r], written, [RING, FRAMES, np.array([3, 0], np.int32)]),
 ]

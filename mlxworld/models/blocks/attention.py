@@ -28,11 +28,11 @@ def mask(seen: Array, like: Array) -> Array:
     return ops.cast(ops.where(seen, 0.0, -3e4), like=like)  # as good as minus infinity, in float16 too
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None = None) -> Array:
     """q (B, H, T, K, E), k and v (B, G, N, K, E) -> (B, H, T*K, E): all to all, under a mask that broadcasts to
-    (B, H, T*K, N*K)."""
+    (B, H, T*K, N*K). scale: of q k^T, 1 / sqrt(E) unless given."""
     q, k, v = (a.flatten(2, 3) for a in (q, k, v))
-    return ops.attention(q, k, v, mask)
+    return ops.attention(q, k, v, mask, scale)
 
 
 def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array) -> Array:
@@ -63,18 +63,20 @@ class Attention(Module):
         """cross: keys and values are a source's."""
         super().__init__()
         self.heads, self.groups, self.width = cfg.heads, cfg.groups, cfg.width
-        self.qk_norm, self.eps = cfg.qk_norm, cfg.eps
+        self.qk_norm, self.eps, self.plus_one = cfg.qk_norm, cfg.eps, cfg.norm == "rms_plus_one"
         H, G, E = self.heads, self.groups, self.width
         if cross:
             self.q = Linear(cfg.dim, H * E, bias=cfg.qkv_bias)
-            self.kv = Linear(cfg.dim, 2 * G * E, bias=cfg.qkv_bias)
+            self.kv = Linear(cfg.source_dim or cfg.dim, 2 * G * E, bias=cfg.qkv_bias)
         else:
             self.qkv = Linear(cfg.dim, (H + 2 * G) * E, bias=cfg.qkv_bias)
-        if cfg.qk_norm == "each":
-            self.qk_gain = ops.ones(((H + G) * E,))
-        elif cfg.qk_norm == "shared":
-            self.qk_gain = ops.ones((2 * E,))
-        self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias), "residual")
+        if cfg.qk_norm in ("each", "whole"):
+            self.qk_gain = ops.full(((H + G) * E,), 0.0 if self.plus_one else 1.0)
+        elif cfg.qk_norm != "none":
+            self.qk_gain = ops.full((2 * E,), 0.0 if self.plus_one else 1.0)
+        if cfg.qk_norm == "layer":
+            self.qk_shift = ops.zeros((2 * E,))
+        self.out = nn.role(Linear(H * E, cfg.dim, bias=cfg.bias if cfg.out_bias is None else cfg.out_bias), "residual")
 
     def forward(
         self,
@@ -82,14 +84,14 @@ class Attention(Module):
         rope: Callable[[Array], Array] | None = None,
         mask: Array | None = None,
         cache: Any = None,
-        source: Array | None = None,
+        source: Any = None,
         onto: Array | None = None,
         attend: Callable[..., Array] = attend,
     ) -> tuple[Array, Any]:
         """x (B, T, K, C) -> (B, T, K, C), added to `onto` where that is given, and the cache with the new frames.
 
         rope turns queries and keys (see rope.py); mask and attend: see `attend`. With a cache, keys and values are all
-        that its `update` gives. With a source (B, T', K', C), keys and values are its.
+        that its `update` gives. With a source (B, T', K', C), or what `keys_values` made of one, they are its.
         """
         B, T, K, _ = x.shape
         H, G = self.heads, self.groups
@@ -99,16 +101,22 @@ class Attention(Module):
             if rope is not None:
                 qk = rope(qk)
             q, k = ops.split(qk, [H, G], axis=3)
+            q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H or G, T, K, E)
         else:
-            k, v = ops.split(self._split(self.kv(source)), [G, G], axis=3)
-            q, k = self._scaled(self._split(self.q(x)), 0, H), self._scaled(k, H, G)
+            k, v = source if isinstance(source, tuple) else self.keys_values(source)
+            q = self._scaled(self._split(self.q(x)), 0, H)
             if rope is not None:
                 q = rope(q)
-        q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H or G, T, K, E)
+            q = q.moveaxis(3, 1)
         if cache is not None:
             k, v, cache = cache.update(k, v)
         y = attend(q, k, v, mask).swapaxes(1, 2).reshape(B, T, K, -1)
         return self.out(y) if onto is None else nn.residual(onto, self.out, y), cache
+
+    def keys_values(self, source: Array) -> tuple[Array, Array]:
+        """A source (B, T', K', C) -> its keys and values, each (B, G, T', K', E)."""
+        k, v = ops.split(self._split(self.kv(source)), [self.groups, self.groups], axis=3)
+        return self._scaled(k, self.heads, self.groups).moveaxis(3, 1), v.moveaxis(3, 1)
 
     def _split(self, x):
         """(B, T, K, n * E) -> (B, T, K, n, E)."""
@@ -118,13 +126,27 @@ class Attention(Module):
         """The first n heads of x (B, T, K, ..., E), normalised, times the gains from number `first` on."""
         if self.qk_norm == "none":
             return x[:, :, :, :n]
+        if self.qk_norm == "whole":
+            parts = [(0, self.heads), (self.heads, self.heads + self.groups)]  # queries, keys
+            parts = [x[:, :, :, a - first : b - first] for a, b in parts if first <= a < first + n]
+            normed = [ops.rms_norm(part.flatten(3), self.eps).reshape(part.shape) for part in parts]
+            return (normed[0] if len(normed) == 1 else ops.concat(normed, axis=3)) * self._gains()[first : first + n]
+        if self.qk_norm == "layer":
+            x = x[:, :, :, :n]
+            normed = ops.rms_norm(x - x.mean(-1, keepdims=True), self.eps)
+            return normed * self._gains()[first : first + n] + self._of_heads(self.qk_shift)[first : first + n]
         normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out first
         return normed[:, :, :, :n] * self._gains()[first : first + n]
 
     def _gains(self):
         """(H + G, E)."""
+        gains = 1 + self.qk_gain if self.plus_one else self.qk_gain
+        if self.qk_norm in ("each", "whole"):
+            return gains.reshape(self.heads + self.groups, self.width)
+        return self._of_heads(gains)
+
+    def _of_heads(self, x):
+        """x (2 * E,), of queries and of keys -> (H + G, E)."""
         H, G, E = self.heads, self.groups, self.width
-        if self.qk_norm == "each":
-            return self.qk_gain.reshape(H + G, E)
-        q, k = ops.split(self.qk_gain.reshape(2, 1, E), [1, 1], axis=0)
+        q, k = ops.split(x.reshape(2, 1, E), [1, 1], axis=0)
         return ops.concat([ops.broadcast_to(q[0], (H, E)), ops.broadcast_to(k[0], (G, E))], axis=0)

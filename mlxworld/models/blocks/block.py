@@ -43,7 +43,12 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1 + ops.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
 
 
-ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "relu": ops.relu}
+def quick_gelu(x: Array) -> Array:
+    """The sigmoid form of GELU (Hendrycks & Gimpel 2016), as CLIP has it."""
+    return x * ops.sigmoid(1.702 * x)
+
+
+ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu, "relu": ops.relu}
 
 
 class FeedForward(Module):
@@ -67,17 +72,19 @@ class FeedForward(Module):
 
 
 class Block(Module):
-    def __init__(self, cfg: BlockConfig):
+    def __init__(self, cfg: BlockConfig, cross: bool = False):
+        """cross: attention is to a source."""
         super().__init__()
-        self.order, self.gate, self.dropout = cfg.order, cfg.gate, cfg.dropout
-        self.attn, self.mlp, self.norm1 = Attention(cfg), FeedForward(cfg), norm(cfg)
+        self.order, self.gate, self.dropout, self.blind = cfg.order, cfg.gate, cfg.dropout, cfg.blind
+        self.attn, self.mlp, self.norm1 = Attention(cfg, cross), FeedForward(cfg), norm(cfg)
         if cfg.order != "parallel":
             self.norm2 = norm(cfg)
         if cfg.order == "sandwich":
             self.norm1_after, self.norm2_after = norm(cfg), norm(cfg)
         if cfg.gate != "none":
             first = 1.0 if cfg.gate == "scale" else 0.0
-            self.gate1, self.gate2 = ops.full((cfg.dim,), first), ops.full((cfg.dim,), first)
+            shape = (1,) if cfg.gate == "tanh_scalar" else (cfg.dim,)
+            self.gate1, self.gate2 = ops.full(shape, first), ops.full(shape, first)
 
     def forward(
         self,
@@ -87,17 +94,24 @@ class Block(Module):
         cache: Any = None,
         key: Array | None = None,
         attend: Callable[..., Array] = attend,
+        source: Any = None,
+        sees: Array | None = None,
     ) -> tuple[Array, Any]:
-        """x (B, T, K, C) -> the same shape, and the layer's cache (see Attention). key: of dropout, in training."""
+        """x (B, T, K, C) -> the same shape, and the layer's cache (see Attention). key: of dropout, in training.
+
+        source: see Attention. sees (B, T, 1, 1): 1 where a token sees anything of it, else 0.
+        """
         dropped = key is not None and self.dropout > 0
-        plain = self.gate == "none" and not dropped  # then a layer's product adds the stream itself
+        plain = self.gate == "none"  # then a layer's product adds the stream itself
         if self.order == "pre":
-            y, cache = self.attn(self.norm1(x), rope, mask, cache, None, x if plain else None, attend)
-            x = y if plain else x + self._gated(y, 1, key)
+            adds = plain and not dropped and self.blind != "attn"
+            y, cache = self.attn(self.norm1(x), rope, mask, cache, source, x if adds else None, attend)
+            x = y if adds else x + self._gated(y, 1, key, sees)
             y = self.norm2(x)
-            return (self.mlp(y, x) if self.gate == "none" else x + self._gated(self.mlp(y), 2)), cache
+            adds = plain and self.blind != "mlp"
+            return (self.mlp(y, x) if adds else x + self._gated(self.mlp(y), 2, None, sees)), cache
         h = x if self.order == "post" else self.norm1(x)
-        y, cache = self.attn(h, rope, mask, cache, attend=attend)
+        y, cache = self.attn(h, rope, mask, cache, source, None, attend)
         if self.order == "parallel":  # one norm, both layers read it
             return x + self._gated(y, 1, key) + self._gated(self.mlp(h), 2), cache
         if self.order == "post":
@@ -106,14 +120,16 @@ class Block(Module):
         x = x + self._gated(self.norm1_after(y), 1, key)  # sandwich: a norm before and after each layer
         return x + self._gated(self.norm2_after(self.mlp(self.norm2(x))), 2), cache
 
-    def _gated(self, y, layer, key=None):
+    def _gated(self, y, layer, key=None, sees=None):
         """What the first or second layer adds to the stream."""
+        if sees is not None and self.blind == ("attn", "mlp")[layer - 1]:
+            y = y * sees
         if key is not None and self.dropout > 0:
             y = dropout(y, self.dropout, key)
         if self.gate == "none":
             return y
         gate = self.gate1 if layer == 1 else self.gate2
-        return y * (ops.tanh(gate) if self.gate == "tanh" else gate)
+        return y * (gate if self.gate == "scale" else ops.tanh(gate))
 
 
 def apply(

@@ -53,6 +53,23 @@ class Ring:
         return read(stores[0], like=k), read(stores[1], like=v), Ring(stores, self.slots)
 
 
+class Start:
+    """What a prompt leaves in N slots: all of it, then empty slots; or the last N frames, frame t in slot t % N."""
+
+    def __init__(self, slots: int):
+        self.slots = slots
+
+    def update(self, k: Array, v: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+        """k, v (B, G, T, K, E) -> the same, and the stores (B, G, N, K, E) for a `Ring`."""
+        return k, v, (self._kept(k), self._kept(v))
+
+    def _kept(self, x):
+        T, N = x.shape[2], self.slots
+        if T <= N:
+            return ops.pad(x, [(0, 0), (0, 0), (0, N - T), (0, 0), (0, 0)])
+        return ops.roll(x[:, :, T - N :], T % N, axis=2)
+
+
 class Growing:
     """All frames from the first on, up to N of them: new ones follow those that are there."""
 

@@ -17,9 +17,18 @@ def rotate(x: Array, angles: Any) -> Array:
     return x * angles[0] + ops.roll(x, x.shape[-1] // 2, axis=-1) * angles[1]
 
 
-def turning(angles: Any) -> Callable[[Array], Array]:
-    """What `Attention` takes as rope: a function of queries or keys that turns them by these angles."""
-    return lambda x: rotate(x, angles)
+def turning(angles: Any, interleaved: bool = False) -> Callable[[Array], Array]:
+    """What `Attention` takes as rope: a function of queries or keys that turns them by these angles.
+
+    interleaved: numbers 2 i and 2 i + 1 turn together. They come out as i and i + E / 2: queries and keys are put into
+    the same other order, which their products do not see.
+    """
+    return lambda x: rotate(_apart(x) if interleaved else x, angles)
+
+
+def _apart(x):
+    """x (..., E), its even numbers before its odd ones."""
+    return x.reshape(-1, x.shape[-1] // 2, 2).swapaxes(1, 2).reshape(x.shape)
 
 
 def whole_turns(period: int, width: int) -> list[list[list[float]]]:
@@ -44,6 +53,17 @@ def frequencies(width: int, base: float = 10000.0, factors: Sequence[float] | No
     """Radians a position (E / 2,): base^(-2 i / E), each divided by its factor (LongRoPE, Ding et al. 2024)."""
     plain = [base ** (-2 * i / width) for i in range(width // 2)]
     return [f / factor for f, factor in zip(plain, factors or [1.0] * len(plain), strict=True)]
+
+
+def by_wave_length(
+    frequencies: Sequence[float], factor: float, low_freq_factor: float, high_freq_factor: float, trained_length: int
+) -> list[float]:
+    """Frequencies (E / 2,) for texts `factor` times as long (Llama 3.1, Dubey et al. 2024): those that turn less than
+    low_freq_factor times in the trained length are divided by it, those that turn more than high_freq_factor times
+    stay, and between them they change smoothly."""
+    turns = [trained_length * f / math.tau for f in frequencies]
+    smooth = [min(1.0, max(0.0, (n - low_freq_factor) / (high_freq_factor - low_freq_factor))) for n in turns]
+    return [f * s + f / factor * (1 - s) for f, s in zip(frequencies, smooth, strict=True)]
 
 
 def angles(positions: Array, frequencies: Array, scale: float = 1.0) -> Array:

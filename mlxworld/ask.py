@@ -1,0 +1,131 @@
+"""`mlxworld ask`: a published vision-language model answers about pictures and films, or words alone.
+
+The answer is written as it comes. Without a question it is a talk: a line is said at a time, and an empty one, or the
+end of the input, ends it. `--check` compares the model with transformers, where that is installed.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+import mlxworld
+
+from . import images
+from .cli import entry
+from .data.episodes.container import require_whole
+from .data.episodes.pictures import read_frames
+from .errors import MlxworldError
+from .files import hub, pretrained
+from .text.assistant import Assistant, Talk
+from .text.beams import BeamConfig
+from .text.check import check
+from .text.choose import Choice
+from .text.generate import Options
+from .text.match import Matcher
+
+FRAMES = 768  # of a film, at most
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    model: str
+    """a folder as model hubs hold it, or hf://owner/name"""
+    question: Annotated[str | None, tyro.conf.Positional] = None
+    """what is asked; without it, a talk"""
+    image: tuple[Path, ...] = ()
+    """pictures that it is about"""
+    video: tuple[Path, ...] = ()
+    """films, which come after the pictures"""
+    fps: float = 2.0
+    """frames of a film that are seen, a second"""
+    backend: Literal["mlx", "torch"] | None = None
+    """the best one installed"""
+    precision: Literal["float32", "float16", "bfloat16"] | None = None
+    """of numbers; the fastest here"""
+    weights: Literal["int8", "int4", "mxfp8"] | None = None
+    """to quantise the model"""
+    compile: bool = False
+    """compile the step in the background"""
+    most: int = 512
+    """tokens of an answer"""
+    choice: tyro.conf.OmitArgPrefixes[Choice] = field(default_factory=Choice)
+    beams: tyro.conf.OmitArgPrefixes[BeamConfig] = field(default_factory=BeamConfig)
+    stop: tuple[str, ...] = ()
+    """texts that end an answer"""
+    among: tuple[str, ...] = ()
+    """texts, of which is told how well each fits the pictures: by models of two encoders, as BiomedCLIP"""
+    check: bool = False
+    """compare logits and words with transformers"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    cfg = tyro.cli(AskConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    if cfg.most < 1 or cfg.fps <= 0:
+        raise MlxworldError("--most must be at least 1, and --fps positive")
+    pictures = [*map(images.read, cfg.image), *(film(path, cfg.fps) for path in cfg.video)]
+    if not (installed := mlxworld.installed()):
+        raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
+    folder = hub.folder(cfg.model, hub.MODEL_FILES) if cfg.model.startswith(hub.SCHEME) else Path(cfg.model)
+    package = mlxworld.on(cfg.backend or installed[0])
+    if cfg.among:
+        print("\n".join(matches(cfg, pretrained.load(folder, package, cfg.precision, cfg.weights), pictures)))
+        return
+    precision = "float32" if cfg.check else cfg.precision
+    with Console(stderr=True).status(f"reading {folder.name}"):
+        assistant = Assistant.load(folder, package, precision, cfg.weights, compile=cfg.compile)
+    if cfg.check:
+        print(check(assistant, folder, cfg.question or "What is this?", pictures))
+        return
+    talk, options = Talk(), Options(cfg.most, (), cfg.choice, cfg.beams)
+    for question in [cfg.question] if cfg.question is not None else lines():
+        begun, count = time.perf_counter(), 0
+        for piece in assistant.stream(question, pictures, options, cfg.stop, talk):
+            count += 1
+            print(piece, end="", flush=True)
+        print()
+        pictures = []
+        if sys.stderr.isatty():
+            print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def matches(cfg: AskConfig, loaded: pretrained.Pretrained, pictures: list[np.ndarray]) -> Iterator[str]:
+    """How probable each of the texts is for each picture, if one of them is right."""
+    if cfg.video:
+        raise MlxworldError("--among is about pictures, not films")
+    for path, row in zip(cfg.image, Matcher(loaded)(pictures, cfg.among), strict=True):
+        yield f"{path}"
+        yield from (f"  {100 * x:5.1f} %  {text}" for text, x in zip(cfg.among, row, strict=True))
+
+
+def lines() -> Iterator[str]:
+    """What a person types, up to an empty line."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    for _ in itertools.count():
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        if not line.strip():
+            return
+        yield line
+
+
+def film(path: Path, fps: float) -> np.ndarray:
+    """The frames of a film (T, H, W, 3) uint8, `fps` a second, or so few that they are FRAMES, evenly. MlxworldError
+    for one that cannot be read."""
+    require_whole(path)
+    frames = [step.picture for step in itertools.islice(read_frames(path, None, fps), 16 * FRAMES)]
+    chosen = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES)).round().astype(int)
+    return np.stack([frames[i] for i in chosen])
+
+
+if __name__ == "__main__":
+    entry(main)

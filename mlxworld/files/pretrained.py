@@ -1,0 +1,104 @@
+"""Published models: a folder as model hubs hold it, config.json and safetensors, whole or in shards -> our model.
+
+`layouts/` says which family reads which `model_type`, under which names. Arrays are read one after another, so that
+little more memory is taken than the weights need. Knows nothing of text and pictures.
+"""
+
+import importlib
+import math
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import MlxworldError
+from . import checkpoint, layouts, names
+from .layouts import open_clip
+from .reading import listed, read_json, shown
+from .weights import Weights
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    model: Any  # of `package`, on the device
+    config: Any  # ours
+    published: dict[str, Any]  # config.json
+    folder: Path
+    package: ModuleType  # the backend
+
+
+def load(
+    folder: str | Path, package: ModuleType, precision: str | None = None, weights: str | None = None
+) -> Pretrained:
+    """The model of a folder, on a backend, for use.
+
+    precision: "float32", "float16" or "bfloat16"; unless given what the machine is fastest in. weights: "int8", "int4",
+    ... to quantise it. Raises MlxworldError for a model type that nobody reads, and for arrays that are missing,
+    unknown or of other shapes, which it names.
+    """
+    folder, engine = Path(folder), package.engine
+    published = read_config(folder)
+    layout = _layout(published, str(folder / "config.json"))
+    config = our_config(published, str(folder / "config.json"))
+    arrays = our_weights(folder, published)
+    numbers = sum(math.prod(shape) for shape in arrays.shapes.values())
+    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
+    with package.nn.limit(modules=10 * len(arrays) + 1000, numbers=2 * numbers + 1000):
+        model = engine.build(lambda: getattr(family, layout.model(published))(config))
+    engine.load_parameters(model, arrays, str(folder), precision or engine.rollout_precision(weights))
+    model = engine.place(model)
+    return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a published model. Raises MlxworldError for what is none."""
+    path, is_open_clip = folder / "config.json", (folder / open_clip.FILE).is_file()
+    if is_open_clip:
+        path = folder / open_clip.FILE
+    if not path.is_file():
+        raise MlxworldError(f"{folder} is no folder of a published model: it has no config.json")
+    published = read_json(path)
+    if is_open_clip and isinstance(published, dict):
+        published["model_type"] = open_clip.MODEL_TYPE
+    if not isinstance(published, dict) or not isinstance(published.get("model_type"), str):
+        raise MlxworldError(f"{path} is not the configuration of a published model: it has no model_type")
+    return published
+
+
+def our_config(published: dict[str, Any], source: str = "config.json") -> Any:
+    """Our configuration of a published one. Raises MlxworldError for one that is not read."""
+    try:
+        return _layout(published, source).config(published)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise MlxworldError(f"{source} is no configuration of {shown(published['model_type'])}: {what}") from error
+
+
+def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
+    """The arrays of a folder under our names, each read when it is asked for; published, newer and mixed names alike.
+    Raises MlxworldError for names that are unknown, for parts that are missing, and for a shard that is."""
+    layout, source = _layout(published, str(folder)), str(folder)
+    is_open_clip = published["model_type"] == open_clip.MODEL_TYPE
+    arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
+    try:
+        arrays = arrays.renamed(layout.renamed(published))
+    except ValueError as error:
+        raise MlxworldError(f"{source}: two arrays would be named {error}") from None
+    return names.to_ours(arrays, layout.table(published), source)
+
+
+def types() -> dict[str, Any]:
+    """The module of `layouts` that reads each model_type."""
+    found = {}
+    for module in pkgutil.iter_modules(layouts.__path__):
+        layout = importlib.import_module(f"{layouts.__name__}.{module.name}")
+        found |= dict.fromkeys(getattr(layout, "MODEL_TYPES", ()), layout)
+    return found
+
+
+def _layout(published: dict[str, Any], source: str) -> Any:
+    known, kind = types(), published["model_type"]
+    if kind not in known:
+        raise MlxworldError(f"{source}: model_type {shown(kind)} is not read: known are {listed(sorted(known), 30)}")
+    return known[kind]

@@ -1,0 +1,68 @@
+"""What an image processor gives, and what all processors share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import MlxworldError
+from ..files.reading import shown
+from .pixels import BY_NUMBER, CLIP_MEAN, CLIP_STD, Filter
+
+Piece = str | int  # text, or so many tokens that pictures fill
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures as a model takes them: see the table in `models/vision_language/vision.py`.
+
+    pieces: for each picture what stands in the prompt in its place.
+    """
+
+    arrays: dict[str, np.ndarray]
+    layout: tuple[tuple[int, ...], ...]
+    pieces: list[tuple[Piece, ...]]
+
+    @property
+    def tokens(self) -> list[int]:
+        """How many tokens of the prompt each picture fills."""
+        return [sum(piece for piece in pieces if isinstance(piece, int)) for pieces in self.pieces]
+
+
+class Processor(Protocol):
+    @property
+    def placeholder(self) -> str:
+        """What a prompt writes where a picture is."""
+        ...
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> Prepared:
+        """Pictures uint8 (H, W, 3), at least one. Raises MlxworldError for one of a shape that the model cannot see."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pixels become numbers."""
+
+    how: Filter = "bicubic"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], **defaults: Any) -> "Look":
+        """From a preprocessor's published settings, and what holds where those say nothing."""
+        look = cls(**defaults)
+        how = BY_NUMBER.get(settings.get("resample", -1), look.how)
+        return cls(how, tuple(settings.get("image_mean", look.mean)), tuple(settings.get("image_std", look.std)))
+
+
+def side(size: Any, source: str = "size") -> int:
+    """The side of a square, from what configurations give for one."""
+    numbers = [size] if isinstance(size, int) else size
+    if isinstance(size, dict):
+        numbers = [size[name] for name in ("shortest_edge", "height", "width") if name in size]
+    numbers = list(numbers) if isinstance(numbers, list | tuple) else []
+    if not numbers or any(n != numbers[0] or not isinstance(n, int) or n < 1 for n in numbers):
+        raise MlxworldError(f"the image processor's {source} is no square: {shown(size)}")
+    return numbers[0]

@@ -1,0 +1,133 @@
+"""A model that sees and writes: a tower's features take their places among the embeddings of words, or are attended to.
+
+Knows nothing of text, pictures on disk or sampling: `prompt` arrays are made on the host (`text/prompt.py`).
+
+B rows, T tokens, N features of all pictures, C width, V words.
+"""
+
+from typing import Any
+
+from mlxworld.configs.vision_language import SensorConfig, VisionLanguageConfig
+
+from ... import ops
+from ...nn import Linear, Module
+from ..arrays import Array, State
+from ..blocks import init_weights
+from ..part import Part
+from .decoder import Decoder
+from .vision import Vision
+
+
+class Sensor(Module):
+    """Vectors (n, ..., dim) -> tokens (N, C), so many of each vector."""
+
+    def __init__(self, cfg: SensorConfig, width: int):
+        super().__init__()
+        self.name, self.width = cfg.name, width
+        self.up, self.down = Linear(cfg.dim, cfg.hidden), Linear(cfg.hidden, cfg.tokens * width)
+
+    def forward(self, x: Array) -> Array:
+        return self.down(ops.gelu(self.up(x))).reshape(-1, self.width)
+
+
+class Model(Module):
+    def __init__(self, cfg: VisionLanguageConfig):
+        super().__init__()
+        self.cfg = cfg
+        if cfg.vision is not None:
+            self.vision = Vision(cfg.vision)
+        self.sensors = [Sensor(sensor, cfg.decoder.block.dim) for sensor in cfg.sensors]
+        self.decoder = Decoder(cfg.decoder)
+
+    def init(self, key: Array) -> "Model":
+        """The model itself, with fresh weights."""
+        init_weights(self, key, len(self.cfg.decoder.layers))
+        return self
+
+    def forward(self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = ()) -> Array:
+        """Logits (B, T, V) of what follows each token of whole rows. Arguments: see `prefill`."""
+        x, source = self._read(prompt, pictures, layout)
+        return self.decoder.logits(self.decoder.prompt(x, prompt, source)[0])
+
+    def prefill(
+        self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = (), slots: int = 0
+    ) -> tuple[Array, State]:
+        """Reads whole rows -> logits (B, V) of what follows them, and the state for `step`, of `slots` tokens at most.
+
+        prompt: "ids" (B, T), what `Decoder.prompt` takes, and "feature" (B, T), the number of the feature that belongs
+        to a token, -1 for a word; with cross layers "rows" (B, M), the numbers of a row's pictures. pictures and
+        layout: of the tower, see `Vision`; and the sensors' vectors, by name. Features are numbered in the order of the
+        tower's, then each sensor's.
+        """
+        x, source = self._read(prompt, pictures, layout)
+        x, state = self.decoder.prompt(x, prompt, source, slots)
+        return self.decoder.logits(x[:, -1]), state
+
+    def step(self, state: State, ids: Array) -> tuple[Array, State]:
+        """The next token of each row, ids (B,) -> logits (B, V) of what follows it, and the state with it."""
+        x, state = self.decoder.step(self.decoder.embedded(ids[:, None]), state)
+        return self.decoder.logits(x[:, 0]), state
+
+    def greedy(self, state: State, ids: Array) -> tuple[Array, State]:
+        """The next token of each row, ids (B,) -> the likeliest one after it (B,), and the state with ids."""
+        logits, state = self.step(state, ids)
+        return ops.int32(logits.argmax(-1)), state
+
+    def parts(self, slots: int) -> dict[str, Part]:
+        """What leaves the house: a token's embedding, and the step that takes one, for texts of `slots` tokens. Prompts
+        are read by it, too, a token or a feature at a time. Not for models that attend to pictures."""
+        c, ids = self.cfg.decoder, ops.int32(ops.zeros((1, 1)))
+        if "cross" in c.layers:
+            raise ValueError("a decoder that attends to pictures has no parts")
+        x, at = self.decoder.embedded(ids), ids[..., None] + ops.arange(3, like=ids) * 0 if c.rope.sections else ids
+        whole = self.decoder.init_state(1, slots, like=x)
+        given = {name: whole.pop(name) for name in ("pad", "shift")}  # one row: none is padding
+
+        def embed(state, ids):
+            return (self.decoder.embedded(ids),), state
+
+        def write(state, embedding, position):
+            x, state = self.decoder.step(embedding, state | {name: n * 0 for name, n in given.items()}, position)
+            return (self.decoder.logits(x[:, 0]),), {name: state[name] for name in whole}
+
+        about = (
+            "Logits of the next token after one more, a word's embedding or a picture's feature. The state is the past."
+        )
+        return {
+            "embed": Part("embed", "A token's embedding.", embed, {}, {"ids": ids}, ("embedding",)),
+            "write": Part("write", about, write, whole, {"embedding": x * 1, "position": at * 1}, ("logits",)),
+        }
+
+    def reordered(self, state: State, rows: Array) -> State:
+        """The state of rows (B',) of its B, each as often as it is named."""
+        shared = ("length", "slot")  # by all rows
+
+        def taken(x):
+            if isinstance(x, list | tuple):
+                return type(x)(taken(part) for part in x)
+            return ops.take(x, rows, axis=0)
+
+        return {name: x * 1 if name in shared else taken(x) for name, x in state.items()}
+
+    def _read(self, prompt, pictures, layout):
+        """Embeddings (B, T, C) with the features in their places, and what cross layers attend to."""
+        x, source, features = self.decoder.embedded(prompt["ids"]), None, []
+        if pictures is None:
+            return x, None
+        if "pixels" in pictures:
+            seen = ops.cast(self.vision(pictures, layout), like=x)
+            if "rows" in prompt:
+                source = ops.take(seen, prompt["rows"], axis=0)
+                source = source.reshape(x.shape[0], -1, source.shape[-1])
+            if source is None or self.cfg.hybrid:
+                features.append(seen.reshape(-1, seen.shape[-1]))
+        for sensor in self.sensors:
+            if sensor.name in pictures:
+                features.append(sensor(ops.cast(pictures[sensor.name], like=x)))
+        return self._placed(x, ops.concat(features), prompt["feature"]) if features else x, source
+
+    def _placed(self, x, features, index):
+        """x (B, T, C), features (N, C) at the tokens that have one: index (B, T), -1 elsewhere."""
+        theirs = ops.take(features, ops.where(index < 0, index * 0, index), axis=0)
+        here = (index >= 0)[..., None]
+        return ops.where(here, x + theirs if self.cfg.adds else theirs, x)

@@ -1,0 +1,228 @@
+"""A published model that is asked: its tokenizer, chat template, image processor and generator together.
+
+`Assistant.load(folder, mlxworld.on("mlx"))`, then `answer` or `stream`; what was said before goes on as a `Talk`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import images
+from ..configs.vision_language import VisionLanguageConfig
+from ..errors import MlxworldError
+from ..files import pretrained
+from ..files.reading import read_json, shown
+from ..images.prepared import Piece, Prepared
+from . import chat, tokenizer
+from .generate import Generator, Options, Pictures
+from .prompt import Arrays, attended, prompt
+
+Picture = np.ndarray  # uint8 (H, W, 3); a film has an axis of frames before
+
+
+@dataclass
+class Talk:
+    """What was said so far, and the pictures and films in it, in order."""
+
+    messages: list[chat.Message] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+class Assistant:
+    def __init__(self, loaded: pretrained.Pretrained, compile: bool = False):  # noqa: A002
+        """loaded: the model. compile: its step, in the background."""
+        folder, self.config, self.published = loaded.folder, loaded.config, loaded.published
+        if not isinstance(self.config, VisionLanguageConfig):
+            raise MlxworldError(f"{folder}: {shown(self.published['model_type'])} is no model that writes text")
+        self.tokenizer = tokenizer.load(folder)
+        self.processor: Any = images.load(folder) if loaded.config.vision is not None else None
+        self.generator = Generator(loaded.package, loaded.model, compile)
+        layout = pretrained.types()[self.published["model_type"]]
+        self.template = chat.template(folder) or layout.template(self.published)
+        self.ends = _ends(folder, self.published, self.tokenizer)
+        self._mark, self._begin = layout.marks(self.published)
+        text = self.published.get("text_config") or self.published
+        self.longest = int(text.get("max_position_embeddings", 1 << 20))  # tokens
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        package: ModuleType,
+        precision: str | None = None,
+        weights: str | None = None,
+        compile: bool = False,  # noqa: A002
+    ) -> "Assistant":
+        """Of a folder, on a backend; see `pretrained.load`."""
+        return cls(pretrained.load(folder, package, precision, weights), compile)
+
+    def answer(self, question: str, pictures: Sequence[Picture] = (), options: Options | None = None) -> str:
+        """The answer to one question."""
+        return "".join(self.stream(question, pictures, options))
+
+    def stream(
+        self,
+        question: str,
+        pictures: Sequence[Picture] = (),
+        options: Options | None = None,
+        stop: Sequence[str] = (),
+        talk: Talk | None = None,
+    ) -> Iterator[str]:
+        """The answer, as it comes. stop: texts that end it. talk: what was said before, which goes on by this."""
+        talk = talk or Talk()
+        kinds = ["video" if picture.ndim == 4 else "image" for picture in pictures]
+        talk.messages.append({"role": "user", "content": chat.parts(question, kinds)})
+        talk.pictures += pictures
+        arrays, seen = self.read(self.text(talk.messages), talk.pictures)
+        options = replace(options or Options(), ends=(options or Options()).ends or self.ends)
+        T = arrays["ids"].shape[1]
+        if T + options.most > self.longest:
+            asked = f"{T} tokens, and {options.most} to come"
+            raise MlxworldError(f"the prompt is too long: {asked}; this model takes {self.longest}")
+        said = ""
+        for piece in self._pieces(arrays, seen, options, stop):
+            said += piece
+            yield piece
+        talk.messages.append({"role": "assistant", "content": chat.parts(said)})
+
+    def _pieces(self, arrays, seen, options, stop):
+        """Texts, held back as long as they may be the beginning of one of `stop`."""
+        if options.beams.beams > 1:
+            rows = iter([np.array([n]) for n in self.generator.tokens(arrays, seen, options)[0]])
+        else:
+            rows = self.generator.stream(arrays, seen, options)
+        reader, held = tokenizer.Stream(self.tokenizer), ""
+        for row in rows:
+            number = int(row[0])
+            held += "" if number in options.ends else reader.add(number)
+            if found := [held.index(end) for end in stop if end in held]:
+                yield held[: min(found)]
+                return
+            open_ = max((n for end in stop for n in range(1, len(end)) if held.endswith(end[:n])), default=0)
+            if ready := held[: len(held) - open_]:
+                yield ready
+            held = held[len(held) - open_ :]
+        if held:
+            yield held
+
+    def text(self, messages: Sequence[chat.Message]) -> str:
+        """What was said, by the model's template, with a placeholder for each picture."""
+        tokens = {"bos_token": self.tokenizer.bos, "eos_token": self.tokenizer.eos}
+        n = sum(part["type"] != "text" for message in messages for part in message["content"])
+        plain = self._plain(messages)
+        if n == 0:
+            return chat.render(self.template, plain, **tokens)
+        try:
+            text = chat.render(self.template, messages, **tokens)
+        except MlxworldError:
+            text = ""  # a template of words alone
+        return text if len(self._places(text)) == n else chat.render(self.template, plain, **tokens)
+
+    def _plain(self, messages):
+        """Messages whose content is text, placeholders before it."""
+        plain, number = [], 0
+        for message in messages:
+            text = ""
+            for part in message["content"]:
+                if part["type"] == "text":
+                    text += part["text"]
+                else:
+                    number += 1
+                    name = "placeholder" if part["type"] == "image" else "placeholder_of_film"
+                    if not hasattr(self.processor, name):
+                        raise MlxworldError(f"this model takes no {'pictures' if name == 'placeholder' else 'films'}")
+                    text += getattr(self.processor, name).format(number) + "\n"
+            plain.append({"role": message["role"], "content": text})
+        return plain
+
+    def _places(self, text: str) -> list[re.Match[str]]:
+        """The placeholders of a text."""
+        names = [getattr(self.processor, n, None) for n in ("placeholder", "placeholder_of_film")]
+        patterns = [re.escape(name).replace(r"\{\}", r"\d+") for name in names if name]
+        return list(re.finditer("|".join(patterns), text)) if patterns else []
+
+    def read(self, text: str, pictures: Sequence[Picture] = ()) -> tuple[Arrays, Pictures | None]:
+        """A text and its pictures as the model takes them. Raises MlxworldError where they do not belong together."""
+        places = self._places(text)
+        if len(places) != len(pictures):
+            raise MlxworldError(f"the text has places for {len(places)} pictures, and there are {len(pictures)}")
+        if not pictures:
+            return prompt([self._ids(text)], grids=() if self.config.decoder.rope.sections else None), None
+        prepared = self._prepare(pictures)
+        filled, end = [], 0
+        for place, picture, pieces in zip(places, pictures, prepared.pieces, strict=True):
+            filled += [text[end : place.start()], *((self._token(picture), n) for n in pieces)]
+            end = place.end()
+        ids = self._filled([*filled, text[end:]])
+        c, seen = self.config, Pictures(prepared.arrays, prepared.layout)
+        stands = (-1, c.image_token, c.video_token) if c.image_token >= 0 else (-1, self._token(pictures[0]))
+        if "cross" in c.decoder.layers:
+            visible = self._visible(prepared, len(pictures))
+            return prompt([ids]) | attended([ids], stands[1], visible), seen
+        grids = prepared.layout if c.decoder.rope.sections else None
+        return prompt([ids], stands, grids, c.merge, c.whole_pictures), seen
+
+    def _prepare(self, pictures) -> Prepared:
+        if all(picture.ndim == 3 for picture in pictures):
+            return self.processor(pictures)
+        if not hasattr(self.processor, "video"):
+            raise MlxworldError("this model takes pictures, no films")
+        each = [self.processor.video(x) if x.ndim == 4 else self.processor([x]) for x in pictures]
+        pixels = np.concatenate([one.arrays["pixels"] for one in each])
+        layout = tuple(grid for one in each for grid in one.layout)
+        return Prepared({"pixels": pixels}, layout, [one.pieces[0] for one in each])
+
+    def _visible(self, prepared, n):
+        """Tokens of each picture that are there (pictures, tokens), where pictures are attended to."""
+        tower = self.config.vision.tower
+        if tower.tiles:
+            return np.repeat(prepared.arrays["tile_mask"] > 0, tower.grid**2 + 1, axis=1)
+        resampler = self.config.vision.resampler
+        return np.ones((n, resampler.latents if resampler else tower.grid**2 + 1), bool)
+
+    def _token(self, picture) -> int:
+        """The id that stands for a feature, -1 where no table holds one."""
+        c = self.config
+        number = c.video_token if picture.ndim == 4 else c.image_token
+        return number if number >= 0 or self._mark is None else self.tokenizer.id(self._mark) or -1
+
+    def _filled(self, pieces: Sequence[str | tuple[int, Piece]]) -> list[int]:
+        """The ids of texts and features, in one go where features have a token."""
+        runs: list[str | list[int]] = [""]
+        for piece in pieces:
+            if isinstance(piece, tuple):
+                number, piece = piece
+                name = self.tokenizer.token(number) if number >= 0 else None
+                if isinstance(piece, int) and name is None:
+                    runs += [[number] * piece, ""]
+                    continue
+                piece = name * piece if isinstance(piece, int) and name else piece
+            runs[-1] = f"{runs[-1]}{piece}"
+        ids: list[int] = []
+        for i, run in enumerate(runs):
+            ids += self._ids(run, begins=i == 0) if isinstance(run, str) else run
+        return ids
+
+    def _ids(self, text: str, begins: bool = True) -> list[int]:
+        bos = self.tokenizer.bos
+        ids = self.tokenizer.encode(text, special=begins and not (bos and text.startswith(bos)))
+        if begins and self._begin and (first := self.tokenizer.id(bos or self.tokenizer.eos or "")) is not None:
+            ids = ids if ids[:1] == [first] else [first, *ids]
+        return ids
+
+
+def _ends(folder: Path, published: dict[str, Any], words: tokenizer.Tokenizer) -> tuple[int, ...]:
+    """The tokens that end an answer: generation_config.json, config.json, the tokenizer."""
+    path = folder / "generation_config.json"
+    generation = read_json(path) if path.exists() else {}
+    for about in (generation, published, published.get("text_config") or {}):
+        found = about.get("eos_token_id") if isinstance(about, dict) else None
+        if found is not None:
+            return tuple(found) if isinstance(found, list) else (int(found),)
+    number = words.id(words.eos) if words.eos else None
+    return () if number is None else (number,)

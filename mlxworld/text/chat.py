@@ -1,0 +1,61 @@
+"""What is said to a model as the text that it was trained on: a published template (Jinja), or plain lines."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import MlxworldError
+from ..files.reading import read_json
+
+Message = dict[str, Any]  # "role": "user" or "assistant" or "system"; "content": text, or parts of it
+
+
+def template(folder: str | Path) -> str | None:
+    """The chat template of a model's folder: chat_template.jinja, chat_template.json, or in tokenizer_config.json."""
+    folder = Path(folder)
+    if (folder / "chat_template.jinja").exists():
+        return (folder / "chat_template.jinja").read_text()
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        about = read_json(folder / name, 256 << 20) if (folder / name).exists() else {}
+        found = about.get("chat_template") if isinstance(about, dict) else None
+        if isinstance(found, list):  # several, by name
+            found = next((x.get("template") for x in found if x.get("name") == "default"), None)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def parts(text: str, kinds: Sequence[str] = ()) -> list[dict[str, str]]:
+    """A message's parts: pictures and films (kinds "image" or "video") first, then the text."""
+    return [*({"type": kind} for kind in kinds), {"type": "text", "text": text}]
+
+
+def render(source: str, messages: Sequence[Message], **tokens: str | None) -> str:
+    """The text of messages, up to where the model is to go on. tokens: bos_token and the like.
+
+    Raises MlxworldError for a template that is wrong, or that refuses the messages.
+    """
+    try:
+        jinja2 = importlib.import_module("jinja2")
+        sandbox = importlib.import_module("jinja2.sandbox")
+    except ImportError as error:
+        raise MlxworldError('chat templates need jinja2: pip install "mlxworld[language]"') from error
+
+    def refuse(reason: str) -> None:
+        raise MlxworldError(f"the chat template refuses this: {reason}")
+
+    environment = sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda x, **options: json.dumps(x, ensure_ascii=False, **options)
+    environment.globals |= {"raise_exception": refuse, "strftime_now": lambda how: datetime.now().strftime(how)}
+    given = {name: token or "" for name, token in tokens.items()}
+    try:
+        return environment.from_string(source).render(messages=list(messages), add_generation_prompt=True, **given)
+    except jinja2.TemplateError as error:
+        raise MlxworldError(f"the chat template cannot be used: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise MlxworldError(f"the chat template does not take these messages: {error}") from error

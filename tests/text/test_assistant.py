@@ -1,0 +1,154 @@
+"""A model that is asked: templates, prompts with pictures and films, stops, talks; and the verb."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mlxworld
+from mlxworld import MlxworldError, ask
+from mlxworld.data.episodes.media import write_clip
+from mlxworld.text import chat
+from mlxworld.text.assistant import Assistant, Talk
+from mlxworld.text.generate import Options
+from tests.models.vision_language.oracle_vision import reference
+
+ORACLES = Path(__file__).parents[1] / "oracles"
+QWEN = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}"
+    "<|vision_start|><|{{ part['type'] }}_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def assistant(family: str, folder: Path | None = None, backend: str = "torch") -> Assistant:
+    return Assistant.load(folder or ORACLES / family, mlxworld.on(backend), "float32")
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory) -> Path:
+    """Qwen2-VL's folder with a template, and a picture and a film beside it."""
+    folder = tmp_path_factory.mktemp("qwen") / "model"
+    shutil.copytree(ORACLES / "qwen2_vl", folder)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": QWEN}))
+    Image.fromarray(reference("qwen2_vl")["image.0"]).save(folder.parent / "a.png")
+    frames = np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), dtype=np.uint8)
+    write_clip(folder.parent / "film.mp4", frames, np.zeros((8, 800), np.float32), 10, 8000)
+    return folder
+
+
+def test_pictures_and_films_take_their_places(qwen):
+    """Of the template: start, the picture's tokens, end; positions of three numbers; the film after the picture."""
+    it = assistant("qwen2_vl", qwen)
+    picture, film = reference("qwen2_vl")["image.0"], np.zeros((4, 56, 84, 3), np.uint8)
+    text = it.text([{"role": "user", "content": chat.parts("what?", ["image", "video"])}])
+    places = [f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")]
+    assert text == f"<s>user\n{places[0]}{places[1]}what?</s>\n<s>assistant\n"
+    arrays, seen = it.read(text, [picture, film])
+    ids, (grid, moving) = arrays["ids"][0].tolist(), seen.layout
+    n, m = np.prod(grid) // 4, np.prod(moving) // 4
+    assert ids.count(300) == n and ids.count(301) == m and ids[0] == 1 and ids.count(1) == 2
+    assert ids.index(300) == ids.index(302) + 1 and ids[ids.index(300) + n] == 303
+    assert (arrays["feature"][0] >= 0).sum() == n + m and arrays["positions"].shape == (1, len(ids), 3)
+    assert len(seen.arrays["pixels"]) == np.prod(grid) + np.prod(moving)
+    with pytest.raises(MlxworldError, match="places for 2 pictures, and there are 1"):
+        it.read(text, [picture])
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next", "gemma3", "mllama", "nvlm_d"])
+def test_a_picture_is_answered_about_by_the_plain_template(family):
+    it, r = assistant(family), reference("llava")
+    said = it.text([{"role": "user", "content": chat.parts("what?", ["image"])}])
+    assert said.count(it.processor.placeholder) == 1 and said.rstrip().lower().endswith("assistant:")
+    first, second = (it.generator.logits(*it.read(said, [r[f"image.{i}"]]))[0, -1] for i in (0, 1))
+    assert np.abs(first - second).max() > 0.01  # it sees
+    with pytest.raises(MlxworldError, match="films"):
+        it.answer("what?", [np.zeros((2, 56, 56, 3), np.uint8)])
+
+
+def test_a_stop_ends_an_answer_and_is_not_shown():
+    it = assistant("phi3")
+    whole = it.answer("a red ball", options=Options(40, (0,)))
+    stop = whole[10:13]
+    pieces = list(it.stream("a red ball", options=Options(40, (0,)), stop=[stop, "never"]))
+    assert "".join(pieces) == whole[: whole.index(stop)]
+    nearly = whole[5:8] + "never"  # its beginning is held back, and comes after all
+    assert "".join(it.stream("a red ball", options=Options(40, (0,)), stop=[nearly])) == whole
+
+
+def test_a_talk_goes_on():
+    it, talk = assistant("phi3"), Talk()
+    first = "".join(it.stream("a ball", options=Options(6, (0,)), talk=talk))
+    "".join(it.stream("and then?", options=Options(6, (0,)), talk=talk))
+    assert [m["role"] for m in talk.messages] == ["user", "assistant", "user", "assistant"]
+    assert it.text(talk.messages[:3]) == f"User: a ball\nAssistant: {first}\nUser: and then?\nAssistant:"
+
+
+def test_a_prompt_that_is_too_long():
+    it = assistant("phi3")
+    with pytest.raises(MlxworldError, match=r"too long: \d+ tokens, and 500 to come; this model takes 512"):
+        it.answer("a ball " * 20, options=Options(500))
+
+
+def test_templates():
+    assert chat.template(ORACLES / "phi3") is None
+    talk = [{"role": "user", "content": "hi"}]
+    assert chat.render("{{ bos_token }}{{ messages[0].content }}", talk, bos_token="<s>") == "<s>hi"
+    for source, said in (
+        ("{{ raise_exception('no system') }}", "refuses this: no system"),
+        ("{% if %}", "cannot be used"),
+        ("{{ ''.__class__.__mro__ }}", "cannot be used"),  # no way out of the sandbox
+        ("{{ messages.append(1) }}", "cannot be used"),
+        ("{{ messages[0].content + 1 }}", "does not take these messages"),
+    ):
+        with pytest.raises(MlxworldError, match=said):
+            chat.render(source, talk)
+
+
+def run(capsys, *argv: str) -> str:
+    ask.main([*argv, "--backend", "torch", "--precision", "float32", "--most", "8"])
+    return capsys.readouterr().out
+
+
+def test_the_verb_answers(qwen, capsys):
+    picture, film = str(qwen.parent / "a.png"), str(qwen.parent / "film.mp4")
+    words = run(capsys, "what?", "--model", str(qwen))
+    seen = run(capsys, "what?", "--model", str(qwen), "--image", picture, "--video", film, "--fps", "5")
+    beams = run(capsys, "what?", "--model", str(qwen), "--beams", "2")
+    assert words.endswith("\n") and len(words) > 1 and words != seen and len(beams) > 1
+
+
+def test_the_verb_talks(qwen, capsys, monkeypatch):
+    said = iter(["what?", "and?", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(said))
+    out = run(capsys, "--model", str(qwen))
+    assert len(out.encode()) > 10 and next(said, None) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--image", "nothing.png"], "nothing.png"),
+        (["--video", "nothing.mp4"], "nothing.mp4"),
+        (["--fps", "0"], "--fps positive"),
+        (["--beams", "0"], "beams must be at least 1"),
+        (["--temperature", "-1"], "must not be negative"),
+    ],
+)
+def test_what_the_verb_refuses(argv, said, qwen, capsys):
+    with pytest.raises(MlxworldError, match=said):
+        run(capsys, "what?", "--model", str(qwen), *argv)
+
+
+def test_a_broken_picture_and_a_folder_of_another_kind(qwen, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    with pytest.raises(MlxworldError, match=r"a\.png"):
+        run(capsys, "what?", "--model", str(qwen), "--image", str(tmp_path / "a.png"))
+    with pytest.raises(MlxworldError, match="no model_type"):
+        run(capsys, "what?", "--model", str(Path(mlxworld.__file__).parent / "worlds" / "pong"))
+    with pytest.raises(MlxworldError, match="this model takes no pictures"):
+        run(capsys, "what?", "--model", str(ORACLES / "phi3"), "--image", str(qwen.parent / "a.png"))
