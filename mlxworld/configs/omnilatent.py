@@ -61,11 +61,18 @@ class OmniLatentConfig:
 
 SPAN = 1024  # positions of one modality
 Config = OmniLatentConfig
-_SCENES = dict(vocab_size=259, max_text=160, bands=64, audio_frames=64, image_size=64, image_patch=8, video_size=64)
+_SCENES = {"vocab_size": 259, "max_text": 160, "bands": 64, "audio_frames": 64}
+_SCENES |= {"image_size": 64, "image_patch": 8, "video_size": 64, "video_patch": 8}
 PRESETS = {
     "default": Config(),
     "tiny": Config(hidden_dim=128, num_layers=4, num_heads=4),
     "small": Config(hidden_dim=384, num_layers=6, num_heads=6),
     "large": Config(hidden_dim=1024, num_layers=16, num_heads=16),
-    "scenes": Config(hidden_dim=384, num_layers=8, num_heads=6, video_patch=8, **_SCENES),
+    "nano": Config(hidden_dim=64, num_layers=2, num_heads=2, **_SCENES),
+    "scenes": Config(hidden_dim=384, num_layers=8, num_heads=6, **_SCENES),
 }
+
+
+def preset_of(name: str) -> OmniLatentConfig:
+    """One of PRESETS."""
+    return PRESETS[name]

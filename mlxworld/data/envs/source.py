@@ -28,6 +28,7 @@ class Step:
 class Source(Protocol):
     """A world that can be recorded. The same seed and the same actions give the same steps.
 
+    One that can say what happens has `transcript()`, timed lines of the present game, which is one episode.
     One whose games begin otherwise after another has ended has `follow(seed)` too, for such games.
     """
 

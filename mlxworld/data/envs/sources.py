@@ -3,11 +3,11 @@
 from ...errors import MlxworldError
 from .source import Source
 
-SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, atari:GAME, gym:ENVIRONMENT"
+SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, scenes, atari:GAME, gym:ENVIRONMENT"
 
 
 def open_source(name: str) -> Source:
-    """The world called `name`: pong, jumper, doom, doom:basic, bounce, atari:Breakout, gym:CarRacing-v3.
+    """The world called `name`: pong, jumper, doom, doom:basic, bounce, scenes, atari:Breakout, gym:CarRacing-v3.
 
     Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
     """
@@ -28,6 +28,10 @@ def open_source(name: str) -> Source:
         from .bounce import Bounce
 
         return Bounce()
+    if name == "scenes":
+        from .scenes import Scenes
+
+        return Scenes()
     if name == "jumper":
         from .jumper import Jumper
 

@@ -32,12 +32,14 @@ def image_loss(picture: Array, target: Array) -> Array:
 
 
 def _spectrum(x):
-    """Magnitudes (B, 3, H, W / 2 + 1) of the Fourier transform over both axes of x (B, 3, H, W), of unit scale."""
+    """Magnitudes of the Fourier transform over both axes of x (B, 3, H, W): of frequencies up and down apart,
+    (2, B, 3, W / 2 + 1, H / 2 + 1), scaled so that noise of variance 1 has about 1."""
     H, W = x.shape[-2:]
     parts = [y.swapaxes(-1, -2) for y in ops.rfft(x)]  # along W; the real and imaginary parts are then real along H
     (rr, ri), (ir, ii) = (ops.rfft(part) for part in parts)
-    power = ops.square(rr - ii) + ops.square(ri + ir)
-    return ops.sqrt(power + 1e-8) * (H * W) ** -0.5
+    down = ops.square(rr - ii) + ops.square(ri + ir)
+    up = ops.square(rr + ii) + ops.square(ir - ri)
+    return ops.sqrt(ops.stack([down, up]) / (H * W) + 1e-8)
 
 
 def video_loss(video: Array, target: Array) -> Array:

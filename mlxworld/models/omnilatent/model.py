@@ -35,7 +35,7 @@ class OmniLatentModel(Module):
         nn.role(self, "embedding", "kinds", "audio_queries", "image_queries", "video_queries")
         self.blocks = [Block(cfg.block) for _ in range(cfg.num_layers)]
         self.norm = RMSNorm(cfg.hidden_dim)
-        self.objective = Uncertainty({m: 0.0 for m in MODALITIES})
+        self.objective = Uncertainty(dict.fromkeys(MODALITIES, 0.0))
         self._opened: dict[str, list[int]] = {}
 
     def init(self, key: Array) -> "OmniLatentModel":
