@@ -22,8 +22,8 @@ import numpy as np
 from ...errors import MlxworldError
 from ..episodes.format import write_beside
 from ..episodes.media import ClipWriter
-from .policies import Policy, make_policy
 from ..pairs.transcripts import write_transcript
+from .policies import Policy, make_policy
 from .source import Source, Step, close, failing
 from .sources import open_source
 

@@ -68,5 +68,3 @@ class SceneBatches:
 def held_out(count: int, new_combinations: bool) -> list[Scene]:
     """Scenes of seeds that are never learnt from, with combinations that are, or that are not."""
     return [make_scene(HELD_OUT + i, held_out=new_combinations) for i in range(count)]
-
-
