@@ -67,10 +67,11 @@ def pairs_loss(
     means = {m: sum(each) / len(each) for m, each in losses.items() if each}
     still = {m: ops.exp(model.objective.log_variance[i]) for i, m in enumerate(MODALITIES) if m not in means}
     loss, parts = model.objective(means | {m: ops.stop_gradient(x) for m, x in still.items()}), dict(means)
-    if contrast:
-        names = sorted(latents)
-        two = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        parts["infonce"] = sum(info_nce(latents[a], latents[b]) for a, b in two) / max(1, len(two))
+    names = sorted(latents)
+    two = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    if contrast and two:
+        parts["infonce"] = sum(info_nce(latents[a], latents[b]) for a, b in two) / len(two)
         loss = loss + contrast * parts["infonce"]
+    if contrast:
         parts |= {f"spread_{m}": ops.stop_gradient(spread(x)) for m, x in latents.items()}
     return loss, parts
