@@ -34,12 +34,12 @@ from .files.lock import writer
 SEEDS = 1_000_000  # game g of seed s is played from s * SEEDS + g: different seeds never share a game
 WORK = ".recording"
 INFO = "dataset.json"
-_NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz)")
+_NAME = re.compile(r"(\d{6})-\d{2}\.(mp4|actions\.csv|state\.npz|srt)")
 
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, mujoco, atari:GAME,
+    """Record a world as a dataset: pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, scenes, mujoco, atari:GAME,
     gym:ENVIRONMENT, or hybrid:ENVIRONMENT, with buttons and axes all at once."""
 
     world: Annotated[str, tyro.conf.Positional]
@@ -166,7 +166,7 @@ def _begin(config: RecordConfig, info: DatasetInfo, first: int) -> None:
 
 def _commit(work: Path, folder: Path, name: str) -> None:
     """Move a finished episode into the dataset; its video comes last."""
-    for suffix in ("state.npz", "actions.csv", "mp4"):
+    for suffix in ("srt", "state.npz", "actions.csv", "mp4"):
         part = work / f"{name}.{suffix}"
         if part.exists():
             part.replace(folder / part.name)

@@ -22,6 +22,7 @@ import numpy as np
 from ...errors import MlxworldError
 from ..episodes.format import write_beside
 from ..episodes.media import ClipWriter
+from ..pairs.transcripts import write_transcript
 from .policies import Policy, make_policy
 from .source import Source, Step, action_space, close, failing
 from .sources import open_source
@@ -181,6 +182,8 @@ def _play_game(source: Source, plan: Game, game: int, seed: int, pipe: Connectio
                     told = time.monotonic()
                     pipe.send(("steps", sum(lengths) + len(actions)))
         write_beside(path, space, actions, {name: np.stack([state[name] for state in states]) for name in states[0]})
+        if hasattr(source, "transcript"):
+            write_transcript(path.with_suffix(".srt"), source.transcript())  # pyright: ignore[reportAttributeAccessIssue]
         lengths.append(len(actions))
     return lengths
 

@@ -30,8 +30,9 @@ class Source(Protocol):
     """A world that can be recorded. The same seed and the same actions give the same steps.
 
     One of buttons and axes has their names, `buttons` and `axes`, and takes rows of numbers (see
-    `configs.actions.ActionSpace`). One whose games begin otherwise after another has ended has `follow(seed)` too, for
-    such games.
+    `configs.actions.ActionSpace`). One that can say what happens has `transcript()`, timed lines of the present game,
+    which is one episode. One whose games begin otherwise after another has ended has `follow(seed)` too, for such
+    games.
     """
 
     name: str

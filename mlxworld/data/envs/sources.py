@@ -3,12 +3,12 @@
 from ...errors import MlxworldError
 from .source import Source
 
-SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, mujoco, atari:GAME, gym:ENVIRONMENT, "
+SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, scenes, mujoco, atari:GAME, gym:ENVIRONMENT, "
 SOURCES += "hybrid:ENVIRONMENT"
 
 
 def open_source(name: str) -> Source:
-    """The world called `name`: pong, jumper, doom, doom:basic, bounce, bounce:ball, mujoco, atari:Breakout,
+    """The world called `name`: pong, jumper, doom, doom:basic, bounce, bounce:ball, scenes, mujoco, atari:Breakout,
     gym:CarRacing-v3.
 
     Raises MlxworldError for an unknown name, and for a package that is missing (it says what to install).
@@ -30,6 +30,10 @@ def open_source(name: str) -> Source:
         from .bounce import Bounce
 
         return Bounce(rest or "friction")
+    if name == "scenes":
+        from .scenes import Scenes
+
+        return Scenes()
     if name == "mujoco":
         from .mujoco_room import MujocoRoom
 

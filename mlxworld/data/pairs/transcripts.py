@@ -1,0 +1,54 @@
+"""Timed texts beside a film: NAME.srt (SubRip)."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import MlxworldError
+from ...files import atomic
+
+Line = tuple[float, float, str]  # start and end in seconds, text
+MOST_BYTES = 16 << 20
+_TIMES = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})\s*-->\s*(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
+
+
+def write_transcript(path: Path, lines: Sequence[Line]) -> None:
+    """Writes lines, by their start."""
+    blocks = [
+        f"{i}\n{_clock(start)} --> {_clock(end)}\n{text}\n"
+        for i, (start, end, text) in enumerate(sorted(lines, key=lambda line: line[0]), 1)
+    ]
+    atomic.write_text(path, "\n".join(blocks))
+
+
+def read_transcript(path: Path) -> list[Line]:
+    """The lines of an .srt file, by their start. Raises MlxworldError for one that is none."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise MlxworldError(f"{path} is larger than a transcript can be")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MlxworldError(f"{path} cannot be read as text: {error}") from error
+    lines = []
+    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
+        found = _TIMES.search(block)
+        if found is None:
+            raise MlxworldError(f"{path} is no transcript: no times in {block.splitlines()[0][:40]!r}")
+        start, end = (_seconds(found.groups()[i : i + 4]) for i in (0, 4))
+        if end < start:
+            raise MlxworldError(f"{path}: a line ends before it begins ({found.group()})")
+        lines.append((start, end, " ".join(block[found.end() :].split())))
+    return sorted(lines, key=lambda line: line[0])
+
+
+def _clock(seconds):
+    milliseconds = round(1000 * seconds)
+    return (
+        f"{milliseconds // 3600000:02d}:{milliseconds // 60000 % 60:02d}:{milliseconds // 1000 % 60:02d},"
+        f"{milliseconds % 1000:03d}"
+    )
+
+
+def _seconds(parts):
+    hours, minutes, seconds, fraction = parts
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000

@@ -1,0 +1,123 @@
+"""Latent hooks: learned tokens that join the attention of chosen layers of any stack of the shared block.
+
+A hook's keys get log sigmoid(b) added to their logits, so that each weighs sigmoid(b) of what a content key does, and
+nothing stands between that gate and the softmax. Hooks read what the caller lets them read (never a causal target, so
+no future token leaks through one) and each other. A stack without open hooks runs the plain code, bit for bit.
+
+B batch, N content tokens, M tokens of a hook, C model width, L layers of a hook.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlxworld.configs.block import BlockConfig
+from mlxworld.configs.hook import HookConfig
+
+from ... import nn, ops
+from ...nn import Module, RMSNorm
+from ..arrays import Array
+from .block import Block, FeedForward, apply
+from .init import init_weights
+from .rope import turning
+
+
+class Transform(Module):
+    """h + MLP(norm(h)), from one layer to the next; the MLP is nothing at first."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm, self.mlp = RMSNorm(dim), FeedForward(BlockConfig(dim, 1, hidden=64))
+
+    def forward(self, h: Array) -> Array:
+        """h (B, M, 1, C) -> the same shape."""
+        return self.mlp(self.norm(h), h)
+
+
+class LatentNeuralHook(Module):
+    def __init__(self, cfg: HookConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.tokens = ops.zeros((cfg.num_tokens, cfg.dim))
+        self.gate_bias = ops.full((len(cfg.target_layers),), cfg.gate_bias_init)
+        nn.role(self, "embedding", "tokens")
+        if cfg.use_transform and len(cfg.target_layers) > 1:
+            self.transforms = [Transform(cfg.dim) for _ in cfg.target_layers[1:]]
+
+    def init(self, key: Array) -> "LatentNeuralHook":
+        """Fresh weights from a key, the same on both backends."""
+        init_weights(self, key, 1)
+        for transform in getattr(self, "transforms", []):
+            nn.assign(transform.mlp.down, {"weight": ops.zeros(transform.mlp.down.weight.shape)})
+        return self
+
+    def start(self, rows: int) -> Array:
+        """(B, M, 1, C)."""
+        return ops.broadcast_to(self.tokens[None, :, None], (rows, self.cfg.num_tokens, 1, self.cfg.dim))
+
+    def gate(self, layer: int) -> Array:
+        """log sigmoid(b) of a target layer, (1,) float32."""
+        b = ops.float32(self.gate_bias[self.cfg.target_layers.index(layer)][None])
+        return ops.clip(b, -3e4, 0.0) - ops.log(1 + ops.exp(-ops.abs(b)))
+
+    def carried(self, h: Array, layer: int) -> Array:
+        """Its state after a target layer, for the next."""
+        index = self.cfg.target_layers.index(layer)
+        return self.transforms[index](h) if index < len(getattr(self, "transforms", [])) else h
+
+    def open_layers(self) -> list[int]:
+        """Target layers whose gate is not shut (b = -inf). Reads the host: for `register_hook`, not for a step."""
+        biases = ops.stop_gradient(self.gate_bias)
+        return [n for n, b in zip(self.cfg.target_layers, biases, strict=True) if float(b) > float("-inf")]
+
+
+def at(hooks: Sequence[LatentNeuralHook], opened: dict[str, list[int]], layer: int) -> list[LatentNeuralHook]:
+    """The hooks that join a layer."""
+    return [hook for hook in hooks if layer in opened[hook.cfg.name]]
+
+
+def gates(hooks: Sequence[LatentNeuralHook], layer: int, like: Array) -> Array:
+    """What the hooks' keys get added to their logits: (1, 1, 1, M of all)."""
+    return ops.cast(ops.concat([ops.broadcast_to(h.gate(layer), (h.cfg.num_tokens,)) for h in hooks]), like)[
+        None, None, None
+    ]
+
+
+def stack(
+    blocks: Sequence[Block],
+    x: Array,
+    angles: Array,
+    mask: Array,
+    reads: Array,
+    hooks: Sequence[LatentNeuralHook] = (),
+    opened: dict[str, list[int]] | None = None,
+    start: Callable[[int], Any] | None = None,
+    checkpointing: bool = False,
+) -> tuple[Array, list[Any]]:
+    """x (B, N, 1, C) through the blocks, hooks with it -> x, and each layer's cache.
+
+    angles (2, N, 1, 1, E) of the content; hooks are not turned. mask (B, 1, N, N) is added to logits of content, reads
+    (B, 1, 1, N) to those of a hook's queries. start(tokens): a layer's cache to begin with, where keys are kept.
+    """
+    B, N = x.shape[:2]
+    states, caches = {h.cfg.name: h.start(B) for h in hooks}, []
+    plain = turning(angles)
+    for layer, block in enumerate(blocks):
+        joined = at(hooks, opened or {}, layer)
+        y, rope, m = x, plain, mask
+        if joined:
+            y = ops.concat([x, *(ops.cast(states[h.cfg.name], like=x) for h in joined)], axis=1)
+            M = y.shape[1] - N
+            unturned = [ops.ones((1, M, *angles.shape[2:]), like=x), ops.zeros((1, M, *angles.shape[2:]), like=x)]
+            rope = turning(ops.concat([angles, ops.concat(unturned)], axis=1))
+            rows = ops.concat([mask, ops.broadcast_to(reads, (B, 1, M, N))], axis=2)
+            m = ops.concat([rows, ops.broadcast_to(gates(joined, layer, x), (B, 1, N + M, M))], axis=3)
+        if start is None:
+            y, cache = apply(block, y, rope, m, checkpointing), None
+        else:
+            y, cache = block(y, rope, m, start(y.shape[1]))
+        caches.append(cache)
+        x, first = y[:, :N], N
+        for h in joined:
+            states[h.cfg.name] = h.carried(y[:, first : first + h.cfg.num_tokens], layer)
+            first += h.cfg.num_tokens
+    return x, caches

@@ -1,0 +1,79 @@
+"""Told scenes: words, sounds and pictures agree; combinations are held out; transcripts come back."""
+
+import numpy as np
+import pytest
+
+from mlxworld.data.envs import scenes
+from mlxworld.data.pairs.scenes import HELD_OUT, SceneBatches, held_out
+from mlxworld.data.pairs.transcripts import read_transcript, write_transcript
+from mlxworld.errors import MlxworldError
+from mlxworld.text.bytes import Bytes, rows
+
+
+def test_what_is_told_is_seen():
+    for seed in range(40):
+        scene = scenes.make_scene(seed)
+        first = scenes.draw(scene)[0].astype(int)
+        for thing in scene.things:
+            x, y = thing.path[0].astype(int)
+            hidden = any(
+                other is not thing and np.abs(other.path[0] - thing.path[0]).max() < 17 for other in scene.things
+            )
+            if not hidden:
+                assert np.abs(first[y, x] - list(scenes.COLOURS.values())[thing.colour]).max() <= 1
+            assert (x > 32) == thing.place % 2 and (y > 32) == thing.place // 2
+            assert scenes.PLACES[thing.place] in scenes.tell(scene)
+
+
+def test_every_impact_is_heard_when_it_happens():
+    for seed in range(40):
+        scene = scenes.make_scene(seed)
+        wave = np.abs(scenes.sound(scene).reshape(-1))
+        for hit in scene.hits:
+            first = int(hit * scenes.RATE)
+            assert wave[first : first + 200].max() > 0.3
+        if not scene.hits:
+            assert wave.max() == 0
+        turns = sum((np.diff(np.sign(np.diff(t.path, axis=0)), axis=0) != 0).sum() for t in scene.things)
+        assert turns <= len(scene.hits), "a path turns nowhere but at a wall"
+
+
+def test_held_out_combinations_are_never_learnt_but_each_two_of_them_are():
+    learnt = [t for seed in range(600) for t in scenes.make_scene(seed).things]
+    assert not any(t.held_out for t in learnt)
+    assert all(scene.held_out for scene in held_out(20, True))
+    for a, b, n in (("colour", "shape", 18), ("colour", "place", 24), ("shape", "place", 12)):
+        assert len({(getattr(t, a), getattr(t, b)) for t in learnt}) == n
+
+
+def test_a_batch_is_a_function_of_its_number():
+    batches = SceneBatches(2, 16, 100, seed=3, start=5)
+    first = next(batches)
+    batches.close()
+    again = SceneBatches(2, 16, 100, seed=3).batch(5)
+    assert all(first[name].tobytes() == again[name].tobytes() for name in first)
+    assert first["video"].shape == (2, 16, 64, 64, 3) and first["audio"].shape == (2, 64, 16)
+    assert first["text"].tobytes() != SceneBatches(2, 16, 100, seed=3).batch(6)["text"].tobytes()
+    assert HELD_OUT > 2**40 + 2**40 - 1, "seeds that are learnt from end before it"
+
+
+def test_a_transcript_comes_back(tmp_path):
+    lines = scenes.transcript(scenes.make_scene(1))
+    write_transcript(tmp_path / "a.srt", lines)
+    back = read_transcript(tmp_path / "a.srt")
+    assert [text for _, _, text in back] == [text for _, _, text in sorted(lines, key=lambda line: line[0])]
+    assert max(abs(a[0] - b[0]) for a, b in zip(back, sorted(lines, key=lambda x: x[0]), strict=True)) <= 0.0005
+
+
+@pytest.mark.parametrize("text", ["hello\n", "1\n00:00:02,000 --> 00:00:01,000\nx\n", "\xff"])
+def test_what_is_no_transcript_is_one_line(tmp_path, text):
+    (tmp_path / "a.srt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(MlxworldError, match=r"a\.srt"):
+        read_transcript(tmp_path / "a.srt")
+
+
+def test_bytes_come_back():
+    text = "a red ball, \u00e9\u4e16"
+    ids = Bytes().encode(text, special=True)
+    assert Bytes().decode([*ids, 77]) == text and max(ids) < 259 and ids[-1] == 2
+    assert rows(["ab", "c"], 4).tolist() == [[100, 101, 2, 0], [102, 2, 0, 0]]

@@ -1,0 +1,46 @@
+"""InfoNCE against its definition, collapse that is noticed, and an order that no constant wins."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from mlxworld import on
+
+
+@pytest.fixture(params=["mlx", "torch"])
+def made(request):
+    package = on(request.param)
+    return package, lambda name: importlib.import_module(f"{package.__name__}.models.objectives.{name}")
+
+
+def test_info_nce_is_its_definition(made):
+    package, load = made
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    p = np.exp(u @ v.T / 0.07)
+    wanted = -0.5 * (np.log(np.diag(p) / p.sum(1)) + np.log(np.diag(p) / p.sum(0))).mean()
+    assert float(load("contrastive").info_nce(*package.engine.array([a, b]))) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_collapse_is_noticed(made):
+    """A fault of the ancestor: nobody saw it."""
+    package, load = made
+    x = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    spread = load("contrastive").spread
+    assert float(spread(package.engine.array(x))) > 0.7
+    assert float(spread(package.engine.array(1 + 0.01 * x))) < 0.01
+    same = package.engine.array(np.ones((8, 4), np.float32))
+    assert float(load("contrastive").info_nce(same, same)) == pytest.approx(np.log(8), rel=1e-5)
+
+
+def test_order_is_antisymmetric(made):
+    """A fault of the ancestor: a symmetric head cannot tell which of two clips comes first."""
+    package, load = made
+    order = load("temporal").Order(8)
+    a, b = package.engine.array(list(np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32)))
+    forth, back = package.engine.numpy([order(a, b), order(b, a)])
+    np.testing.assert_allclose(forth, -back, atol=1e-6)
+    assert np.abs(forth).min() > 1e-3
+    same = load("temporal").order_loss(order(a, a), package.engine.array(np.ones(6, np.float32)))
+    assert package.engine.numpy(same) == pytest.approx(np.log(2), rel=1e-5)
