@@ -13,10 +13,11 @@ import numpy as np
 
 from mlxworld import families, on
 from mlxworld.cli import entry
+from mlxworld.configs.load import from_dict
 from mlxworld.data.pairs.scenes import batch_of, held_out
 from mlxworld.evaluate.told import recall_at_1, report
-from mlxworld.files import atomic
-from mlxworld.play.folder import model_config, read_config, read_weights
+from mlxworld.files import atomic, checkpoint
+from mlxworld.files.reading import read_json
 
 ROWS = 25  # of a batch
 
@@ -30,11 +31,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     package = on(args.backend)
-    folder, about = read_config(args.run)
-    cfg = model_config(folder, about)
+    path, weights = args.run / "config.json", args.run / "model.safetensors"
+    cfg = from_dict(families.config("omnilatent"), read_json(path)["model"], str(path))
     model, engine = families.model(package, cfg.family)(cfg), package.engine
-    engine.load_parameters(model, read_weights(folder, about), str(folder))
-    engine.place(engine.cast(model, "float32"))
+    engine.load_parameters(model, checkpoint.load(weights)[0], str(weights), "float32")
+    engine.place(model)
 
     def batched(fn, data: np.ndarray) -> np.ndarray:
         with engine.inference():

@@ -1,6 +1,7 @@
 """OmniLatent: one backbone that reads and writes text, sound, pictures and video."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import MlxworldError
 from .block import BlockConfig
@@ -61,7 +62,7 @@ class OmniLatentConfig:
 
 SPAN = 1024  # positions of one modality
 Config = OmniLatentConfig
-_SCENES = {"vocab_size": 259, "max_text": 160, "bands": 64, "audio_frames": 64}
+_SCENES: dict[str, Any] = {"vocab_size": 259, "max_text": 160, "bands": 64, "audio_frames": 64}
 _SCENES |= {"image_size": 64, "image_patch": 8, "video_size": 64, "video_patch": 8}
 PRESETS = {
     "default": Config(),

@@ -39,8 +39,8 @@ class AudioStem(Module):
     def embed(self, mel: Array, there: Array | None = None) -> Array:
         """mel (B, T, F), there (B, T) 1 where a frame counts -> (B, ceil(T / 2), C)."""
         x = ops.cast(mel, like=self.conv1.weight)
-        there = ops.ones(x.shape[:2], like=x) if there is None else ops.cast(there, like=x)
-        x = ops.gelu(self.conv1(x * there[..., None])) * there[..., None]
+        counted = ops.ones((*x.shape[:2], 1), like=x) if there is None else ops.cast(there, like=x)[..., None]
+        x = ops.gelu(self.conv1(x * counted)) * counted
         return self.conv2(x)
 
     def read(self, x: Array) -> Array:

@@ -1,6 +1,7 @@
 """The smallest OmniLatent, on either backend, with something of each modality to read."""
 
 import importlib
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +9,15 @@ from mlxworld import on
 from mlxworld.configs.hook import HookConfig
 from mlxworld.configs.omnilatent import Config
 
-_TEXT = {"vocab_size": 30, "max_text": 12, "bands": 8, "audio_frames": 6}
-_PICTURE = {"image_size": 16, "image_patch": 8, "video_size": 16, "video_patch": 8, "frames": 4, "tubelet": 2}
+_TEXT: dict[str, Any] = {"vocab_size": 30, "max_text": 12, "bands": 8, "audio_frames": 6}
+_PICTURE: dict[str, Any] = {
+    "image_size": 16,
+    "image_patch": 8,
+    "video_size": 16,
+    "video_patch": 8,
+    "frames": 4,
+    "tubelet": 2,
+}
 CONFIG = Config(hidden_dim=32, num_layers=3, num_heads=2, **_TEXT, **_PICTURE)
 BOTH = ("mlx", "torch")
 
