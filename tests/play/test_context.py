@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mlxworld import Clip, MlxworldError
-from mlxworld.data.episodes.actions import write_actions
+from mlxworld.data.episodes.actions import write_names
 from mlxworld.data.episodes.media import read_clip, write_clip
 from mlxworld.play.context import clip_of
 from tests.models.small import SMALL, changed, clip
@@ -82,7 +82,7 @@ def test_a_film_keeps_its_sound_and_actions(tmp_path, frames):
     video, audio = read_clip(path, (32, 32), SMALL.fps, SMALL.samples)
     assert np.array_equal(found.video, video[-KEEP:]) and np.array_equal(found.audio, audio[-KEEP:])
     assert np.abs(found.audio - given["audio"][-KEEP:]).max() < 1e-3 and not found.actions.any()
-    write_actions(path, [SMALL.actions[a] for a in given["actions"]])
+    write_names(path, [SMALL.actions[a] for a in given["actions"]])
     assert np.array_equal(of(path).actions, given["actions"][-KEEP:])
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_beginning_is_refused_in_one_line(tmp_path):
     empty.write_bytes(b"")
     given = {n: x[0] for n, x in clip(frames=4).items()}
     write_clip(film, given["video"], given["audio"], SMALL.fps, SMALL.sample_rate)
-    write_actions(film, ["noop", "jump", "noop", "noop"])
+    write_names(film, ["noop", "jump", "noop", "noop"])
     for context, message in (
         (tmp_path / "absent.png", "no such file"),
         (text, "not a readable video"),

@@ -22,11 +22,20 @@ def actions_file(film: Path) -> Path:
 
 def write_actions(film: Path, space: ActionSpace, actions: list[np.ndarray]) -> None:
     """Write the actions of a film, whole or not at all: their names, and the numbers of buttons and axes."""
-    rows = io.StringIO(newline="")
     numbers = [[f"{x:.9g}" for x in np.atleast_1d(action)] if space.shape else [] for action in actions]
     named = [(t, space.name(action), *row) for t, (action, row) in enumerate(zip(actions, numbers, strict=True))]
-    csv.writer(rows, lineterminator="\n").writerows([("step", "action", *space.buttons, *space.axes), *named])
-    atomic.write(actions_file(film), rows.getvalue().encode())
+    _write(film, [("step", "action", *space.buttons, *space.axes), *named])
+
+
+def write_names(film: Path, names: list[str]) -> None:
+    """Write the names of a film's actions, whole or not at all."""
+    _write(film, [("step", "action"), *enumerate(names)])
+
+
+def _write(film: Path, rows: list[tuple]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    atomic.write(actions_file(film), text.getvalue().encode())
 
 
 def read_names(path: Path) -> list[str]:

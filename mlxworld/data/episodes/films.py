@@ -16,7 +16,7 @@ from pathlib import Path
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import shown
-from .actions import read_names, table, write_actions
+from .actions import read_names, table, write_names
 from .container import pictures, reading, require_whole
 from .format import NOOP
 
@@ -38,7 +38,7 @@ def add_film(film: Path, keys: Path | None, folder: Path) -> Path:
             except OSError:
                 shutil.copyfile(film, part)
     if names:
-        write_actions(there, names)
+        write_names(there, names)
     return there
 
 

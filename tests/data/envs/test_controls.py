@@ -20,7 +20,7 @@ SPACES = [
     PAD,
     spaces.MultiBinary(4),
     spaces.Tuple((spaces.MultiDiscrete([3, 2]), CAR)),
-    spaces.Box(0, 255, (1,), int),
+    spaces.Box(0, 255, (1,), np.int64),
 ]
 
 
@@ -81,7 +81,7 @@ class Car(gymnasium.Env):
 
 @pytest.fixture
 def registered():
-    gymnasium.register("HybridCar-v0", entry_point=Car)
+    gymnasium.register("HybridCar-v0", entry_point=lambda **options: Car(**options))
     yield
     del gymnasium.registry["HybridCar-v0"]
 
@@ -115,7 +115,7 @@ class _Here:
             def send(self, message):
                 pass
 
-        yield first, crew._play_game(open_source(self.plan.world), self.plan, first, seed + first, Pipe())
+        yield first, crew._play_game(open_source(self.plan.world), self.plan, first, seed + first, Pipe())  # pyright: ignore[reportArgumentType]
 
 
 def test_an_environment_is_recorded_with_its_axes(recorded):
