@@ -19,7 +19,10 @@ from mlxworld.recipes.openworld import Recipe, Settings
 from mlxworld.training.turn import Turn
 from tests.training import tiny
 
-NO_FLAGS = {"optim.lr", *(f"config.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions"))}
+NO_FLAGS = {
+    "optim.lr",
+    *(f"config.{name}" for name in ("family", "fps", "sample_rate", "samples", "actions", "buttons", "axes")),
+}
 NO_FLAGS |= {"config.physics.objects"}
 
 
