@@ -28,6 +28,7 @@ EXTRAS = {
     "atari": "ale-py",
     "doom": "vizdoom",
     "physics": "pymunk",
+    "mujoco": "mujoco",
     "coreml": "coremltools",
     "coreai": "coreai-core",
     "mlx-data": "mlx-data",

@@ -107,7 +107,6 @@ def train(cfg: TrainConfig) -> None:
         finetune.require_fit(package, cfg)
     page = Page(cfg.out / "progress.html", cfg.out.resolve().name)
     with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
-        monitor.say(f"to watch it: {cfg.out / 'progress.html'}")
         agreed(package.engine, 0)  # the other ranks open the data now
         Run(package, cfg, recipe, monitor, begun).go()
         monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")

@@ -190,7 +190,7 @@ def test_estimate_asks_for_the_recipes_own_steps(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(new, "estimate", fake)
     new.new(NewConfig("mine", video=(film,), folder=tmp_path, from_="none", estimate=True))
-    assert asked == {"tokenizer": (4000, 32), "dynamics": (8000, 48)}
+    assert asked == {"tokenizer": (4000, 32), "dynamics": (8000, 48), "physics": (4000, 48)}
     assert "here (x)" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
 

@@ -33,8 +33,8 @@ def estimate(package: ModuleType, config: Any, stages: Mapping[str, tuple[int, i
     gemm = machine.gemm(engine, precision)
     rows = training(package, config, None if on_gpu else CLIPS, precision, on_gpu, gemm, show)
     found, work = {}, 0.0
-    for name, (steps, clips) in stages.items():
-        row = rows[name]
+    for name, row in rows.items():  # those that this data has
+        steps, clips = stages[name]
         scale = clips / row["clips"]
         seconds, tflop = scale / row["steps_per_s"], scale * row["tflops"] / row["steps_per_s"]
         found[name] = {"steps": steps, "seconds": seconds, "tflop": tflop}

@@ -35,7 +35,7 @@ class Monitor:
         self._bars = _Bars(console=self.console) if self.console.is_terminal else None
         self._stage, self._steps, self._first = "", 0, 0
         self._task, self._begun, self._said = None, (0.0, 0), 0.0
-        self._folder, self._page = folder, page
+        self._folder, self._page, self._told = folder, page, False
         if folder is not None:
             name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
             with _writing(folder):
@@ -74,6 +74,9 @@ class Monitor:
         self._stage, self._steps, self._first = name, steps, first
         self._begun = time.monotonic(), done
         if self._page:
+            if not self._told:
+                self.say(f"to watch it: {self._page.path}")
+                self._told = True
             self._page.stage(name, steps, done, first)
         if self._bars:
             self._task = self._bars.add_task(name, total=steps, completed=done)

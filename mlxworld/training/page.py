@@ -26,7 +26,7 @@ class Page:
 
     def __init__(self, path: Path, title: str):
         """Goes on with the page that is there."""
-        self._path, self._written = path, 0.0
+        self.path, self._written = path, 0.0
         self._now: dict[str, Any] = {"title": title, "stages": [], "curves": {}, "lines": [], "sample": "", "end": ""}
         self._now |= {n: x for n, x in _read(path).items() if isinstance(x, type(self._now.get(n)))}
         self._now["end"] = ""
@@ -70,7 +70,7 @@ class Page:
 
     def sample(self, path: Path) -> None:
         """PATH.png and PATH.mp4, beside or below the page, show what the model makes now."""
-        self._now["sample"] = path.relative_to(self._path.parent).as_posix()
+        self._now["sample"] = path.relative_to(self.path.parent).as_posix()
         self.write()
 
     def end(self, line: str) -> None:
@@ -81,7 +81,7 @@ class Page:
     def write(self) -> None:
         """The page as it is now. Raises MlxworldError when it cannot be written."""
         self._written, self._now["time"] = time.monotonic(), time.time()
-        atomic.write_text(self._path, _page(self._now))
+        atomic.write_text(self.path, _page(self._now))
 
 
 def _read(path: Path) -> dict[str, Any]:

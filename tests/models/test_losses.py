@@ -215,7 +215,8 @@ class Told:
     """Stands where LatentDynamics does and predicts what it is told, whatever it sees."""
 
     def __init__(self, net, z):
-        self.cfg, self.actions, self.noisy, self.z, self.asked = net.cfg, net.actions, net.noisy, z, []
+        self.cfg, self.hidden, self.controls = net.cfg, net.hidden, net.controls
+        self.noisy, self.z, self.asked = net.noisy, z, []
 
     def forward(self, z, action, noise_level, step_size, past=None, key=None, checkpointing=False):
         self.asked.append((z, action, noise_level, step_size, past))

@@ -296,7 +296,7 @@ def test_the_clock_is_looked_at_more_often_towards_the_end():
     run: Any = object.__new__(Run)
     told: list[int] = []
     run.cfg, run.monitor, run._steps, run._log = SimpleNamespace(log_steps=20), SimpleNamespace(), {"dynamics": 900}, 18
-    run.monitor.steps = told.append
+    run.monitor.steps, run.engine = told.append, mlxworld.on("torch").engine
     run._budget = SimpleNamespace(correct=lambda step, steps: steps - 300)
     run._correct("dynamics", 100)
     assert (run._steps, told, run._log) == ({"dynamics": 600}, [600], 10)

@@ -90,7 +90,7 @@ def test_the_world_plays_at_its_checkpoints_and_its_card_tells_its_training(run)
 
 
 def test_every_setting_of_a_stage_reaches_the_trainer(run):
-    common = {"precision": "bfloat16", "compile": False}
+    common = {"precision": "bfloat16", "compile": False, "sharded": False}
     assert run.made == [{"accumulate": n, **common} for n in (1, 2, 4)]
     shapes = [(i, given.get("video", given.get("z"))[:2]) for i, given, _, _ in run.given]
     assert shapes == [(1, (2, 4))] * 6 + [(2, (4, 4))] * 3 + [(2, (4, 6))] * 3 + [(3, (4, 6))] * 4

@@ -18,8 +18,8 @@ def require_readable(info: DatasetInfo) -> None:
     rng = np.random.default_rng(0)
     video = np.full((T, *info.size, 3), 128, np.uint8)
     audio = to_float32(rng.integers(-(2**15), 2**15, (T, info.samples)).astype(np.int16))
-    written = Episode(video, audio, np.stack([info.action_space.encode(i) for i in range(T)]))
     try:
+        written = Episode(video, audio, np.stack([info.action_space.encode(i) for i in range(T)]))
         with tempfile.TemporaryDirectory(prefix="mlxworld-trial-") as folder:
             write_info(folder, info)
             write_episode(folder, "trial", written, info)

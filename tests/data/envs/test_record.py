@@ -180,7 +180,7 @@ def test_a_world_that_hangs_or_dies_is_ended_with_one_line(tmp_path, fault, says
     assert not list(out.glob("*.mp4")) and not (out / record.WORK).exists()
 
 
-@pytest.mark.parametrize("words", [["tetris"], ["bounce", "--steps", "1"], ["bounce", "--policy", "scripted"]])
+@pytest.mark.parametrize("words", [["tetris"], ["bounce", "--steps", "1"], ["atari:Breakout", "--policy", "scripted"]])
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, words):
     with pytest.raises(MlxworldError) as caught:
         record.main([*words, "--out", str(tmp_path / "a")])
