@@ -258,6 +258,7 @@ def test_root_mean_square_norm_of_zeros_and_of_numbers_that_float16_cannot_squar
     assert gap(mil.rms_norm(x.half(), (4,)).float(), expected) < 5e-3
 
 
+@pytest.mark.timeout(900)  # minutes of two slow cores
 def test_the_shipped_world(tmp_path):
     """Pong's dynamics and pictures: 8 dreamt frames, each painted from the package's own latents."""
     from convert.package import write

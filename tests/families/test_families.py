@@ -170,7 +170,9 @@ def test_the_toy_is_small():
 
 def test_no_file_outside_a_family_s_rooms_names_it():
     """Door 8; one default excepted."""
-    own = re.compile(r"mlxworld/(models|configs|recipes|files/layouts)/|mlxworld/worlds/|tests/|docs/|benchmarks/|README")
+    own = re.compile(
+        r"mlxworld/(models|configs|recipes|files/layouts)/|mlxworld/worlds/|tests/|docs/|benchmarks/|README"
+    )
     tracked = subprocess.run(
         ["git", "-c", "safe.directory=*", "grep", "-ilE", "openworld"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()

@@ -200,6 +200,7 @@ def test_videos_without_sound_and_without_actions(tmp_path):
     assert world.actions == ("noop",) and np.isfinite(world.step(0).audio).all()
 
 
+@pytest.mark.timeout(900)  # minutes of two slow cores
 def test_a_named_dataset_is_recorded_first_and_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     part = tmp_path / "data/.bounce.part"

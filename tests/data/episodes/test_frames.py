@@ -100,7 +100,7 @@ def test_the_actions_must_be_a_checkpoints(dataset):
 
 def test_a_decoder_that_dies_takes_one_file_with_it(dataset, tmp_path):
     os.mkfifo(tmp_path / "trap")
-    common = {"size": (32, 48), "fps": 30, "samples": 1024, "actions": INFO.actions}
+    common = {"size": (32, 48), "fps": 30, "samples": 1024, "space": (INFO.actions, (), ())}
     with Decoders(1) as decoders:
         trapped = decoders.submit({"path": str(tmp_path / "trap"), "to": str(tmp_path / "0"), **common})
         after = decoders.submit({"path": str(dataset / "a.mp4"), "to": str(tmp_path / "1"), **common})
