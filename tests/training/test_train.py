@@ -200,13 +200,12 @@ def test_videos_without_sound_and_without_actions(tmp_path):
     assert world.actions == ("noop",) and np.isfinite(world.step(0).audio).all()
 
 
-@pytest.mark.timeout(900)  # minutes of two slow cores
 def test_a_named_dataset_is_recorded_first_and_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     part = tmp_path / "data/.bounce.part"
     part.mkdir(parents=True)
     (part / "left.txt").touch()  # by a recording that was killed
-    changed = {"record-steps": 40, "dynamics.steps": 0, "forcing.steps": 0, "tokenizer.steps": 1}
+    changed = {"record-steps": 40, "dynamics.steps": 0, "forcing.steps": 0, "physics.steps": 0, "tokenizer.steps": 1}
     train.main(argv("bounce", "runs/x", **changed))
     assert len(open_frames("data/bounce").actions) >= 40 and not part.exists()
     assert mlxworld.World.load("runs/x", backend="torch").actions == ("noop", "left", "right", "up", "down")
