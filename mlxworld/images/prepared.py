@@ -15,7 +15,7 @@ Piece = str | int  # text, or so many tokens that pictures fill
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pictures as a model takes them: see the table in `models/vision_language/vision.py`.
+    """Pictures as a model takes them: `arrays` and `layout` by the names that the model gives them.
 
     pieces: for each picture what stands in the prompt in its place.
     """

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from .. import images
-from ..configs.vision_language import VisionLanguageConfig
 from ..errors import MlxworldError
 from ..files import pretrained
 from ..files.reading import read_json, shown
@@ -37,7 +36,7 @@ class Assistant:
     def __init__(self, loaded: pretrained.Pretrained, compile: bool = False):  # noqa: A002
         """loaded: the model. compile: its step, in the background."""
         folder, self.config, self.published = loaded.folder, loaded.config, loaded.published
-        if not isinstance(self.config, VisionLanguageConfig):
+        if not hasattr(self.config, "decoder"):
             raise MlxworldError(f"{folder}: {shown(self.published['model_type'])} is no model that writes text")
         self.tokenizer = tokenizer.load(folder)
         self.processor: Any = images.load(folder) if loaded.config.vision is not None else None

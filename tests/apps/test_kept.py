@@ -133,6 +133,7 @@ def test_a_recording_that_cannot_be_written_is_told(tmp_path):
     told.game.stop()
 
 
+@pytest.mark.platform
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_over_a_hundred_changes_of_worlds(tmp_path):
     def used() -> int:

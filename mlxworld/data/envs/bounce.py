@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import MlxworldError
 from .source import Step, require, seeds
+from .voices import Voices
 
 SIZE = 128
 GRAVITY, ELASTICITY, FRICTION = 120.0, 0.95, 0.2
@@ -66,7 +67,7 @@ class Bounce:
         self._scene = int(drawn) if self._name == "curriculum" else SCENES.index(self._name)
         self._gravity = GRAVITY if self._scene >= SCENES.index("gravity") else 0.0
         self._space.gravity = (0, self._gravity)
-        self._time, self._sub, self._voices = 0, 0, np.zeros((0, 4))
+        self._sub, self._voices = 0, Voices(self.fps * self.samples, self.samples)
         corners = [(0, 0), (SIZE, 0), (SIZE, SIZE), (0, SIZE)]
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             thick = 20  # the walls' inner side is the border of the picture
@@ -115,7 +116,7 @@ class Bounce:
         for self._sub in range(SUBSTEPS):
             self._bodies[0].apply_force_at_world_point(tuple(push), self._bodies[0].position)
             self._space.step(1 / (self.fps * SUBSTEPS))
-        return self._see(self._sound())
+        return self._see(self._voices.frame())
 
     def violate(self, law: str, seed: int) -> None:
         """From the next step on something happens that cannot: a body drawn from `seed` is elsewhere ("teleport"), is
@@ -149,23 +150,11 @@ class Bounce:
                 self._impulse[body, other] = max(self._impulse[body, other], impulse)
         if impulse < QUIET:
             return
-        start = self._time + self._sub * self.samples // SUBSTEPS
+        start = self._voices.time + self._sub * self.samples // SUBSTEPS
         loud = min(1.0, (impulse - QUIET) / (LOUD - QUIET)) ** 0.5
         pitches = [shape.body.pitch for shape in arbiter.shapes if shape.body is not space.static_body]
-        voices = [(start, pitch, 0.5 * loud / len(pitches), 14 + pitch / 60) for pitch in pitches]
-        self._voices = np.concatenate([self._voices, voices])
-
-    def _sound(self) -> np.ndarray:
-        """The next frame of sound (S,): each voice a decaying tone, continuous over frames."""
-        rate = self.fps * self.samples
-        start, pitch, loud, decay = (column[:, None] for column in self._voices.T)
-        age = (self._time + np.arange(self.samples) - start) / rate
-        tone = np.exp(-decay * np.maximum(age, 0)) * np.sin(2 * np.pi * pitch * age)
-        sound = np.tanh((loud * tone * (age >= 0)).sum(0)).astype(np.float32)
-        self._time += self.samples
-        alive = loud * np.exp(-decay * (self._time - start) / rate) > 1e-4
-        self._voices = self._voices[alive[:, 0]]
-        return sound
+        for pitch in pitches:
+            self._voices.strike(start, pitch, 0.5 * loud / len(pitches), 14 + pitch / 60)
 
     def _see(self, sound: np.ndarray) -> Step:
         position = np.array([body.position for body in self._bodies])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .source import Step, require, seeds
+from .voices import Voices
 
 SIZE = 128
 SUBSTEPS = 16  # of physics, a frame
@@ -64,7 +65,7 @@ class MujocoRoom:
         self._colours = np.array([*colours, SKY], np.float32)
         self._forces: dict[tuple[int, int], float] = {}
         self._impulse = np.zeros((self._bodies, self._bodies + 1), np.float32)
-        self._time, self._voices = 0, np.zeros((0, 4))
+        self._voices = Voices(self.fps * self.samples, self.samples)
         self._mujoco.mj_kinematics(self._model, self._data)
         self._room_colour, self._room_far = self._cast(np.full(len(self._rays), True), group=0)
         return self._see(np.zeros(self.samples, np.float32))
@@ -76,8 +77,8 @@ class MujocoRoom:
         begun: set[tuple[int, int]] = set()
         for sub in range(SUBSTEPS):
             self._mujoco.mj_step(self._model, self._data)
-            self._touch(self._time + sub * self.samples // SUBSTEPS, begun)
-        return self._see(self._sound())
+            self._touch(self._voices.time + sub * self.samples // SUBSTEPS, begun)
+        return self._see(self._voices.frame())
 
     def _touch(self, start: int, begun: set[tuple[int, int]]) -> None:
         """Contacts of the last substep: where a force rises, the modes of both bodies are struck by its rise."""
@@ -106,20 +107,7 @@ class MujocoRoom:
         for body in bodies:
             for ratio, share, decay in MODES["ball" if body < BALLS else "box"]:
                 pitch = self._pitch[body] * ratio
-                voice = (start, pitch, 0.35 * loud * share, decay * self._pitch[body] / 330)
-                self._voices = np.concatenate([self._voices, [voice]])
-
-    def _sound(self) -> np.ndarray:
-        """The next frame of sound (S,): struck modes that decay, continuous over frames."""
-        rate = self.fps * self.samples
-        start, pitch, loud, decay = (column[:, None] for column in self._voices.T)
-        age = (self._time + np.arange(self.samples) - start) / rate
-        tone = np.exp(-decay * np.maximum(age, 0)) * np.sin(2 * np.pi * pitch * age)
-        sound = np.tanh((loud * tone * (age >= 0)).sum(0)).astype(np.float32)
-        self._time += self.samples
-        alive = loud * np.exp(-decay * (self._time - start) / rate) > 1e-4
-        self._voices = self._voices[alive[:, 0]]
-        return sound
+                self._voices.strike(start, pitch, 0.35 * loud * share, decay * self._pitch[body] / 330)
 
     def _see(self, sound: np.ndarray) -> Step:
         n, d, m, free = self._bodies, self._data, self._model, BALLS + BOXES

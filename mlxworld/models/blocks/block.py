@@ -51,23 +51,26 @@ def quick_gelu(x: Array) -> Array:
 ACTS = {"silu": ops.silu, "gelu": ops.gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu, "relu": ops.relu}
 
 
+def activated(x: Array, act: str, gated: bool) -> Array:
+    """act(x), or of a gate and a value side by side (..., 2 C) act(gate) * value (..., C)."""
+    if not gated:
+        return ACTS[act](x)
+    gate, value = ops.split(x, [x.shape[-1] // 2] * 2)
+    return ACTS[act](gate) * value
+
+
 class FeedForward(Module):
     """down(act(up(x))), or with a gate down(act(gate) * up(x)), gate and up in one product (Shazeer 2020)."""
 
     def __init__(self, cfg: BlockConfig):
         super().__init__()
-        self.hidden, self.gated, self.act = cfg.ffn, cfg.gated, cfg.act
+        self.gated, self.act = cfg.gated, cfg.act
         self.up = Linear(cfg.dim, (2 if cfg.gated else 1) * cfg.ffn, bias=cfg.bias)
         self.down = nn.role(Linear(cfg.ffn, cfg.dim, bias=cfg.bias), "residual")
 
     def forward(self, x: Array, onto: Array | None = None) -> Array:
         """x (..., C) -> (..., C), added to `onto` where that is given."""
-        x, act = self.up(x), ACTS[self.act]
-        if self.gated:
-            gate, x = ops.split(x, [self.hidden] * 2)
-            x = act(gate) * x
-        else:
-            x = act(x)
+        x = activated(self.up(x), self.act, self.gated)
         return self.down(x) if onto is None else nn.residual(onto, self.down, x)
 
 

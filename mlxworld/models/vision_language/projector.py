@@ -10,7 +10,7 @@ from ... import ops
 from ...nn import Linear, Module, role
 from .. import blocks
 from ..arrays import Array
-from ..blocks.block import ACTS, norm
+from ..blocks.block import activated, norm
 
 
 def squares(x: Array, side: int) -> Array:
@@ -77,12 +77,7 @@ class Projector(Module):
     def mlp(self, x: Array) -> Array:
         """x (..., reduced) -> (..., D)."""
         if self.hidden:
-            x, act = self.up(x), ACTS[self.act]
-            if self.gated:
-                gate, x = ops.split(x, [self.hidden] * 2)
-                x = act(gate) * x
-            else:
-                x = act(x)
+            x = activated(self.up(x), self.act, self.gated)
         return self.down(x)
 
 
