@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EXTRAS := atari,doom,physics,mujoco,coreml,coreai,quant,hub,language,torch,mlx-cpu,mlx-data,dev
-SOURCES := mlxworld torch_backend convert benchmarks apps tests
+SOURCES := mlxworld torch_backend convert benchmarks docs apps tests
 
 .DEFAULT_GOAL := help
 .PHONY: help play test lint pins

@@ -170,9 +170,7 @@ def test_the_toy_is_small():
 
 def test_no_file_outside_a_family_s_rooms_names_it():
     """Door 8; one default excepted."""
-    own = re.compile(
-        r"mlxworld/(models|configs|recipes|files/layouts)/|mlxworld/worlds/|tests/|docs/|benchmarks/|README"
-    )
+    own = re.compile(r"mlxworld/(models|configs|recipes|files/layouts)/|mlxworld/worlds/|tests/|docs/|README")
     models = ROOT / "mlxworld" / "models"
     rooms = {path.parent.name for path in models.glob("*/__init__.py")} - {"blocks", "objectives"}
     assert {"openworld", "omnilatent", "vision_language"} <= rooms

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ablation
+from docs import ablation
 from mlxworld import train
 from mlxworld.errors import MlxworldError
 from mlxworld.models.objectives.uncertainty import Uncertainty

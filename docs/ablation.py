@@ -1,4 +1,4 @@
-"""python benchmarks/ablation.py --out runs/ablation: what each part of OpenWorld's training is good for.
+"""python docs/ablation.py --out runs/ablation: what each part of OpenWorld's training is good for.
 
 `nano` on bounce, each part taken out alone, all with the same steps and several seeds; each row is measured on games
 that training never saw. A figure that is there already is not made again, so a killed run goes on. The table is written
@@ -169,7 +169,7 @@ def table(cfg: AblationConfig) -> str:
         "",
         f"`nano` on bounce, {cfg.steps:,} steps of the tokenizer, {2 * cfg.steps:,} of the dynamics, {cfg.steps:,}",
         f"of physics, {cfg.seeds} seeds, {cfg.clips} clips of games that training never saw. Written by",
-        "`benchmarks/ablation.py`. An impossible clip leaps into another one. Lower is better, but for AUC.",
+        "`docs/ablation.py`. An impossible clip leaps into another one. Lower is better, but for AUC.",
         "",
         f"| without | {' | '.join(FIGURES.values())} |",
         f"|---|{'---:|' * len(FIGURES)}",

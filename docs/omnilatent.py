@@ -1,4 +1,4 @@
-"""python -m benchmarks.omnilatent RUN [--backend torch] [--out table.json]: the table of a model of told scenes.
+"""python -m docs.omnilatent RUN [--backend torch] [--out table.json]: the table of a model of told scenes.
 
 Held-out scenes of learnt combinations and of new ones; every figure beside shuffled pairs and the reader's ceiling on
 real data, and retrieval by latents between every two modalities.
