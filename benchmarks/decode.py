@@ -98,7 +98,7 @@ def transformers(folder: Path, precision: str, compiled: bool):
 
     def generate(ids, n):
         x = torch.tensor(ids, device=device)
-        how = {"cache_implementation": "static"} if compiled else {}
+        options = {"cache_implementation": "static"} if compiled else {}
         y = model.generate(
             x,
             attention_mask=torch.ones_like(x),
@@ -106,7 +106,7 @@ def transformers(folder: Path, precision: str, compiled: bool):
             min_new_tokens=n,
             do_sample=False,
             pad_token_id=0,
-            **how,
+            **options,
         )
         return y[:, x.shape[1] :].tolist()
 
@@ -196,7 +196,7 @@ def main() -> None:
     rate, device, chip = bandwidth()
     shape = a.shape or ("small" if device == "cpu" else "2b")
     dtype = np.float32 if device == "cpu" else ml_dtypes.bfloat16
-    found = []
+    figures = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write(folder, shape, dtype)
@@ -230,9 +230,9 @@ def main() -> None:
                     f"{batch * a.prompt / m['prefill_s']:>15,.0f}  {same} of {len(words)}",
                     flush=True,
                 )
-                found.append(m)
+                figures.append(m)
     if a.json:
-        a.json.write_text(json.dumps(found, indent=1) + "\n")
+        a.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def psnr(world: World, clips: list[Clip]) -> dict[str, list[float]]:
     shuffled = [c.video for c in world.rollouts(taken[1:] + taken[:1], seen)]
     still = [np.repeat(c.video[SEEN - 1 : SEEN], FRAMES - SEEN, axis=0) for c in clips]
     return {
-        name: [float(np.mean([_psnr(a[t - 1], b[t - 1]) for a, b in zip(found, true, strict=True)])) for t in AT]
-        for name, found in (("dream", dreams), ("shuffled actions", shuffled), ("last frame", still))
+        name: [float(np.mean([_psnr(a[t - 1], b[t - 1]) for a, b in zip(frames, true, strict=True)])) for t in AT]
+        for name, frames in (("dream", dreams), ("shuffled actions", shuffled), ("last frame", still))
     }
 
 
@@ -74,8 +74,8 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 def table(rows: dict[str, dict[str, list[float]]]) -> str:
     """The figures in Markdown."""
     lines = [f"| begun from | what | {' | '.join(f'frame {t}, dB' for t in AT)} |", f"|---|---|{'---:|' * len(AT)}"]
-    for name, found in rows.items():
-        lines += [f"| {name} | {what} | {' | '.join(f'{x:.2f}' for x in values)} |" for what, values in found.items()]
+    for name, psnrs in rows.items():
+        lines += [f"| {name} | {what} | {' | '.join(f'{x:.2f}' for x in values)} |" for what, values in psnrs.items()]
     return "\n".join(lines)
 
 

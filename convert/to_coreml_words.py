@@ -65,13 +65,13 @@ def parts(model, tokens: int) -> list[Part]:
         own = model.cpu().eval().requires_grad_(False).parts(tokens)
     except ValueError as error:
         raise MlxworldError(str(error)) from error
-    made = []
+    programs = []
     for part in own.values():
         module = Stateful(model, part.state, _call(part))
         inputs = {name: Port(x.clone(), ABOUT[name]) for name, x in part.inputs.items()}
         outputs = {name: ABOUT[name] for name in part.outputs}
-        made.append(Part(part.name, part.about, module, inputs, outputs, module.state()))
-    return made
+        programs.append(Part(part.name, part.about, module, inputs, outputs, module.state()))
+    return programs
 
 
 def _call(part):

@@ -153,12 +153,12 @@ def measure(cfg: AblationConfig, path: Path) -> dict[str, float]:
     z = np.stack([encode(package, model, v, a) for v, a in zip(video, audio, strict=True)])
     leap = np.concatenate([z[:, :40], np.roll(z, 1, axis=0)[:, 40:]], axis=1)
     with engine.inference():
-        found, broken = (engine.numpy(model.read_physics(engine.array(x))) for x in (z, leap))
+        readings, broken = (engine.numpy(model.read_physics(engine.array(x))) for x in (z, leap))
     truth = bodies.rows(index)
     width = float(np.ptp(bodies.position[..., 0]))
-    figures["position"] = 100 * float(position_error(found["position"], truth["position"], width)[4:].mean())
-    figures["energy"] = 100 * energy_drift(found["energy"][:, 4:], truth["energy"][:, 4:])
-    figures["auc"] = auc(*(x["plausibility"][:, 4:].min(axis=1) for x in (found, broken)))
+    figures["position"] = 100 * float(position_error(readings["position"], truth["position"], width)[4:].mean())
+    figures["energy"] = 100 * energy_drift(readings["energy"][:, 4:], truth["energy"][:, 4:])
+    figures["auc"] = auc(*(x["plausibility"][:, 4:].min(axis=1) for x in (readings, broken)))
     return figures
 
 
@@ -176,8 +176,8 @@ def table(cfg: AblationConfig) -> str:
     ]
     for name in cfg.variants:
         paths = [_path(cfg, name, seed) for seed in range(cfg.seeds)]
-        found = [json.loads(path.read_text()) for path in paths if path.exists()]
-        cells = [[f[key] for f in found if key in f] for key in FIGURES]
+        metrics = [json.loads(path.read_text()) for path in paths if path.exists()]
+        cells = [[f[key] for f in metrics if key in f] for key in FIGURES]
         lines.append(f"| {name} | {' | '.join(_shown(x) for x in cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -117,6 +117,6 @@ class Shards:
         own = [g for n, g in gradients.items() if n not in self]
         norm = torch.nn.utils.get_total_norm(own or [torch.zeros((), device=device())])
         if self._layouts:
-            here = torch.nn.utils.get_total_norm([g for n, g in gradients.items() if n in self])
-            norm = (norm.square() + ranks() * mean(here.square())).sqrt()
+            parts_norm = torch.nn.utils.get_total_norm([g for n, g in gradients.items() if n in self])
+            norm = (norm.square() + ranks() * mean(parts_norm.square())).sqrt()
         return norm

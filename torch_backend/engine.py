@@ -122,18 +122,18 @@ def load_parameters(model, arrays, source: str, precision: str | None = None) ->
     arrays: by name, a dict or a lazy mapping. MlxworldError unless names and shapes agree and all numbers are finite.
     Layers that are quantised among `arrays` become plain weights.
     """
-    kept = parameters(model)
-    own = kept | nn.buffers(model)
+    weights = parameters(model)
+    own = weights | nn.buffers(model)
     shapes = {n: tuple(p.shape) for n, p in own.items()}
     arrays = quantized.plain(arrays, shapes, source)
     checkpoint.check(shapes, arrays, source)
     for name in own:
         value = arrays[name]
         checkpoint.require_finite(name, value, source)
-        if precision is None or name not in kept:
+        if precision is None or name not in weights:
             nn.assign(model, {name: array(value)})
         else:
-            kept[name].data = array(value, precision)
+            weights[name].data = array(value, precision)
 
 
 def runs_ahead() -> bool:

@@ -115,8 +115,8 @@ class Trainer:
 
     def _gradients(self, trained: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The mean gradients over all ranks, as they are here; layers in parts have averaged theirs already."""
-        found = {name: self._shards.gradient(name, self._weights[name]) for name in trained}
-        gradients = {n: torch.zeros_like(trained[n]) if g is None else g for n, g in found.items()}
+        own = {name: self._shards.gradient(name, self._weights[name]) for name in trained}
+        gradients = {n: torch.zeros_like(trained[n]) if g is None else g for n, g in own.items()}
         return gradients | mean({name: g for name, g in gradients.items() if name not in self._shards})
 
     def _differentiate(self, turn: Turn, batch: dict[str, torch.Tensor], key: Any) -> dict[str, torch.Tensor]:

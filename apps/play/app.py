@@ -60,13 +60,13 @@ def create_app(
         await asyncio.to_thread(game.stop)
 
     async def give_film(request: Request) -> Response:
-        name, made = game.films.get(request.path_params["ident"]) or ("", None)
-        if made is None:
+        name, film = game.films.get(request.path_params["ident"]) or ("", None)
+        if film is None:
             return Response("this film is no longer kept\n", 404)
         headers = {"content-disposition": f'attachment; filename="{name}"'}
-        if isinstance(made, Path):
-            return FileResponse(made, media_type=FILM, headers=headers)
-        return Response(made, media_type=FILM, headers=headers)
+        if isinstance(film, Path):
+            return FileResponse(film, media_type=FILM, headers=headers)
+        return Response(film, media_type=FILM, headers=headers)
 
     films = Route("/film/{ident}", give_film)
     code = [Route("/qr.svg", _answer(qr_svg(wide), MEDIA[".svg"]))] if wide else []

@@ -74,10 +74,10 @@ def film(frames: Iterable["mlxworld.Frame"], size: tuple[int, int], fps: float, 
     """A whole film of some frames."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        made = Film(path, size, fps, sample_rate)
+        clip = Film(path, size, fps, sample_rate)
         for frame in frames:
-            made.add(frame)
-        made.close()
+            clip.add(frame)
+        clip.close()
         return path.read_bytes()
 
 

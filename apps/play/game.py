@@ -196,8 +196,8 @@ class Game(ModelThread):
     def _on_load(self, command: dict, sender: Any) -> None:
         choice = Choice(command["world"], command["backend"], command["steps"], command["precision"])
         origin = self._branch.origin
-        kept = origin.start is None and origin.untold is None
-        self._open(self._offers.check(choice), origin if kept else Origin(7, None))
+        undo = origin.start is None and origin.untold is None
+        self._open(self._offers.check(choice), origin if undo else Origin(7, None))
         self._tell_all()
 
     def _on_log(self, command: dict, sender: Any) -> None:

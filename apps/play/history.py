@@ -77,12 +77,12 @@ class History:
     def _thin(self) -> None:
         """Leave only every FAR_S of old marks, and of those before the oldest frame the newest."""
         oldest = self.last + 1 - len(self._frames)
-        kept: list[Mark] = []
+        thinned: list[Mark] = []
         for mark in self._marks:
             old = mark.position < self.last - self._near_keep
-            if old and kept and mark.position - kept[-1].position < self._far and mark is not self._marks[-1]:
+            if old and thinned and mark.position - thinned[-1].position < self._far and mark is not self._marks[-1]:
                 continue
-            kept.append(mark)
-        while len(kept) > 1 and kept[1].position <= oldest:
-            kept.pop(0)
-        self._marks = kept
+            thinned.append(mark)
+        while len(thinned) > 1 and thinned[1].position <= oldest:
+            thinned.pop(0)
+        self._marks = thinned

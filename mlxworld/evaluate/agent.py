@@ -126,10 +126,10 @@ def train(world: World, cfg: AgentConfig) -> tuple[np.ndarray, list[float]]:
     rewards = []
     for generation in progress(range(cfg.generations), "generations of dreams", console=Console(stderr=True)):
         policies = mean + spread * rng.standard_normal((cfg.candidates, FEATURES))
-        found = dreamt(world, policies, cfg.frames, cfg.seed + generation)
-        best = policies[np.argsort(-found)[: max(2, cfg.candidates // 5)]]
+        returns = dreamt(world, policies, cfg.frames, cfg.seed + generation)
+        best = policies[np.argsort(-returns)[: max(2, cfg.candidates // 5)]]
         mean, spread = best.mean(0), best.std(0) + 0.3 * 0.8**generation
-        rewards.append(float(found.mean()))
+        rewards.append(float(returns.mean()))
     return mean, rewards
 
 
@@ -170,11 +170,11 @@ def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(AgentConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     if min(cfg.candidates, cfg.generations, cfg.frames, cfg.games, cfg.longest) < 1:
         raise MlxworldError("--candidates, --generations, --frames, --games and --longest must be 1 or more")
-    found = agent(cfg)
-    for name, figures in found["games"].items():
+    outcome = agent(cfg)
+    for name, figures in outcome["games"].items():
         print(f"{name}: {figures['mean margin']:+.1f} points a game, {figures['won']} of {figures['of']} games won")
     if cfg.out is not None:
-        atomic.write(cfg.out, (json.dumps(found, indent=1) + "\n").encode())
+        atomic.write(cfg.out, (json.dumps(outcome, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -38,13 +38,13 @@ def most_frames(cache: FrameStore, most: int, context: int) -> int:
 
 def states(cache: FrameStore, data: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
     """The exact state {name: (N, T, ...)} of rows (N, T), of what every episode has for each of its frames."""
-    found: list[dict[str, np.ndarray]] = []
+    per_clip: list[dict[str, np.ndarray]] = []
     for name, (first, last) in zip(cache.names, cache.spans(), strict=True):
         state = read_state(data / name)
-        found.append({key: x for key, x in state.items() if len(x) == last - first})
-    shapes = [{(key, x.shape[1:]) for key, x in state.items()} for state in found]
+        per_clip.append({key: x for key, x in state.items() if len(x) == last - first})
+    shapes = [{(key, x.shape[1:]) for key, x in state.items()} for state in per_clip]
     common = set.intersection(*shapes) if shapes else set()
-    return {key: np.concatenate([state[key] for state in found])[rows] for key, _ in sorted(common)}
+    return {key: np.concatenate([state[key] for state in per_clip])[rows] for key, _ in sorted(common)}
 
 
 def segments(cache: FrameStore, length: int, first: int = 0, most: int = 120) -> Iterator[tuple[np.ndarray, ...]]:

@@ -29,15 +29,15 @@ def heard_f1(real: np.ndarray, dream: np.ndarray, events: dict[str, np.ndarray],
     onsets = sound.onsets(dream)
     onsets &= np.concatenate([np.zeros_like(onsets[:, :1]), ~onsets[:, :-1]], 1)
     matched = wanted = had = 0
-    here, there = spectra(real), spectra(dream)
+    real_spectra, dream_spectra = spectra(real), spectra(dream)
     for fold in (0, 1):
         known = np.arange(len(real)) % 2 != fold
-        centres = {n: here[known][flags[known]].mean(0) for n, flags in events.items() if flags[known].any()}
+        centres = {n: real_spectra[known][flags[known]].mean(0) for n, flags in events.items() if flags[known].any()}
         if name not in centres:
             continue
         table = np.stack(list(centres.values()))
-        nearest = (there[~known] @ table.T).argmax(-1) == list(centres).index(name)
-        found = (onsets[~known] & nearest)[:, begin:]
-        counts = sound.onset_counts(events[name][~known][:, begin:], found)
+        nearest = (dream_spectra[~known] @ table.T).argmax(-1) == list(centres).index(name)
+        named = (onsets[~known] & nearest)[:, begin:]
+        counts = sound.onset_counts(events[name][~known][:, begin:], named)
         matched, wanted, had = matched + counts[0], wanted + counts[1], had + counts[2]
     return 2 * matched / (wanted + had) if wanted else float("nan")

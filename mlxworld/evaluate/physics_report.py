@@ -51,8 +51,8 @@ def physics_report(clips: Clips, read: Callable[[np.ndarray, np.ndarray], Readin
     }
     lines: dict[str, list[float]] = {}
     for name in (*clips.candidates, COAST):
-        found = _coasting(truth, c, fps) if name == COAST else read(*clips.candidates[name])
-        errors = _errors(found, truth, c)
+        readings = _coasting(truth, c, fps) if name == COAST else read(*clips.candidates[name])
+        errors = _errors(readings, truth, c)
         lines[name] = errors["position"].tolist()
         for (key, h), row in rows.items():
             row.values[name] = float(errors[key][h - 1])

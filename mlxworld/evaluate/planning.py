@@ -165,8 +165,8 @@ def others(cfg: PlanningConfig) -> dict[str, Callable[[Source, int], Player]]:
 
         return begun
 
-    found = {"random": by_policy("random"), "nothing": lambda source, seed: lambda steps, actions: 0}
-    return found | ({"script": by_policy("scripted")} if cfg.env == "pong" else {})
+    players = {"random": by_policy("random"), "nothing": lambda source, seed: lambda steps, actions: 0}
+    return players | ({"script": by_policy("scripted")} if cfg.env == "pong" else {})
 
 
 def play(source: Source, world: World, player: Player, cfg: PlanningConfig, seed: int) -> dict[str, float]:

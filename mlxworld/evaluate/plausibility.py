@@ -93,19 +93,19 @@ def plausibility_report(
     "shuffled" gives the first score's clips to other pairs' labels, and "frame difference" is the trivial reader.
     """
     scores = scores | {"frame difference": lambda video, audio, actions: difference(video)}
-    found = {
+    readings = {
         name: tuple(score(*clips, given.actions) for clips in (given.impossible, given.possible))
         for name, score in scores.items()
     }
-    first = np.concatenate(next(iter(found.values())))
+    first = np.concatenate(next(iter(readings.values())))
     mixed = np.random.default_rng(0).permutation(first)
-    found["shuffled"] = mixed[: len(given.law)], mixed[len(given.law) :]
+    readings["shuffled"] = mixed[: len(given.law)], mixed[len(given.law) :]
     rows = [Row("plausibility_auc", "possible or not, AUC, all laws", "higher", goal=0.97)]
     rows += [Row(f"plausibility_{law}", f"possible or not, AUC, {law}", "higher") for law in dict.fromkeys(given.law)]
     ranked = Row("plausibility_pairs", "pairs of which the impossible clip is told", "higher")
     grid = np.linspace(0, 1, 41)
     lines = {}
-    for name, (impossible, possible) in found.items():
+    for name, (impossible, possible) in readings.items():
         rows[0].values[name] = auc(impossible, possible)
         for row in rows[1:]:
             of = given.law == row.key.removeprefix("plausibility_")

@@ -25,8 +25,8 @@ def facts(text: str) -> set[str]:
 
 def impacts(text: str) -> int | None:
     """How many impacts a text tells of; None where it does not say."""
-    found = re.search(r"(\w+) impacts?\.", text)
-    return NUMBERS.index(found.group(1)) if found and found.group(1) in NUMBERS else None
+    match = re.search(r"(\w+) impacts?\.", text)
+    return NUMBERS.index(match.group(1)) if match and match.group(1) in NUMBERS else None
 
 
 def seen(picture: np.ndarray) -> set[tuple[str, int]]:
@@ -34,12 +34,12 @@ def seen(picture: np.ndarray) -> set[tuple[str, int]]:
     palette = np.array(list(COLOURS.values())) / 255
     near = np.abs(picture[:, :, None] - palette).max(-1) < 0.2
     H, W = picture.shape[:2]
-    found = set()
+    bodies = set()
     for i, colour in enumerate(COLOURS):
         y, x = np.nonzero(near[:, :, i])
         if len(x) >= 60:
-            found.add((colour, int(x.mean() > W / 2) + 2 * int(y.mean() > H / 2)))
-    return found
+            bodies.add((colour, int(x.mean() > W / 2) + 2 * int(y.mean() > H / 2)))
+    return bodies
 
 
 def onsets(mel: np.ndarray) -> np.ndarray:

@@ -96,11 +96,11 @@ def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
 
 def types() -> dict[str, Any]:
     """The module of `layouts` that reads each model_type."""
-    found = {}
+    by_type = {}
     for module in pkgutil.iter_modules(layouts.__path__):
         layout = importlib.import_module(f"{layouts.__name__}.{module.name}")
-        found |= dict.fromkeys(getattr(layout, "MODEL_TYPES", ()), layout)
-    return found
+        by_type |= dict.fromkeys(getattr(layout, "MODEL_TYPES", ()), layout)
+    return by_type
 
 
 def _layout(published: dict[str, Any], source: str) -> Any:

@@ -32,13 +32,13 @@ def load(folder: str | os.PathLike) -> Processor:
     folder, settings = Path(folder), {}
     for name in _FILES:
         if (folder / name).exists():
-            found = read_json(folder / name)
-            if not isinstance(found, dict):
-                raise MlxworldError(f"{folder / name} holds no settings, but {shown(found)}")
+            content = read_json(folder / name)
+            if not isinstance(content, dict):
+                raise MlxworldError(f"{folder / name} holds no settings, but {shown(content)}")
             if name.startswith("video"):
-                settings["video"] = found
+                settings["video"] = content
             else:
-                settings |= found.get("image_processor", found) | {"video": found.get("video_processor", {})}
+                settings |= content.get("image_processor", content) | {"video": content.get("video_processor", {})}
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise MlxworldError(f"{folder / 'config.json'} holds no settings, but {shown(config)}")

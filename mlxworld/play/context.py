@@ -94,10 +94,10 @@ def checked(clip: Clip, cfg: WorldConfig, name: str) -> Clip:
     H, S, space = cfg.size, cfg.samples, cfg.action_space
     T = len(actions) if actions.ndim else 0
     if T == 0 or (video.shape, audio.shape, actions.shape) != ((T, H, H, 3), (T, S), (T, *space.shape)):
-        found = f"{video.shape}, {audio.shape} and {actions.shape}"
+        shapes = f"{video.shape}, {audio.shape} and {actions.shape}"
         rows = f"(T, {space.shape[0]})" if space.shape else "(T,)"
         wanted = f"(T, {H}, {H}, 3), (T, {S}) and {rows}, T >= 1"
-        raise MlxworldError(f"a clip for {name} has video, audio and actions of shapes {wanted}, not {found}")
+        raise MlxworldError(f"a clip for {name} has video, audio and actions of shapes {wanted}, not {shapes}")
     if video.dtype != np.uint8:
         raise MlxworldError(f"a clip's video is uint8, 0 to 255, not {video.dtype}")
     if audio.dtype.kind != "f" or not np.isfinite(audio).all():

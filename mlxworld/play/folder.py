@@ -31,8 +31,8 @@ def worlds() -> list[str]:
 def runs(folder: str | Path) -> list[str]:
     """Paths of the folders right inside this one that hold a world, those of trainings that still go on included; the
     one that changed last is first."""
-    found = [path for path in Path(folder).glob("*/config.json") if (path.parent / "model.safetensors").is_file()]
-    return [str(path.parent) for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+    folders = [path for path in Path(folder).glob("*/config.json") if (path.parent / "model.safetensors").is_file()]
+    return [str(path.parent) for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def version(name: str | Path) -> int:
@@ -134,12 +134,12 @@ def read_starts(path: Path, cfg: WorldConfig) -> dict[str, np.ndarray]:
 
 def digest(cfg: WorldConfig, weights: Path | Mapping[str, np.ndarray]) -> str:
     """A hexadecimal digest of a configuration and of weights: arrays, a file, or a folder with all that is in it."""
-    found = hashlib.sha256(json.dumps(to_dict(cfg), sort_keys=True).encode())
+    sha256 = hashlib.sha256(json.dumps(to_dict(cfg), sort_keys=True).encode())
     if isinstance(weights, Path):
         packed = sorted(p for p in weights.rglob("*") if p.is_file())
         blobs = [path.read_bytes() for path in packed or checkpoint.files(weights)]
     else:
         blobs = [x.tobytes() for _, x in sorted(weights.items())]
     for blob in blobs:
-        found.update(blob)
-    return found.hexdigest()
+        sha256.update(blob)
+    return sha256.hexdigest()

@@ -47,8 +47,8 @@ class Lockstep:
         """The next frame of each, after actions (N,) or (N, A) and noise (N or 1, K, D): video (N, H, W, 3) uint8,
         audio (N, S), z (N, K, D)."""
         noise = np.broadcast_to(noise, (self.n, *noise.shape[1:]))[:, None].astype(np.float32)
-        found = self._run("step", noise, self._given(actions))
-        video, audio, z = (x[:, 0] for x in self.package.engine.numpy(found))
+        outputs = self._run("step", noise, self._given(actions))
+        video, audio, z = (x[:, 0] for x in self.package.engine.numpy(outputs))
         return video, audio.astype(np.float32), z.astype(np.float32)
 
     def _given(self, actions: np.ndarray) -> np.ndarray:

@@ -51,8 +51,8 @@ def plan(
         raise MlxworldError(f"unknown method {method!r} of planning: choose one of {', '.join(METHODS)}")
     least = actions if method == "beam" else 2 * ITERATIONS if method == "cem" else 1
     if n < least or hold < 1 or horizon < hold:
-        found = f"{n} worlds, hold {hold}, horizon {horizon}"
-        raise MlxworldError(f"{method} needs {least} worlds or more, and hold from 1 to horizon; got {found}")
+        sizes = f"{n} worlds, hold {hold}, horizon {horizon}"
+        raise MlxworldError(f"{method} needs {least} worlds or more, and hold from 1 to horizon; got {sizes}")
     decisions, rng, noises, dreamt = horizon // hold, np.random.default_rng(seed), {}, 0
 
     def step(lockstep: Lockstep, decision: int, chosen: np.ndarray) -> np.ndarray:
@@ -76,10 +76,10 @@ def by_frame(reward: Callable[[Frame], Any], index: int) -> Score:
 
     def score(video: np.ndarray, audio: np.ndarray, z: np.ndarray) -> np.ndarray:
         given = reward(Frame(video, audio, index, 0.0))
-        found = np.asarray(given, np.float64) if np.ndim(given) == 1 else np.zeros(0)
-        if len(found) != len(video) or not np.isfinite(found).all():
+        scores = np.asarray(given, np.float64) if np.ndim(given) == 1 else np.zeros(0)
+        if len(scores) != len(video) or not np.isfinite(scores).all():
             raise MlxworldError(f"a reward gives {len(video)} finite numbers, one for each world")
-        return found
+        return scores
 
     return score
 
@@ -93,11 +93,11 @@ def beam(worlds: Any, actions: int, decisions: int, n: int, step: Step, rng: np.
     """The best sequence (D,) and its reward; N / A sequences are kept."""
     lockstep, width = worlds(n), n // actions
     lockstep.branch()
-    kept, totals = np.zeros((1, 0), int), np.zeros(1)
+    beams, totals = np.zeros((1, 0), int), np.zeros(1)
     place = np.zeros(1, int)  # the world where each kept sequence has been dreamt
     for decision in range(decisions):
-        parent = np.repeat(np.arange(len(kept)), actions)
-        tried = np.concatenate([kept[parent], np.tile(np.arange(actions), len(kept))[:, None]], axis=1)
+        parent = np.repeat(np.arange(len(beams)), actions)
+        tried = np.concatenate([beams[parent], np.tile(np.arange(actions), len(beams))[:, None]], axis=1)
         rows = np.zeros(n, int)
         rows[: len(tried)] = place[parent]
         lockstep.choose(rows)
@@ -105,8 +105,8 @@ def beam(worlds: Any, actions: int, decisions: int, n: int, step: Step, rng: np.
         chosen[: len(tried)] = tried[:, -1]
         rewards = totals[parent] + step(lockstep, decision, chosen)[: len(tried)]
         place = np.lexsort((rng.random(len(tried)), -rewards))[:width]  # equals in any order
-        kept, totals = tried[place], rewards[place]
-    return kept[0], totals[0]
+        beams, totals = tried[place], rewards[place]
+    return beams[0], totals[0]
 
 
 def shooting(worlds: Any, actions: int, decisions: int, n: int, step: Step, rng: np.random.Generator):

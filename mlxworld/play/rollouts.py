@@ -28,14 +28,14 @@ class Request:
 
 def rollouts(worlds: Lockstep, requests: Sequence[Request]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Video (F, H, W, 3) uint8 and audio (F, S) float32 of each request, in their order."""
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    dreams: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for rows in batches([len(r.actions) for r in requests], worlds.n):
         chosen = [requests[i] for i in rows]
         video, audio = _together(worlds, chosen + [chosen[-1]] * (worlds.n - len(rows)))
         for place, i in enumerate(rows):
             n = len(requests[i].actions)
-            found[i] = video[place, :n], audio[place, :n]
-    return [found[i] for i in range(len(requests))]
+            dreams[i] = video[place, :n], audio[place, :n]
+    return [dreams[i] for i in range(len(requests))]
 
 
 def batches(lengths: Sequence[int], n: int) -> Iterator[list[int]]:

@@ -287,8 +287,8 @@ class World:
             z, before = self._context(number, context)
             taken = np.stack([self.action_space.encode(a) for a in row])
             requests.append(Request(z[0].astype(np.float32), before[0], taken, number % 2**63))
-        found = rollouts(self._lockstep(worlds), requests)
-        return [Clip(*clip, request.actions) for clip, request in zip(found, requests, strict=True)]
+        dreams = rollouts(self._lockstep(worlds), requests)
+        return [Clip(*clip, request.actions) for clip, request in zip(dreams, requests, strict=True)]
 
     def _lockstep(self, n: int) -> Lockstep:
         """So many worlds of this model, which share what was compiled for them before."""

@@ -32,29 +32,34 @@ def estimate(package: ModuleType, config: Any, stages: Mapping[str, tuple[int, i
     precision = machine.best_gemm(engine)
     gemm = machine.gemm(engine, precision)
     rows = training(package, config, None if on_gpu else CLIPS, precision, on_gpu, gemm, show)
-    found, work = {}, 0.0
+    figures, work = {}, 0.0
     for name, row in rows.items():  # those that this data has
         steps, clips = stages[name]
         scale = clips / row["clips"]
         seconds, tflop = scale / row["steps_per_s"], scale * row["tflops"] / row["steps_per_s"]
-        found[name] = {"steps": steps, "seconds": seconds, "tflop": tflop}
+        figures[name] = {"steps": steps, "seconds": seconds, "tflop": tflop}
         work += steps * tflop
-    here = sum(s["steps"] * s["seconds"] for s in found.values())
-    shares = (SHARES[0], max(SHARES[1], min(1.0, work / here / gemm)))
-    return {"stages": found, "here": here, "chip": machine.chip(engine.device()), "bands": bands(work, shares)}
+    seconds_in_all = sum(s["steps"] * s["seconds"] for s in figures.values())
+    shares = (SHARES[0], max(SHARES[1], min(1.0, work / seconds_in_all / gemm)))
+    return {
+        "stages": figures,
+        "here": seconds_in_all,
+        "chip": machine.chip(engine.device()),
+        "bands": bands(work, shares),
+    }
 
 
 def bands(work: float, shares: tuple[float, float]) -> dict[str, tuple[float, float]]:
     """{chip: (least, most) seconds} for so many TFLOP; shares: of a Mac's rate, the least and the most."""
-    found = {H100.name: (work / LARGE / SHARES[1], work / LARGE / SHARES[0])}
+    seconds = {H100.name: (work / LARGE / SHARES[1], work / LARGE / SHARES[0])}
     for chip in CHIPS:
         if chip.achieved:
             low, high = chip.achieved[0], GEMM * (chip.peak[1] if chip.peak else UNKNOWN_PEAK * chip.achieved[0])
         else:
             assert chip.peak
             low, high = chip.peak
-        found[chip.name] = work / max(low, high) / shares[1], work / low / shares[0]
-    return found
+        seconds[chip.name] = work / max(low, high) / shares[1], work / low / shares[0]
+    return seconds
 
 
 def report(figures: Any) -> str:

@@ -99,8 +99,8 @@ class Assistant:
         for row in rows:
             number = int(row[0])
             held += "" if number in options.ends else reader.add(number)
-            if found := [held.index(end) for end in stop if end in held]:
-                yield held[: min(found)]
+            if places := [held.index(end) for end in stop if end in held]:
+                yield held[: min(places)]
                 return
             open_ = max((n for end in stop for n in range(1, len(end)) if held.endswith(end[:n])), default=0)
             if ready := held[: len(held) - open_]:
@@ -220,8 +220,8 @@ def _ends(folder: Path, published: dict[str, Any], words: tokenizer.Tokenizer) -
     path = folder / "generation_config.json"
     generation = read_json(path) if path.exists() else {}
     for about in (generation, published, published.get("text_config") or {}):
-        found = about.get("eos_token_id") if isinstance(about, dict) else None
-        if found is not None:
-            return tuple(found) if isinstance(found, list) else (int(found),)
+        ids = about.get("eos_token_id") if isinstance(about, dict) else None
+        if ids is not None:
+            return tuple(ids) if isinstance(ids, list) else (int(ids),)
     number = words.id(words.eos) if words.eos else None
     return () if number is None else (number,)

@@ -20,11 +20,11 @@ def template(folder: str | Path) -> str | None:
         return (folder / "chat_template.jinja").read_text()
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         about = read_json(folder / name, 256 << 20) if (folder / name).exists() else {}
-        found = about.get("chat_template") if isinstance(about, dict) else None
-        if isinstance(found, list):  # several, by name
-            found = next((x.get("template") for x in found if x.get("name") == "default"), None)
-        if isinstance(found, str):
-            return found
+        source = about.get("chat_template") if isinstance(about, dict) else None
+        if isinstance(source, list):  # several, by name
+            source = next((x.get("template") for x in source if x.get("name") == "default"), None)
+        if isinstance(source, str):
+            return source
     return None
 
 

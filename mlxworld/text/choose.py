@@ -66,8 +66,8 @@ def probabilities(logits: np.ndarray, choice: Choice) -> np.ndarray:
     if choice.top_p < 1:
         order = np.argsort(-p, axis=1, kind="stable")
         ordered = np.take_along_axis(p, order, axis=1)
-        kept = np.cumsum(ordered, axis=1) - ordered < choice.top_p  # what comes before does not reach p yet
-        p = np.where(np.take_along_axis(kept, np.argsort(order, axis=1), axis=1), p, 0.0)
+        likely = np.cumsum(ordered, axis=1) - ordered < choice.top_p  # what comes before does not reach p yet
+        p = np.where(np.take_along_axis(likely, np.argsort(order, axis=1), axis=1), p, 0.0)
         p /= p.sum(axis=1, keepdims=True)
     return p
 

@@ -97,9 +97,9 @@ def by_kind(arrays: Arrays, kinds: Sequence[int]) -> Arrays:
     """The prompt with features that come kind after kind, of the placeholders `kinds`: a picture's, a sensor's."""
     feature, n = np.full_like(arrays["feature"], -1), 0
     for kind in kinds:
-        here = (arrays["ids"] == kind) & (arrays["feature"] >= 0)
-        feature[here] = n + np.arange(here.sum())
-        n += int(here.sum())
+        own = (arrays["ids"] == kind) & (arrays["feature"] >= 0)
+        feature[own] = n + np.arange(own.sum())
+        n += int(own.sum())
     return arrays | {"feature": feature}
 
 

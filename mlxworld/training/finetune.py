@@ -50,15 +50,15 @@ def read_parent(package: ModuleType, cfg: TrainConfig) -> Parent:
 
 def card(about: Mapping[str, Any]) -> dict[str, Any]:
     """The card in a config.json, or nothing."""
-    found = about.get("card")
-    return found if isinstance(found, dict) else {}
+    facts = about.get("card")
+    return facts if isinstance(facts, dict) else {}
 
 
 def configuration(name: str, resumed: Path | None = None) -> tuple[Path, dict[str, Any], Any]:
     """The folder, the config.json and the configuration of a shipped world, a folder or a hub's by name; of what a run
     of the folder `resumed` began from, if it says. Raises MlxworldError."""
-    kept = resumed / KEPT if resumed is not None else None
-    folder, about = read_config(kept if kept is not None and (kept / "config.json").is_file() else name)
+    parent = resumed / KEPT if resumed is not None else None
+    folder, about = read_config(parent if parent is not None and (parent / "config.json").is_file() else name)
     source, family = str(folder / "config.json"), str(about["model"].get("family", ""))
     settings = layouts.upgrade_config(about["format"], family, about["model"], source)
     return folder, about, from_dict(families.config(family), settings, source)
@@ -74,9 +74,9 @@ def begin(run: "Run") -> None:
     """Gives a run's fresh model what fits of --from, says so in a line, and keeps that in the run's folder."""
     parent, nn = read_parent(run.package, run.cfg), run.package.nn
     arrays = fitting(parent, run.config, _shapes(run.package, run.model))
-    kept = run.out / KEPT
-    if not (run.cfg.resume and kept.is_dir()):
-        model_folder.save(kept, parent.name, parent.config, parent.weights, parent.card)
+    parent_folder = run.out / KEPT
+    if not (run.cfg.resume and parent_folder.is_dir()):
+        model_folder.save(parent_folder, parent.name, parent.config, parent.weights, parent.card)
     for name, value in arrays.items():
         checkpoint.require_finite(name, value, parent.name)
     nn.assign(run.model, run.engine.array({n: _whole(x) for n, x in arrays.items()}))
@@ -106,10 +106,10 @@ def fitting(parent: Parent, config: Any, shapes: Shapes) -> dict[str, np.ndarray
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     if taken < LEAST * total:
         first = next(n for n in shapes if n not in arrays)
-        found = f"{theirs[first]} there" if first in theirs else "is not there"
+        there = f"{theirs[first]} there" if first in theirs else "is not there"
         raise MlxworldError(
             f"--from {parent.name} does not fit: {taken / total:.0%} of this model's numbers have its shapes ({first} "
-            f"is {tuple(shapes[first])} here, {found}); without --preset and --config the model is like its own"
+            f"is {tuple(shapes[first])} here, {there}); without --preset and --config the model is like its own"
         )
     return arrays
 

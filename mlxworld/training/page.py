@@ -86,10 +86,10 @@ class Page:
 
 def _read(path: Path) -> dict[str, Any]:
     """What an earlier page knew; nothing, where there is none of ours."""
-    found = _STATE.search(path.read_text(errors="replace")) if path.is_file() else None
-    if found is None:
+    match = _STATE.search(path.read_text(errors="replace")) if path.is_file() else None
+    if match is None:
         return {}
-    state = parse_json(found[1], str(path))
+    state = parse_json(match[1], str(path))
     return state if isinstance(state, dict) else {}
 
 

@@ -37,16 +37,16 @@ def controls(space: spaces.Space, labels: Sequence[Any] = ()) -> Controls:
     none, or too many, and for a Discrete, whose actions are a list as they are."""
     if isinstance(space, spaces.Discrete):
         raise MlxworldError("they are a list as they are: record gym:ENVIRONMENT")
-    found = list(_names(space, ""))
-    if isinstance(space, spaces.MultiBinary) and len(labels) == len(found):
-        found = [(" ".join(str(label).lower().split()) or str(i), False) for i, label in enumerate(labels)]
-    if not 0 < len(found) <= MOST:
-        raise MlxworldError(f"{len(found)} buttons and axes: from 1 to {MOST} can be learnt")
+    named = list(_names(space, ""))
+    if isinstance(space, spaces.MultiBinary) and len(labels) == len(named):
+        named = [(" ".join(str(label).lower().split()) or str(i), False) for i, label in enumerate(labels)]
+    if not 0 < len(named) <= MOST:
+        raise MlxworldError(f"{len(named)} buttons and axes: from 1 to {MOST} can be learnt")
     names: list[str] = []
-    for name, _ in found:
+    for name, _ in named:
         names.append(name if name not in names else f"{name} {len(names)}")
-    buttons = tuple(name for name, (_, axis) in zip(names, found, strict=True) if not axis)
-    return Controls(space, buttons, tuple(name for name, (_, axis) in zip(names, found, strict=True) if axis))
+    buttons = tuple(name for name, (_, axis) in zip(names, named, strict=True) if not axis)
+    return Controls(space, buttons, tuple(name for name, (_, axis) in zip(names, named, strict=True) if axis))
 
 
 def _names(space: spaces.Space, label: str) -> Iterator[tuple[str, bool]]:

@@ -225,8 +225,8 @@ class Doom:
         boxes["monsters"][:, 5] = -1
         labels = sorted(state.labels, key=lambda label: -label.width * label.height)
         for name, known in (("monsters", KINDS), ("things", THINGS)):
-            found = [label for label in labels if label.object_name in known][: len(boxes[name])]
-            for row, label in zip(boxes[name], found, strict=False):
+            visible = [label for label in labels if label.object_name in known][: len(boxes[name])]
+            for row, label in zip(boxes[name], visible, strict=False):
                 row[:4] = scale * (label.x, label.y, label.width, label.height)
                 row[4:] = (label.object_id, known.index(label.object_name))[: len(row) - 4]
         thirds = np.array_split(np.asarray(state.depth_buffer)[100:140], 3, axis=1)

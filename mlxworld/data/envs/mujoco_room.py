@@ -141,9 +141,9 @@ class MujocoRoom:
         widest = 1 - np.minimum(1, m.geom_rbound[self._owner >= 0] / far) ** 2  # of its cone's cosine, squared
         cosines = self._directions @ (way / far[:, None]).T.astype(np.float32)
         near = (cosines > np.sqrt(widest) - 1e-3).any(axis=1)
-        found, distance = self._cast(near, group=2)
+        geoms, distance = self._cast(near, group=2)
         before = distance < self._room_far[near]
-        colour[np.flatnonzero(near)[before]] = found[before]
+        colour[np.flatnonzero(near)[before]] = geoms[before]
         return (colour.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3)) + 0.5).astype(np.uint8)
 
     def _cast(self, which: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:

@@ -60,8 +60,8 @@ def film_actions(film: Path, keys: Path) -> list[str]:
     else:
         raise MlxworldError(f"{keys}: needs the columns step, action, or time, action, or time, key, down")
     begins = [time for time, _ in changes]
-    found = [bisect.bisect_right(begins, time + 1e-6) for time in times]
-    return [changes[i - 1][1] if i else NOOP for i in found]
+    latest = [bisect.bisect_right(begins, time + 1e-6) for time in times]
+    return [changes[i - 1][1] if i else NOOP for i in latest]
 
 
 def frame_times(film: Path) -> list[float]:

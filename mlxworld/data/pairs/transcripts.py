@@ -31,13 +31,13 @@ def read_transcript(path: Path) -> list[Line]:
         raise MlxworldError(f"{path} cannot be read as text: {error}") from error
     lines = []
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
-        found = _TIMES.search(block)
-        if found is None:
+        times = _TIMES.search(block)
+        if times is None:
             raise MlxworldError(f"{path} is no transcript: no times in {block.splitlines()[0][:40]!r}")
-        start, end = (_seconds(found.groups()[i : i + 4]) for i in (0, 4))
+        start, end = (_seconds(times.groups()[i : i + 4]) for i in (0, 4))
         if end < start:
-            raise MlxworldError(f"{path}: a line ends before it begins ({found.group()})")
-        lines.append((start, end, " ".join(block[found.end() :].split())))
+            raise MlxworldError(f"{path}: a line ends before it begins ({times.group()})")
+        lines.append((start, end, " ".join(block[times.end() :].split())))
     return sorted(lines, key=lambda line: line[0])
 
 

@@ -35,8 +35,8 @@ class Figure:
 
 def share(key: str, label: str, flags: Iterable, better: str = "higher", goal: float | None = None) -> Figure:
     """The share of true ones among flags, in [0, 1]."""
-    found = np.array(list(flags), float)
-    return Figure(key, label, float(found.mean()) if found.size else float("nan"), better, goal, len(found))
+    values = np.array(list(flags), float)
+    return Figure(key, label, float(values.mean()) if values.size else float("nan"), better, goal, len(values))
 
 
 def rules_of(source: str) -> ModuleType | None:

@@ -50,10 +50,10 @@ def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(FreeConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     if min(cfg.dreams, cfg.frames) < 1:
         raise MlxworldError("--dreams and --frames must be 1 or more")
-    found = free(cfg)
-    print(found.markdown())
+    figures = free(cfg)
+    print(figures.markdown())
     if cfg.out is not None:
-        atomic.write(cfg.out, (json.dumps(found.as_dict(), indent=1) + "\n").encode())
+        atomic.write(cfg.out, (json.dumps(figures.as_dict(), indent=1) + "\n").encode())
 
 
 def free(cfg: FreeConfig) -> Report:
@@ -136,8 +136,8 @@ def _watch(rows: Callable[[int, int], tuple[np.ndarray, np.ndarray]], rules: Any
 
 def _read(video: np.ndarray, audio: np.ndarray, rules: Any, overlaps: bool) -> Track:
     """What is read of frames, less the first where it was read before: it is there for what follows on it."""
-    found = drift.watch(video, audio) | ({} if rules is None else rules.watch(video, audio))
-    return {name: x[int(overlaps) :] for name, x in found.items()}
+    readings = drift.watch(video, audio) | ({} if rules is None else rules.watch(video, audio))
+    return {name: x[int(overlaps) :] for name, x in readings.items()}
 
 
 def _joined(parts: list[Track]) -> Track:

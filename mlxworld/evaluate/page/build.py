@@ -41,8 +41,8 @@ BESIDE = (
 
 def page(title: str, about: dict[str, str], parts: Sequence[Report], clips: Clips, fps: float) -> str:
     """All of it as HTML; about: what was measured, by name, for the foot of the page."""
-    here = Path(__file__).parent
-    style, script = ((here / f"report.{kind}").read_text() for kind in ("css", "js"))
+    folder = Path(__file__).parent
+    style, script = ((folder / f"report.{kind}").read_text() for kind in ("css", "js"))
     sections = [(f"part-{i}", part) for i, part in enumerate(parts) if part.rows]
     links = [("clips", "Clips")] + [(name, part.title) for name, part in sections]
     nav = "".join(f'<a href="#{name}">{escape(label)}</a>' for name, label in links)

@@ -51,8 +51,8 @@ def pushed_ball(frame: np.ndarray) -> np.ndarray:
 
 def _f1(events: np.ndarray, begins: np.ndarray) -> float:
     """F1 of onsets against hits: an onset within a frame of one is right, and so is a hit within a frame of one."""
-    right, found = (begins & _wide(events)).sum(), (events & _wide(begins)).sum()
-    return float((right + found) / (begins.sum() + events.sum())) if events.any() or begins.any() else float("nan")
+    right, recalled = (begins & _wide(events)).sum(), (events & _wide(begins)).sum()
+    return float((right + recalled) / (begins.sum() + events.sum())) if events.any() or begins.any() else float("nan")
 
 
 def _wide(flags: np.ndarray) -> np.ndarray:

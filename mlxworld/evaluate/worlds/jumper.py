@@ -85,7 +85,7 @@ def _height(frame: np.ndarray, clips: Clips, n: int, t: int) -> float:
 
 def _terrain(clips: Clips, video: np.ndarray, t: int, camera: np.ndarray) -> np.ndarray:
     """PSNR (N,) of the columns that the last frame of the context showed, the player's own left out."""
-    found = np.full(len(video), np.nan)
+    psnrs = np.full(len(video), np.nan)
     for n in range(len(video)):
         shift = int(camera[n, t] - camera[n, clips.context - 1])
         if not 0 <= shift < 64 or (np.diff(camera[n, clips.context - 1 : t + 1]) < -FASTEST).any():
@@ -95,5 +95,5 @@ def _terrain(clips: Clips, video: np.ndarray, t: int, camera: np.ndarray) -> np.
         x = int(clips.state["x"][n, t] - camera[n, t])
         columns[max(0, x - WIDE) : x + WIDE] = False
         error = np.square(video[n, t][:, columns].astype(np.float32) - clips.video[n, t][:, columns]).mean()
-        found[n] = min(10 * np.log10(255**2 / max(float(error), 1e-12)), PSNR_CEILING)
-    return found
+        psnrs[n] = min(10 * np.log10(255**2 / max(float(error), 1e-12)), PSNR_CEILING)
+    return psnrs

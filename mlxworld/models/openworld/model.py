@@ -120,8 +120,8 @@ class TransformerWorldModel(WorldModel):
         units, plausibility (B, T) in [0, 1]. Raises TypeError for a model without physics modules."""
         if self.cfg.physics.objects == 0:
             raise TypeError(f"{type(self).__name__} has no physics modules: its data had no state of a simulator")
-        found = self.physics(z)
-        return {name: x for name, x in found.items() if name != "logit"}
+        readings = self.physics(z)
+        return {name: x for name, x in readings.items() if name != "logit"}
 
     def init_past(self, B: int) -> Any:
         return self.dynamics.init_state(B)

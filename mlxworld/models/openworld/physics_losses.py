@@ -22,11 +22,11 @@ def physics_loss(model: Physics, batch: dict[str, Array], key: Array) -> tuple[A
     z, truth = ops.float32(batch["z"]), {n: ops.float32(batch[n]) for n in ("position", "velocity", "mass", "energy")}
     keys = random.split(key, 5)
     noise = NOISE * random.uniform(keys[0], (z.shape[0], 1, 1, 1)) * random.normal(keys[1], z.shape)
-    found = {name: x[:, PAST:] for name, x in model(z + noise, keys[2]).items()}
-    parts = motion(model, found, {name: x[:, PAST:] for name, x in truth.items()})
+    predicted = {name: x[:, PAST:] for name, x in model(z + noise, keys[2]).items()}
+    parts = motion(model, predicted, {name: x[:, PAST:] for name, x in truth.items()})
     broken, target, weight = impossible(z, keys[3])
     wrong = model(broken + noise, keys[4])["logit"]
-    parts["plausibility"] = 0.5 * (cross_entropy(found["logit"], 1.0).mean() + weighted(wrong, target, weight))
+    parts["plausibility"] = 0.5 * (cross_entropy(predicted["logit"], 1.0).mean() + weighted(wrong, target, weight))
     return model.objective(parts), parts
 
 

@@ -129,5 +129,5 @@ class Model(Module):
     def _placed(self, x, features, index):
         """x (B, T, C), features (N, C) at the tokens that have one: index (B, T), -1 elsewhere."""
         theirs = ops.take(features, ops.where(index < 0, index * 0, index), axis=0)
-        here = (index >= 0)[..., None]
-        return ops.where(here, x + theirs if self.cfg.adds else theirs, x)
+        is_picture = (index >= 0)[..., None]
+        return ops.where(is_picture, x + theirs if self.cfg.adds else theirs, x)
