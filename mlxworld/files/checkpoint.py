@@ -40,6 +40,8 @@ def open(path: str | os.PathLike) -> Weights:  # noqa: A001
                 file = TensorFile(path)
                 return Weights(file.entries, file.metadata)
             return shards.open_set(index, read_json(index, INDEX_BYTES))
+        except shards.Replaced:
+            continue
         except MlxworldError:
             if (_state(index), _state(path)) == state:
                 raise

@@ -24,13 +24,18 @@ from .weights import Weights
 INDEX = ".index.json"
 
 
+class Replaced(MlxworldError):
+    """A set was replaced while it was opened: what was read may be of two sets."""
+
+
 def index_of(path: Path) -> Path:
     """Where the index of a set is, whose single file would be `path`."""
     return path.with_name(path.name + INDEX)
 
 
 def open_set(index: Path, listing: Any) -> Weights:
-    """The arrays of a set. listing: what the index holds. MlxworldError unless the files hold just what it says."""
+    """The arrays of a set. listing: what the index holds. MlxworldError unless the files hold just what it says;
+    Replaced where a file's name leads to another file by now."""
     shard_of = _shard_of(index, listing)
     files = {shard: TensorFile(index.with_name(shard)) for shard in names(index, listing)}
     for shard, file in files.items():
@@ -41,6 +46,8 @@ def open_set(index: Path, listing: Any) -> Weights:
     for name, shard in shard_of.items():
         if name not in files[shard].entries:
             raise MlxworldError(f"{index}: {shown(name)} is not in {shown(shard)}, where the index has it")
+    if not all(file.in_place() for file in files.values()):  # a later set may bear the same names
+        raise Replaced(f"{index} changes while it is read")
     entries = {name: files[shard].entries[name] for name, shard in shard_of.items()}
     return Weights(entries, next(iter(files.values())).metadata)
 

@@ -50,6 +50,13 @@ class TensorFile:
             for name, (begin, _, shape, dtype) in sorted(places.items(), key=lambda item: item[1][:2])
         }
 
+    def in_place(self) -> bool:
+        """Whether the path still leads to this very file."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), self.path.stat())
+        except OSError:
+            return False
+
     def _header_length(self, size: int) -> int:
         head = read_at(self._handle, 0, 9, str(self.path))
         if (head[:1] == b"\x80" and head[8:9] != b"{") or head[:4] == b"PK\x03\x04":  # a header may be 0x..80 long

@@ -9,7 +9,8 @@ import pytest
 import safetensors.numpy
 
 from mlxworld import MlxworldError
-from mlxworld.files import atomic, checkpoint
+from mlxworld.files import atomic, checkpoint, shards
+from mlxworld.files.tensor_file import TensorFile
 
 ARRAYS = {name: np.full(10, i, np.float32) for i, name in enumerate("abcde")}
 INDEX = "model.safetensors.index.json"
@@ -127,6 +128,21 @@ def test_what_is_open_stays_what_it_was(folder):
     weights = checkpoint.open(folder)
     save(folder, 5)
     assert [float(weights[name][0]) for name in weights] == [0, 1, 2, 3, 4]
+
+
+def test_a_later_set_of_the_same_names_is_not_mixed_in(folder, monkeypatch):
+    """Two sets take the place of the one that is being opened: the second bears its names again."""
+    opened = []
+
+    def tensor_file(path):
+        if len(opened) == 1:
+            save(folder, 1)
+            save(folder, 2)
+        opened.append(path.name)
+        return TensorFile(path)
+
+    monkeypatch.setattr(shards, "TensorFile", tensor_file)
+    assert value(folder) == 2 and opened[0] == opened[3]
 
 
 def test_readers_never_see_a_mixture(folder):
