@@ -58,6 +58,7 @@ class DynamicsConfig:
     steps: int = 2  # denoising passes of a rollout: divides noise_levels
     kv_cache: str = "float"  # how keys and values are kept: float, in the precision of play; int8, with a scale a token
     context_noise: float = 0.05  # share of noise that stays in context frames
+    context_swap: float = 0.0  # share of a clip's tokens whose past training swaps, for a few frames, for another clip's
     action_dropout: float = 0.1  # probability that training hides an action
     dropout: float = 0.0  # in attention's output
 
@@ -119,8 +120,8 @@ class OpenWorldConfig(WorldConfig):
             ),
             (d.period <= 2048, "dynamics.period must be at most 2048: fp16 counts no further"),
             (
-                all(0 <= share < 1 for share in (d.context_noise, d.action_dropout, d.dropout)),
-                "dynamics.context_noise, action_dropout and dropout lie in [0, 1)",
+                all(0 <= share < 1 for share in (d.context_noise, d.context_swap, d.action_dropout, d.dropout)),
+                "dynamics.context_noise, context_swap, action_dropout and dropout lie in [0, 1)",
             ),
             (p.objects <= 64 and 0 <= p.dropout < 1, "physics.objects is at most 64, physics.dropout lies in [0, 1)"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),

@@ -104,7 +104,7 @@ RULES = [
     ("must be even", {"dynamics": {"dim": 66}}),
     *(
         ("lie in", {"dynamics": {name: x}})
-        for name in ("dropout", "action_dropout", "context_noise")
+        for name in ("dropout", "action_dropout", "context_noise", "context_swap")
         for x in (-0.1, 1.0)
     ),
     *(

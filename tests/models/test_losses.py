@@ -280,6 +280,28 @@ def test_what_the_dynamics_is_shown(backend):
     assert (later == start + half).all() and (start % whole == 0).all()
 
 
+def test_a_swapped_past_is_another_clips_for_a_few_frames(backend):
+    """A share of each clip's tokens are another's for 1 to 8 frames, and what is asked for stays the clip's own."""
+    cfg = changed(dynamics={"context_swap": 0.25, "context_noise": 0.0})
+    engine, net = backend.engine, lively(backend, cfg).dynamics
+    given = latents(cfg, frames=16, count=32)
+    told = Told(net, engine.array(given["z"]))
+    parts = losses(backend).dynamics_loss(told, engine.array(given), backend.random.key(0))[1]
+    past = np.concatenate([engine.numpy(told.asked[i][4]) for i in (0, 1)])
+    assert float(engine.numpy(parts["flow"])) < 1e-6
+    own, other = (gap_of_tokens(past, z) < 1e-6 for z in (given["z"], np.roll(given["z"], 1, axis=0)))
+    assert (own ^ other).all()
+    runs = other.sum(axis=1)  # (B, K) frames, cut where a clip ends
+    assert set(np.unique(runs)) == set(range(9)) and 0.2 < (runs > 0).mean() < 0.3
+    begins = (np.diff(other, axis=1, prepend=False) & other).sum(axis=1)
+    assert ((begins == 1) == (runs > 0)).all() and (begins < 2).all()
+
+
+def gap_of_tokens(a, b):
+    """The largest difference of each token, (B, T, K)."""
+    return np.abs(a - b).max(axis=-1)
+
+
 def test_a_long_step_learns_two_half_steps(backend):
     """The shortcut's target: the mean of both slopes, to the end of the path. Nothing else is asked of it."""
     engine, net = backend.engine, lively(backend).dynamics

@@ -23,6 +23,7 @@ START = {"pixel": -5.5, "perceptual": -4.5, "motion": -1.5, "mel": -1.5, "stft":
 MOVING = 50.0  # extra weight of a pixel that moves; a ball is 4 pixels of 16,384
 EDGE = 0.1  # of Huber's loss, where 1 is the full range of a pixel
 HIDDEN = 0.04  # share of clips without picture, and of clips without sound
+SWAPPED = 8  # frames, at most, that a swapped token stays
 CHANGED = 4.0  # extra weight of a latent token that changes
 
 
@@ -106,6 +107,8 @@ def dynamics_loss(
     noise = random.normal(keys[1], z.shape)
     dropout_key = keys[6] if c.dropout > 0 else None
     past = ops.float32(batch["dream"]) if "dream" in batch else z
+    if c.context_swap > 0:
+        past = _swapped(past, c.context_swap, random.split(keys[5], 2)[1])
     share = 2 * c.context_noise * random.uniform(keys[2], (B, T, 1, 1))
     past = (1 - share) * past + share * random.normal(keys[5], z.shape)
 
@@ -146,6 +149,18 @@ def dynamics_loss(
     target = x + 0.5 * (first + second) * (1 - _share(start, c.noise_levels))
     shortcut = error(predict(x, start, step_size, coarse), target, coarse)
     return truth + shortcut, {"flow": truth, "shortcut": shortcut}
+
+
+def _swapped(past, share, key):
+    """A past (B, T, K, D) in which this share of the tokens of each clip are, for 1 to SWAPPED frames, those of the
+    clip before: clean and wrong, as a dream's own mistakes are. The target stays the truth, which other tokens and
+    older frames still tell."""
+    B, T, K, _ = past.shape
+    keys, t = random.split(key, 3), ops.arange(T, like=past)[None, :, None]
+    first = random.randint(keys[0], 0, T, (B, 1, K))
+    last = first + random.randint(keys[1], 0, SWAPPED, (B, 1, K))
+    chosen = random.bernoulli(keys[2], share, (B, 1, K)) & (t >= first) & (t <= last)
+    return ops.where(chosen[..., None], ops.roll(past, 1, axis=0), past)
 
 
 def _share(noise_level, noise_levels):
