@@ -51,6 +51,17 @@ def load(
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
 
 
+def untrained(folder: str | Path, package: ModuleType, precision: str, weights: str | None = None) -> Any:
+    """The model of a folder's config.json, on the host, with numbers that mean nothing: for what a step
+    costs."""
+    published, engine = read_config(Path(folder)), package.engine
+    layout = _layout(published, str(folder))
+    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
+    config = our_config(published, str(folder))
+    model = engine.cast(engine.build(lambda: getattr(family, layout.model(published))(config)), precision)
+    return engine.quantize(model, weights) if weights else model
+
+
 def usual_precision(engine: ModuleType) -> str:
     """What published models compute in: bfloat16, which most are kept in and whose range some need; float32 on the CPU,
     and on Macs what is fast there."""

@@ -47,6 +47,15 @@ class Generator:
         self._compile, self._loops = compile, {}
         self._past: _Walk | None = None  # the last one of a single row, as long as its state is there
 
+    def forget(self) -> None:
+        """The next prompt is read from its beginning, whatever was read before."""
+        self._past = None
+
+    def settle(self) -> None:
+        """Waits for compilers."""
+        for loop in self._loops.values():
+            loop.settle()
+
     def logits(self, prompt: Arrays, pictures: Pictures | None = None) -> np.ndarray:
         """Of all tokens of a prompt, (B, T, V) float32."""
         with self.engine.inference():
