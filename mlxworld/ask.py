@@ -4,6 +4,7 @@ The answer is written as it comes. Without a question it is a talk: a line is sa
 end of the input, ends it. `--check` compares the model with transformers, where that is installed.
 """
 
+import importlib
 import io
 import itertools
 import sys
@@ -93,9 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     talk, options = Talk(), Options(cfg.most, (), cfg.choice, cfg.beams)
     if cfg.page:
-        from .apps.ask.app import serve
-
-        serve(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
+        page = importlib.import_module("mlxworld.apps.ask.app")
+        page.serve(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
         return
     for question in [cfg.question] if cfg.question is not None else lines():
         begun, count = time.perf_counter(), 0

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Echo:
 
 
 @contextmanager
-def serving(begin=Echo):
+def serving(begin: Callable = Echo):
     app = create_app(begin, "a <model>")
     listener, server = bind("127.0.0.1", 0), make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -90,7 +91,8 @@ def asked(question: str, talk: str = "a", pictures=()) -> dict:
 
 
 def test_each_page_has_its_talk(port):
-    said = [post(port, asked(*of)).read().decode() for of in (("hi", "a"), ("hi", "b"), ("again", "a", [b"abc"]))]
+    questions = [asked("hi", "a"), asked("hi", "b"), asked("again", "a", [b"abc"])]
+    said = [post(port, question).read().decode() for question in questions]
     assert said == ["1: hi []", "1: hi []", "2: again [3]"]
     for i in range(TALKS):
         post(port, asked("hi", f"other {i}")).read()
