@@ -1,9 +1,11 @@
 """OpenWorld, in three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents
 computed once, first over short clips, then over long ones; if --forcing.steps asks for it, from its own dreams (self
-forcing); last, where the data has the state of a simulator, the physics modules learn to read it from latents."""
+forcing); then, where the data has the state of a simulator, the physics modules learn to read it from latents; last, if
+--sharpen.steps asks for it, the decoder of pictures learns from a critic, which is not kept."""
 
 import importlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from ..training.together import once
 from ..training.turn import Turn
 from ..training.worlds import WorldRecipe, dataset_folder
 
+CRITIC = ("tokenizer.critic.",)  # names of what only training needs
+
 
 @dataclass(frozen=True)
 class Settings(TrainConfig):
@@ -25,6 +29,8 @@ class Settings(TrainConfig):
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
     forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
     physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
+    sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off
+    critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 
 
@@ -33,6 +39,7 @@ class Recipe(WorldRecipe):
     cfg: Settings
     _run: Run
     from_data = (*WorldRecipe.from_data, "physics.objects")
+    aids = CRITIC
     bodies: Bodies | None = None  # what the data's simulator knew
     scenes: np.ndarray = np.zeros(1, int)  # how hard each episode is
     _latents: np.ndarray | None = None
@@ -52,6 +59,11 @@ class Recipe(WorldRecipe):
         if self.bodies:
             units = {f"physics.predictor.{name}": run.engine.array(x) for name, x in self.bodies.units().items()}
             run.package.nn.assign(run.model, units)
+        if self.cfg.sharpen.steps:
+            rooms, key = f"{run.package.__name__}.models", run.package.random.key(self.cfg.seed + 1)
+            critic = importlib.import_module(f"{rooms}.objectives.adversarial").PatchCritic()
+            importlib.import_module(f"{rooms}.blocks").init_weights(critic, key, 1)
+            run.model.tokenizer.critic = critic
 
     def stages(self, run: Run) -> tuple[Stage, ...]:
         cfg, rooms = self.cfg, f"{run.package.__name__}.models.openworld"
@@ -79,13 +91,33 @@ class Recipe(WorldRecipe):
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
         stages = (
-            stage(
-                0, "tokenizer", "tokenizer", tokenizer_loss, sample=lambda path: self.sample(run, path, context=None)
-            ),
+            stage(0, "tokenizer", "tokenizer", tokenizer_loss, sample=self._reconstruct),
             stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),
             stage(2, "forcing", "dynamics", dynamics_loss, **dreams, extend=self._dreamt, continues=True),
         )
-        return (*stages, stage(3, "physics", "physics", physics_loss, **dreams)) if self.bodies else stages
+        if self.bodies:
+            stages = (*stages, stage(3, "physics", "physics", physics_loss, **dreams))
+        return (*stages, self._sharpening(losses)) if cfg.sharpen.steps else stages
+
+    def _sharpening(self, losses: Any) -> Stage:
+        """The decoder of pictures and its critic, in turn."""
+        cfg, c = self.cfg, self.cfg.sharpen
+        optim = replace(cfg.optim, name="adamw", lr=c.lr, beta1=0.5)
+
+        def sharpen_loss(model, batch, key):
+            return losses.sharpen_loss(model.tokenizer, batch, key, cfg.critic)
+
+        def critic_loss(model, batch, key):
+            return losses.critic_loss(model.tokenizer, batch, key)
+
+        decoder = ("tokenizer.video_processor.", "tokenizer.video_decoder.")
+        turns = (Turn("decoder", sharpen_loss, optim, decoder), Turn("critic", critic_loss, optim, CRITIC))
+        batches = tuple(self._batches("tokenizer", c.batch, n, cfg.seed * 8 + 4, (0, 1)) for n in c.frames)
+        return Stage("sharpen", c.steps, turns, batches, c.accumulate, c.share, sample=self._reconstruct)
+
+    def _reconstruct(self, path: Path) -> None:
+        """A picture of what the tokenizer makes of a clip."""
+        self.sample(self._run, path, context=None)
 
     def _drawn(self, part: int, parts: int) -> FrameStore:
         """The dataset of one part of a curriculum: its easiest scenes first."""
