@@ -21,6 +21,8 @@ class Recipe:
     from_data: tuple[str, ...] = ("family",)  # fields of the configuration that are no flags
     aids: tuple[str, ...] = ()  # beginnings of the names of what only training needs, which no saved model holds
 
+    whole_parent: bool = False  # whether all of the model must come from --from
+
     config: Any  # of the model, fitted to the data
     identity: dict[str, Any]  # what must not change between a run and its resumption
     card: dict[str, Any]  # facts about the data, for the model's card
@@ -46,6 +48,9 @@ class Recipe:
     def stages(self, run: "Run") -> tuple[Stage, ...]:
         """The stages in their order."""
         raise TypeError(f"{type(self).__name__} has no stages")
+
+    def write(self, run: "Run") -> None:
+        """Writes what goes into the run's folder beside its model, which has its averages now."""
 
     def files(self, run: "Run") -> Mapping[str, Mapping[str, Any]]:
         """Arrays that are saved beside the weights, by the name of their file."""
