@@ -71,7 +71,7 @@ def test_a_hook_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             teach(dots, tmp_path / "cut", parent, "torch")
     state = checkpoint.open(tmp_path / "cut" / "checkpoint.safetensors")  # no moment of anything but the hook
-    moments = [n for n in state if n.startswith(("ema.", "optim.dynamics."))]
+    moments = [n for n in state if n.startswith(("ema.", "optim.dynamics.")) and state.shapes[n] != ()]
     assert moments and all(".hooks." in n for n in moments)
     _, resumed = teach(dots, tmp_path / "cut", parent, "torch", "--resume")
     assert whole.keys() == resumed.keys() and all(np.array_equal(whole[n], resumed[n]) for n in whole)
