@@ -63,7 +63,7 @@ def test_moments_streams_and_rollouts_have_the_hook(folder, backend, tmp_path):
     assert gap(dreams[0].video, dreams[1].video) > 2
 
 
-def test_compiled_and_in_other_numbers(folder, tmp_path):
+def test_other_numbers_hear_it_too(folder, tmp_path):
     torch, path = mlxworld.on("torch"), hook(tmp_path)
     exact = dreamt(folder, torch, hooks=[path])
     for options in ({"precision": "bfloat16"}, {"kv_cache": "int8"}):
