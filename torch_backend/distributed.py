@@ -10,12 +10,15 @@ import functools
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 
 from .arrays import device, tree_map
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _BUCKET = 1 << 24  # numbers that are averaged at once
 _PATIENCE = timedelta(days=1)  # the first rank may record or encode a dataset while the others wait
@@ -77,7 +80,7 @@ def shard(model):
     return model
 
 
-def _in_parts(x: Any) -> bool:
+def _in_parts(x: Any) -> "TypeGuard[DTensor]":
     """Whether a tensor is one of torch.distributed.tensor."""
     return hasattr(x, "to_local")
 
