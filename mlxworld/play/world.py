@@ -56,7 +56,8 @@ class World:
 
     name, actions (their names), action_space, keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S),
     size (H, W), backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game
-    (what it was taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
+    (what it was taught, as `record` calls it), bodies (whose physics it reads: see `physics`), and underneath config,
+    package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class World:
         self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
         self.device, self.precision = player.device, player.precision
-        self.action_space = cfg.action_space
+        self.action_space, self.bodies = cfg.action_space, player.bodies
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
@@ -236,6 +237,15 @@ class World:
 
     def __reduce__(self):
         raise MlxworldError("a world cannot be pickled: use fork for a second one, or World.load in the other process")
+
+    @_locked
+    def physics(self) -> dict[str, np.ndarray] | None:
+        """What the model reads of the present frame: position, velocity (N, 3), energy (N,) of the world's N bodies,
+        plausibility and more, in the units of the simulator that it was taught by; in a batch of worlds with a leading
+        axis. None where it reads no physics. A world that is not asked is as fast as ever."""
+        self._begun()
+        readings = self._player.physics()
+        return readings if readings is None or self.batch > 1 else {name: x[0] for name, x in readings.items()}
 
     @_locked
     def encode(self, clip: Clip) -> np.ndarray:
