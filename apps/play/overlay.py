@@ -33,7 +33,7 @@ def _of(branch: Branch, known: Any) -> "mlxworld.Physics | None":
 
 
 def _plain(physics: "mlxworld.Physics | None") -> dict[str, Any] | None:
-    """bodies [[x, y, x ahead, y ahead], ...] in sides of the picture, energy [...] and plausibility, as JSON has them."""
+    """As JSON has it: bodies [[x, y, x ahead, y ahead], ...] in sides of the picture, energy [...], plausibility."""
     if physics is None:
         return None
     score = physics.plausibility

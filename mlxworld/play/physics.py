@@ -1,4 +1,4 @@
-"""What is known of a frame's bodies, in the terms of its picture: as a model reads it of a dream, as a simulator has it.
+"""What is known of a frame's bodies, in the terms of its picture: read of a dream by its model, or the simulator's own.
 
 N bodies. Knows nothing of pages: what is drawn of it is theirs.
 """

@@ -62,8 +62,8 @@ class Options:
 class Player:
     """Begun by `begin`; then `observe` for frames that happened and `step` for the next one.
 
-    device, precision, compiled, temperature, bodies (whose physics it reads), runs_ahead (whether a call returns before its frame is there), package
-    (the backend, as `mlxworld.on` gives it), and model may be read.
+    device, precision, compiled, temperature, runs_ahead (whether a call returns before its frame is there), bodies
+    (whose physics it reads), package (the backend, as `mlxworld.on` gives it), and model may be read.
     """
 
     def __init__(self, package: ModuleType, cfg: WorldConfig, weights: Mapping, source: str, options: Options):

@@ -1,4 +1,4 @@
-"""What a world reads of its bodies: from the latents of its own last frames, only when asked, and where in the picture."""
+"""What a world reads of its bodies: from the latents of its last frames, only when asked, and where in the picture."""
 
 import dataclasses
 

@@ -15,7 +15,7 @@ def rotate(x: Array, angles: Any, gains: Array | None = None) -> Array:
     """x (B, T, K, H, E), times gains (H, E) where they are given, turned by angles (cosines and signed sines, each
     (T, 1, 1, E) or (B, T, 1, 1, E)) in x's dtype.
 
-    Gains go into the angles, and a head's halves change places as an axis of two: so a compiler makes one kernel of all.
+    Gains go into the angles, and a head's halves change places as an axis of two: a compiler makes one kernel of all.
     """
     halves, (cos, sin) = _halves(x), (_halves(angles[i]) for i in (0, 1))
     if gains is not None:
