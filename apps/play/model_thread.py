@@ -318,7 +318,7 @@ class ModelThread:
     def _tell_world(self, target: Any = None) -> None:
         w, name = self._branch.world, self._choice.world
         about = {"name": w.name, "actions": list(w.actions), "keys": w.keys, "fps": w.fps, "starts": w.starts}
-        sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
+        sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size), "aspect": w.aspect}
         chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
         place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
         automatic = {"auto": self._choice.steps is None, "together": together(w)}

@@ -1,6 +1,7 @@
 """The page as a person meets it: how large the picture is, going back, what plays beside, films, links, painting."""
 
 import re
+from fractions import Fraction
 
 import av
 import pytest
@@ -31,6 +32,20 @@ def test_the_picture_has_whole_pixels_and_the_controls_are_in_sight(visit, size)
     both = [box_of(page, name)[0] for name in ("picture", "beside")]
     assert both[0] == both[1] and both[0] % 128 == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_a_world_of_wide_pixels_is_shown_and_filmed_wide(visit, monkeypatch, tmp_path):
+    monkeypatch.setattr(ToyWorld, "aspect", 4 / 3)
+    page = visit()
+    width, height, _ = box_of(page, "picture")
+    assert height % 128 == 0 and width == pytest.approx(height * 4 / 3, abs=0.5) and height > 500
+    wait(page, "Number(picture.dataset.index) > 10")
+    with page.expect_download() as download:
+        page.click("#film")
+    download.value.save_as(tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        video = film.streams.video[0]
+        assert video.width == video.height and video.sample_aspect_ratio == Fraction(4, 3)
 
 
 def test_full_screen_has_whole_pixels_too_and_hides_the_controls(visit):

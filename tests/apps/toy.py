@@ -47,7 +47,7 @@ class ToyWorld:
     device = "cpu"
     weights: str | None = None
     delay = 0.0
-    bodies = 0
+    bodies, aspect = 0, 1.0
 
     def __init__(self, name: str, backend: str, precision: str, steps: int):
         self.name, self.backend, self.precision, self.steps = name, backend, precision, steps

@@ -90,7 +90,7 @@ class Overlay {
     energies.forEach(([i, energy], place) => {
       const tall = (TALL * height * Math.max(0, energy)) / (this.most || 1);
       context.fillStyle = colour(i);
-      context.fillRect(12 + BAR * place, height - 12 - tall, BAR - 5, Math.max(2, tall));
+      context.fillRect(12 + BAR * place, 12 + TALL * height - tall, BAR - 5, Math.max(2, tall));
     });
   }
 

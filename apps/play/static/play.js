@@ -70,7 +70,7 @@ const on = {
     meters.reset();
     veil("");
     input.tell(true); // a key that is held stays held
-    stage.use(world.size, world.fps);
+    stage.use(world.size, world.fps, world.aspect);
     panel.world(world);
     if (sounds && begun) await sound.start(world.sample_rate, world.samples);
   },
@@ -287,7 +287,7 @@ function paint() {
 async function take(file) {
   if (!file) return;
   if (file.type.startsWith("image/")) {
-    const pixels = await pixelsOf(file, world.size);
+    const pixels = await pixelsOf(file, world.size, world.aspect);
     if (!pixels) return toast(`${file.name} is no picture that this browser can read.`, "bad");
     return command("picture", { picture: pixels }) && run(true);
   }

@@ -9,6 +9,12 @@ SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, scenes, mujo
 SOURCES += "hybrid:ENVIRONMENT"
 
 
+def aspect(name: str) -> float:
+    """How many times as wide as high a pixel of the world called `name` is to be shown: pictures are recorded square,
+    and Doom's are 4:3."""
+    return 4 / 3 if name.partition(":")[0] == "doom" else 1.0
+
+
 def in_picture(name: str, position: np.ndarray) -> np.ndarray:
     """Where positions (..., 2 or 3) of the state of the world called `name` are in its picture (..., 2): (0, 0) is its
     upper left corner, (1, 1) the lower right one. A world that says nothing else has them in pixels of 128."""
