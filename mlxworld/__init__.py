@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .play.agents import agent
     from .play.folder import runs, thumbnail, version, worlds
     from .play.moments import load_snapshot, read_snapshot, save_snapshot
+    from .play.physics import Physics
     from .play.real import Real
     from .play.world import Clip, Frame, Snapshot, World
 
@@ -24,6 +25,7 @@ __all__ = [
     "Clip",
     "Frame",
     "MlxworldError",
+    "Physics",
     "Real",
     "Snapshot",
     "World",
@@ -43,7 +45,7 @@ _LAZY = {  # read when they are asked for: they need a framework
     **dict.fromkeys(("Clip", "Frame", "Snapshot", "World"), "world"),
     **dict.fromkeys(("runs", "thumbnail", "version", "worlds"), "folder"),
     **dict.fromkeys(("load_snapshot", "read_snapshot", "save_snapshot"), "moments"),
-    **{"Real": "real", "agent": "agents"},
+    **{"Physics": "physics", "Real": "real", "agent": "agents"},
 }
 
 BACKENDS = {"mlx": ("mlxworld", "mlx.core"), "torch": ("torch_backend", "torch")}
