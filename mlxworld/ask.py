@@ -24,12 +24,14 @@ from .data.episodes.container import require_whole
 from .data.episodes.pictures import read_frames
 from .errors import MlxworldError
 from .files import hub, pretrained
+from .play.translator import Translator, is_translator
 from .text.assistant import Assistant, Talk
 from .text.beams import BeamConfig
 from .text.check import check
 from .text.choose import Choice
 from .text.generate import Options
 from .text.match import Matcher
+from .text.rows import printable
 
 FRAMES = 768  # of a film, at most
 
@@ -37,7 +39,7 @@ FRAMES = 768  # of a film, at most
 @dataclass(frozen=True)
 class AskConfig:
     model: str
-    """a folder as model hubs hold it, or hf://owner/name"""
+    """a folder as model hubs hold it, or hf://owner/name; or the run of a model that writes of pictures by itself"""
     question: Annotated[str | None, tyro.conf.Positional] = None
     """what is asked; without it, a talk"""
     image: tuple[Path, ...] = ()
@@ -74,6 +76,9 @@ def main(argv: list[str] | None = None) -> None:
     if not (installed := mlxworld.installed()):
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
     folder = hub.folder(cfg.model, hub.MODEL_FILES) if cfg.model.startswith(hub.SCHEME) else Path(cfg.model)
+    if is_translator(folder):
+        print("\n".join(told(cfg, folder)))
+        return
     package = mlxworld.on(cfg.backend or installed[0])
     if cfg.among:
         print("\n".join(matches(cfg, pretrained.load(folder, package, cfg.precision, cfg.weights), pictures)))
@@ -94,6 +99,20 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
+    """What a model that writes of any modality says of each picture and film. It takes no question."""
+    others = cfg.question is not None or cfg.among or cfg.check or cfg.weights or cfg.stop or cfg.compile
+    if others or not (cfg.image or cfg.video):
+        raise MlxworldError(f"{folder} writes what it sees: give --image or --video, and no question or other option")
+    translator = Translator.load(folder, cfg.backend, cfg.precision)
+    if not translator.steps:
+        print(f"{folder} is untrained: what it writes is noise", file=sys.stderr)
+    for path in (*cfg.image, *cfg.video):
+        source, data = translator.read(str(path))
+        (text,) = translator.texts(translator.translate(source, data, "text"))
+        yield printable(f"{path}: {text}" if len(cfg.image) + len(cfg.video) > 1 else text)
 
 
 def matches(cfg: AskConfig, loaded: pretrained.Pretrained, pictures: list[np.ndarray]) -> Iterator[str]:
