@@ -147,7 +147,7 @@ def drawn(translator: Translator, cfg: ModesConfig) -> tuple[dict[str, np.ndarra
         if isinstance(data, ToldScenes):
             batch = batch_of(held_out(cfg.items, False), c.bands, c.max_text, translator.tokenizer)
         else:
-            setattr(data, "tokenizer", translator.tokenizer)  # noqa: B010
+            data.tokenizer = translator.tokenizer
             batch = data.batch(np.random.default_rng(cfg.seed), cfg.items)
     batch |= {m: batch[m].astype(np.float32) / 255 for m in ("image", "video") if m in batch}
     return batch, isinstance(data, ToldScenes)

@@ -116,5 +116,6 @@ def report(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """`figures` on scenes of learnt combinations, and on those of new ones."""
     return {
-        name: figures(translate, held_out(count, new), bands, letters, tokenizer) for name, new in (("seen", False), ("new", True))
+        name: figures(translate, held_out(count, new), bands, letters, tokenizer)
+        for name, new in (("seen", False), ("new", True))
     }

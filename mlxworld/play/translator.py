@@ -1,5 +1,6 @@
 """A trained model that reads and writes text, sound, pictures and video, ready for use: numpy in, numpy out."""
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,9 @@ import numpy as np
 from .. import families, on
 from ..configs.load import from_dict
 from ..configs.translator import MODALITIES, TranslatorConfig, require_translator
+from ..data.envs.scenes import draw, make_scene, tell
 from ..data.pairs import media
+from ..data.pairs.scenes import HELD_OUT
 from ..data.pairs.spectrogram import sound
 from ..errors import MlxworldError
 from ..files import checkpoint, layouts
@@ -102,6 +105,23 @@ class Translator:
     def read(self, given: str) -> tuple[str, np.ndarray]:
         """A file, or words, as the model reads them: see `media.read`."""
         return media.read(given, self.config, self.tokenizer)
+
+    def look(self, blob: bytes) -> np.ndarray:
+        """The bytes of a picture's file -> a picture (H, W, 3) float32 in [0, 1], as the model sees it. Raises
+        MlxworldError for what is no picture."""
+        return media.read_picture(io.BytesIO(blob), self.config.image_size).astype(np.float32) / 255
+
+    def file(self, made: np.ndarray) -> bytes:
+        """A picture or a video's strip (H, W, 3) as PNG, a sound (N,) as WAV."""
+        return media.wav(made, self.config.sample_rate) if made.ndim == 1 else media.png(made)
+
+    def example(self, number: int) -> tuple[str, np.ndarray] | None:
+        """Words and the picture (H, W, 3) float32 of a thing that the model never learnt from; None where none is known
+        for what it was taught."""
+        if self.learnt_from != "scenes":
+            return None
+        scene = make_scene(HELD_OUT + number)
+        return tell(scene), draw(scene)[0].astype(np.float32) / 255
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """The texts of rows of ids."""

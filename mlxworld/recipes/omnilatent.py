@@ -137,16 +137,11 @@ class Recipe(BaseRecipe):
         self.config = replace(self.config, order="temporal" in plan or self.config.order)
         self.tokenizer = self._tokenizer()
         pieces.require_fit(self.tokenizer, self.config.vocab_size, cfg.tokenizer or "the tokenizer")
-        setattr(self.data, "tokenizer", self.tokenizer)  # noqa: B010
+        self.data.tokenizer = self.tokenizer
         blob = self.tokenizer.blob if isinstance(self.tokenizer, pieces.WordPieces) else b""
         self.identity = self.data.identity | {"tokenizer": hashlib.sha256(blob).hexdigest()[:16] if blob else "bytes"}
         self.card = self.data.card
         self._timed, self._pairs = [], {}
-
-    @classmethod
-    def rehearsed(cls, cfg: Settings) -> "Recipe":
-        """The recipe over noise of the model's shapes: for measuring how fast it trains."""
-        return cls(replace(cfg, data="synthetic").planned(), Noise(cfg.config))
 
     def begin(self, run: "Run") -> None:
         """The tokenizer goes into the run's folder, where whoever uses the model finds it."""
@@ -199,9 +194,7 @@ class Recipe(BaseRecipe):
         if Path(cfg.data).is_dir() and lies_inside(cfg.out, Path(cfg.data)):
             raise MlxworldError(f"--out {cfg.out} lies inside the dataset {cfg.data}")
         pictures = cfg.cache or cfg.out / "cache"
-        data, rates = open_pairs(
-            cfg.config, cfg.data, cfg.image_dir, cfg.annotation_file, cfg.fps, cfg.cache, pictures
-        )
+        data, rates = open_pairs(cfg.config, cfg.data, cfg.image_dir, cfg.annotation_file, cfg.fps, cfg.cache, pictures)
         self.config = replace(self.config, **rates)
         return data
 

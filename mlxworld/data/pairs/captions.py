@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,22 +23,22 @@ from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import listed, read_json
 from ...text.rows import rows
-from ...text.tokenizer import Tokenizer
 from ..episodes.pixels import fit
+from .batches import Pairs
 
 MOST_BYTES = 2 << 30  # of an annotation file
 MOST_PIXELS = 1 << 26
 
 
-class Captions:
+class Captions(Pairs):
     """Pictures, each with one of its captions."""
 
-    modalities, moments = ("text", "image"), False
+    modalities = ("text", "image")
 
-    def __init__(self, cfg: TranslatorConfig, tokenizer: Tokenizer | None, pictures: Path, annotations: Path, to: Path):
+    def __init__(self, cfg: TranslatorConfig, pictures: Path, annotations: Path, to: Path):
         """to: the folder that decoded pictures are kept in. Raises MlxworldError for files of another layout, and
         where nothing is left that can be used."""
-        self.cfg, self.tokenizer = cfg, tokenizer
+        self.cfg = cfg
         self._captions, missing = read_captions(pictures, annotations)
         notes = [f"{missing} captions name a picture that is not there, or none"] if missing else []
         names = sorted(self._captions)
@@ -61,7 +61,6 @@ class Captions:
 
     def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
         """See `Pairs.batch`."""
-        assert self.tokenizer is not None
         drawn = rng.integers(0, len(self.names), size)
         texts = [self._captions[self.names[i]] for i in drawn]
         chosen = [each[int(rng.integers(len(each)))] for each in texts]
@@ -92,10 +91,11 @@ def read_captions(pictures: Path, annotations: Path) -> tuple[dict[str, list[str
     return inside, missing
 
 
-def read_picture(path: Path, size: int) -> np.ndarray:
+def read_picture(file: Path | BinaryIO, size: int) -> np.ndarray:
     """A picture (size, size, 3) uint8, its middle cut to a square. Raises MlxworldError for one that is broken."""
+    path = file if isinstance(file, Path) else "this file"
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise MlxworldError(f"{path}: a picture of more than {MOST_PIXELS:,} pixels")
             return fit(np.asarray(picture.convert("RGB")), (size, size))

@@ -16,10 +16,10 @@ from ...configs.translator import MODALITIES, TranslatorConfig
 from ...errors import MlxworldError
 from ...files.reading import listed
 from ...text.rows import rows
-from ...text.tokenizer import Tokenizer
 from ..episodes.format import read_info
 from ..episodes.frames import FrameStore, open_frames
 from ..episodes.pixels import fit
+from .batches import Pairs
 from .spectrogram import heard
 from .transcripts import Line, read_transcript
 
@@ -35,12 +35,12 @@ class Film:
     lines: tuple[Line, ...]  # of an .srt; of a .txt one, which lasts for ever
 
 
-class Films:
+class Films(Pairs):
     """Clips of films, each with the sound and the words of its time; its picture is its first frame."""
 
-    def __init__(self, cfg: TranslatorConfig, tokenizer: Tokenizer | None, store: FrameStore, folder: Path):
+    def __init__(self, cfg: TranslatorConfig, store: FrameStore, folder: Path):
         """cfg: with the store's rates (see `opened`). Raises MlxworldError where no film can be used."""
-        self.cfg, self.tokenizer, self.store = cfg, tokenizer, store
+        self.cfg, self.store = cfg, store
         films, notes = _films(store, folder)
         silent = set(store.silent)
         named = {"audio": {f.name for f in films if f.name not in silent}, "text": {f.name for f in films if f.lines}}
@@ -86,7 +86,6 @@ class Films:
             batch["audio"] = np.stack([heard(c, wave.reshape(-1)) for wave in self.store.sound(frames)])
         if "text" in self.modalities:
             texts = [said(film.lines, start / info.fps, c.seconds) for film, start in drawn]
-            assert self.tokenizer is not None
             batch["text"] = rows(texts, c.max_text, self.tokenizer)
         if moments:
             batch["time"] = np.array([start / info.fps for _, start in drawn], np.float32)
@@ -150,9 +149,9 @@ def _films(store: FrameStore, folder: Path) -> tuple[list[Film], list[str]]:
         "films are left out, their time stamps jump": jumping,
         "transcripts are not in order, and were sorted": disordered,
         "films have a transcript that says nothing": empty,
-        "transcripts cannot be read": broken,
     }
-    return films, [f"{len(those)} {what}: {listed(those)}" for what, those in kinds.items() if those]
+    notes = [f"{len(those)} {what}: {listed(those)}" for what, those in kinds.items() if those]
+    return films, notes + ([f"{len(broken)} transcripts cannot be read; the first: {broken[0]}"] if broken else [])
 
 
 def _beside(film: Path) -> Path | None:

@@ -56,7 +56,7 @@ def read(given: str, cfg: TranslatorConfig, tokenizer: Tokenizer) -> tuple[str, 
         return modality, read_picture(path, cfg.image_size)[None].astype(np.float32) / 255
     if modality == "audio":
         return modality, heard(cfg, read_sound(path, cfg.sample_rate, cfg.seconds))[None]
-    video, _ = read_clip(path, (cfg.video_size,) * 2, cfg.fps, round(cfg.sample_rate / cfg.fps))
+    video, _ = read_clip(path, (cfg.video_size, cfg.video_size), cfg.fps, round(cfg.sample_rate / cfg.fps))
     rest = max(0, cfg.frames - len(video))
     video = np.concatenate([video[: cfg.frames], np.repeat(video[-1:], rest, 0)])
     return modality, video[None].astype(np.float32) / 255

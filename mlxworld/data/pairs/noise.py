@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...configs.translator import MODALITIES, TranslatorConfig
+from ...configs.translator import TranslatorConfig
+from .batches import Pairs
 
 
-class Noise:
+class Noise(Pairs):
     """Numbers that say nothing, in every modality."""
 
-    modalities, moments, notes = MODALITIES, True, ()
+    moments = True
 
     def __init__(self, cfg: TranslatorConfig):
         self.cfg = cfg

@@ -25,8 +25,8 @@ def open_pairs(
     """The data, and the rates that it gives a model's configuration: {"fps", "sample_rate"} of films, else nothing.
 
     data: scenes, coco (with image_dir and annotation_file), synthetic, or a folder of films, which are decoded at `fps`
-    a second. cache: where decoded films are kept, and pictures too unless `pictures` names another folder. The texts
-    need a tokenizer, which is set afterwards. Raises MlxworldError for data that is not there or cannot be used.
+    a second. cache: where decoded films are kept, and pictures too unless `pictures` names another folder. Raises
+    MlxworldError for data that is not there or cannot be used.
     """
     if data != "coco" and (image_dir or annotation_file):
         raise MlxworldError("--image-dir and --annotation-file are of --data coco")
@@ -37,10 +37,10 @@ def open_pairs(
     if data == "coco":
         if image_dir is None or annotation_file is None:
             raise MlxworldError("--data coco needs --image-dir and --annotation-file")
-        return Captions(cfg, None, image_dir, annotation_file, pictures or cache or image_dir / ".cache"), {}
+        return Captions(cfg, image_dir, annotation_file, pictures or cache or image_dir / ".cache"), {}
     folder = Path(data)
     if not folder.is_dir():
         raise MlxworldError(f"no data at {data}: give scenes, coco, synthetic, or a folder of films")
     store = opened(cfg, folder, fps, cache)
     rates = {"fps": float(store.info.fps), "sample_rate": store.info.sample_rate}
-    return Films(replace(cfg, **rates), None, store, folder), rates  # pyright: ignore[reportArgumentType]
+    return Films(replace(cfg, **rates), store, folder), rates  # pyright: ignore[reportArgumentType]

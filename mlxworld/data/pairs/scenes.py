@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...configs.translator import MODALITIES, TranslatorConfig
+from ...configs.translator import TranslatorConfig
 from ...errors import MlxworldError
 from ...text.bytes import Bytes
 from ...text.rows import rows
 from ...text.tokenizer import Tokenizer
 from ..envs.scenes import FPS, FRAMES, RATE, SAMPLES, SIZE, Scene, draw, make_scene, sound, tell
+from .batches import Pairs
 from .spectrogram import spectrogram
 
 COLUMNS = 4  # of the spectrogram, a frame of video
@@ -20,8 +21,8 @@ LEARNT, HELD_OUT = 1 << 40, 1 << 41  # seeds of scenes for learning, and of thos
 def batch_of(
     scenes: list[Scene], bands: int, letters: int, tokenizer: Tokenizer | None = None
 ) -> dict[str, np.ndarray]:
-    """text (B, letters) int32, by the tokenizer (else bytes), audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8, the first frame, and video
-    (B, T, H, W, 3) uint8."""
+    """text (B, letters) int32 by the tokenizer, else bytes; audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8,
+    the first frame, and video (B, T, H, W, 3) uint8."""
     video = np.stack([draw(scene) for scene in scenes])
     hop = SAMPLES // COLUMNS
     audio = np.stack([spectrogram(sound(scene).reshape(-1), RATE, hop, bands) for scene in scenes])
@@ -29,14 +30,12 @@ def batch_of(
     return {"text": text, "audio": audio, "image": video[:, 0], "video": video}
 
 
-class ToldScenes:
+class ToldScenes(Pairs):
     """Told scenes as data: each batch has scenes of its own, of seeds for learning."""
 
-    modalities, moments, notes = MODALITIES, False, ()
-
-    def __init__(self, cfg: TranslatorConfig, tokenizer: Tokenizer | None = None):
+    def __init__(self, cfg: TranslatorConfig):
         """Raises MlxworldError for a model of other sizes than the scenes'."""
-        self.cfg, self.tokenizer = cfg, tokenizer
+        self.cfg = cfg
         needed = (COLUMNS * FRAMES, SIZE, SIZE, FRAMES, FPS, RATE)
         if (cfg.audio_frames, cfg.image_size, cfg.video_size, cfg.frames, cfg.fps, cfg.sample_rate) != needed:
             raise MlxworldError("told scenes need a model of their sizes: --preset scenes, or nano")
