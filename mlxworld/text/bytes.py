@@ -15,12 +15,12 @@ class Bytes:
         return [FIRST + b for b in text.encode()] + ([EOS] if special else [])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids up to its end; half a character becomes U+FFFD."""
+        """The text of ids up to its end; half a character becomes U+FFFD, and an id that is none is left out."""
         text = bytearray()
         for number in ids:
             if number == EOS:
                 break
-            if number >= FIRST:
+            if FIRST <= number < SIZE:
                 text.append(number - FIRST)
         return text.decode(errors="replace")
 
