@@ -26,7 +26,8 @@ from .connections import Connections
 from .safety import Guard
 
 STATIC = Path(__file__).parent / "tell"
-MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+ICON = Path(__file__).parent / "static" / "icon.svg"
+MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 WAITING = 8  # requests
 LONGEST_TEXT, LARGEST_PICTURE = 4096, 16 << 20  # bytes
 HARDLY = 1000  # steps, below which a model has learnt next to nothing
@@ -86,7 +87,7 @@ def create_telling(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
         Route("/scene", answer(partial(scene, translator), LONGEST_TEXT), methods=["POST"]),
         Route("/words", answer(partial(words, translator), LARGEST_PICTURE), methods=["POST"]),
         Route("/example", answer(partial(example, translator), LONGEST_TEXT), methods=["POST"]),
-        *(_file(path) for path in sorted(STATIC.iterdir())),
+        *(_file(path) for path in (ICON, *sorted(STATIC.iterdir()))),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Guard, connections=connections)], lifespan=lifespan)
     app.state.connections = connections
