@@ -6,8 +6,9 @@
 | mlx-q8, mlx-q4, mlx-mxfp8 | a world's folder | matrices packed as mlx.nn.quantize packs them, the rest as it is |
 | torch | a file | a state_dict for plain torch.nn layers: kernels (out, in, *kernel) |
 
-IN is a world (a shipped name, a folder, hf://owner/name) or a torch file, which is read as tensors only. Where nothing
-is quantised every bit comes back. A torch file holds no configuration: --like names the world that its weights are for.
+IN is a world (a shipped name, a folder, hf://owner/name), a published model's folder, which keeps its layout, or a
+torch file, which is read as tensors only. Where nothing is quantised every bit comes back. A torch file holds no
+configuration: --like names the world that its weights are for.
 """
 
 import io
@@ -71,6 +72,15 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError("--like WORLD is needed for a torch file, and for nothing else")
     if cfg.names and not from_torch and to != "torch":
         raise MlxworldError("--names is for torch files")
+    from . import published_weights
+
+    if not from_torch and published_weights.is_published(Path(cfg.source)):
+        if to == "torch":
+            raise MlxworldError(f"{cfg.source} is a published model, whose weights stay safetensors: give a folder")
+        with whole(cfg.out, cfg.force, mark="config.json", files=hub.MODEL_FILES) as part:
+            published_weights.convert(Path(cfg.source), part, PACKED.get(to))
+        print(_size(cfg.out))
+        return
     table = _table(cfg.names)
     source = read(cfg.like or cfg.source)
     if from_torch:
@@ -82,7 +92,11 @@ def main(argv: list[str] | None = None) -> None:
             write_torch(part, _plain(source), table)
         else:
             write_world(part, source, PACKED.get(to))
-    print(f"{cfg.out}: {sum(p.stat().st_size for p in [cfg.out, *cfg.out.rglob('*')] if p.is_file()) / 1e6:.1f} MB")
+    print(_size(cfg.out))
+
+
+def _size(out: Path) -> str:
+    return f"{out}: {sum(p.stat().st_size for p in [out, *out.rglob('*')] if p.is_file()) / 1e6:.1f} MB"
 
 
 def read(name: str) -> Source:
@@ -223,4 +237,5 @@ def _table(path: Path | None) -> names.Table:
 
 
 if __name__ == "__main__":
+    __package__ = __package__ or "mlxworld.convert"  # run by its path, too, it finds the files beside it
     entry(main)

@@ -4,11 +4,13 @@ The answer is written as it comes. Without a question it is a talk: a line is sa
 end of the input, ends it. `--check` compares the model with transformers, where that is installed.
 """
 
+import importlib
+import io
 import itertools
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,6 +68,12 @@ class AskConfig:
     """texts, of which is told how well each fits the pictures: by models of two encoders, as BiomedCLIP"""
     check: bool = False
     """compare logits and words with transformers"""
+    page: bool = False
+    """ask on a page in the browser, where pictures can be dropped"""
+    port: int = 7861
+    """of the page; 0 takes a free one"""
+    open: bool = False
+    """open the page in the browser"""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -90,6 +98,10 @@ def main(argv: list[str] | None = None) -> None:
         print(check(assistant, folder, cfg.question or "What is this?", pictures))
         return
     talk, options = Talk(), Options(cfg.most, (), cfg.choice, cfg.beams)
+    if cfg.page:
+        page = importlib.import_module("mlxworld.apps.ask.app")
+        page.serve(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
+        return
     for question in [cfg.question] if cfg.question is not None else lines():
         begun, count = time.perf_counter(), 0
         for piece in assistant.stream(question, pictures, options, cfg.stop, talk):
@@ -103,9 +115,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
     """What a model that writes of any modality says of each picture and film. It takes no question."""
-    others = cfg.question is not None or cfg.among or cfg.check or cfg.weights or cfg.stop or cfg.compile
+    fresh, taken = AskConfig(cfg.model), ("image", "video", "backend", "precision")
+    others = [f.name for f in fields(cfg) if f.name not in taken and getattr(cfg, f.name) != getattr(fresh, f.name)]
     if others or not (cfg.image or cfg.video):
-        raise MlxworldError(f"{folder} writes what it sees: give --image or --video, and no question or other option")
+        raise MlxworldError(
+            f"{folder} writes what it sees: give --image or --video, and no question"
+            + (f", no --{others[0]}" if others and others != ["question"] else "")
+        )
     translator = Translator.load(folder, cfg.backend, cfg.precision)
     if not translator.steps:
         print(f"{folder} is untrained: what it writes is noise", file=sys.stderr)
@@ -113,6 +129,19 @@ def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
         source, data = translator.read(str(path))
         (text,) = translator.texts(translator.translate(source, data, "text"))
         yield printable(f"{path}: {text}" if len(cfg.image) + len(cfg.video) > 1 else text)
+
+
+class Visit:
+    """A page's talk with an assistant."""
+
+    def __init__(self, assistant: Assistant, options: Options, stop: Sequence[str] = ()):
+        self.assistant, self.options, self.stop, self.talk = assistant, options, stop, Talk()
+
+    def ask(self, question: str, pictures: Sequence[bytes]) -> Iterator[str]:
+        """The answer about picture files, piece by piece. Raises MlxworldError for what is no picture, and as
+        `Assistant.stream` does."""
+        read = [images.read(io.BytesIO(picture)) for picture in pictures]
+        yield from self.assistant.stream(question, read, self.options, self.stop, self.talk)
 
 
 def matches(cfg: AskConfig, loaded: pretrained.Pretrained, pictures: list[np.ndarray]) -> Iterator[str]:

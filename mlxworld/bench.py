@@ -2,23 +2,20 @@
 
 The step, and dynamics, decoder and encoder alone; memory; operations, FLOPs and bytes of a frame; what the machine can
 do at best. On request many worlds at once, several precisions, and training. Knows nothing of how it is measured.
+`mlxworld bench words --model F` is of a published language model.
 """
 
 import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import families
+from . import bench_words, families
 from .cli import entry
 from .configs.translator import TranslatorConfig
 from .configs.world import WorldConfig, require_world
@@ -34,6 +31,7 @@ from .speed import compiling, counts, machine, measure
 from .speed import translator as translator_figures
 from .speed.forecast import forecast, table
 from .speed.parts import parts
+from .speed.progress import show
 from .speed.training import training
 from .training.settings import TrainConfig
 
@@ -60,7 +58,11 @@ class BenchConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(BenchConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["words"]:
+        bench_words.main(argv[1:])
+        return
+    cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
     check(cfg)
     if is_of_translator(cfg):
         figures = bench_translator(cfg)
@@ -190,24 +192,6 @@ def numbers(words: tuple[str, ...]) -> list[int]:
     if wrong:
         raise MlxworldError(f"--batches are whole numbers from 1 up, not {wrong[0]}")
     return [int(n) for n in parted]
-
-
-def show(name: str, turns: Iterable[int]) -> Iterable[int]:
-    """The turns, with a bar and the time left on a terminal's stderr; drawn between turns, never during one."""
-    turns, console = list(turns), Console(stderr=True)
-    if not console.is_terminal:
-        yield from turns
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
-    drawn = 0.0
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, auto_refresh=False) as bar:
-        task = bar.add_task(name, total=len(turns))
-        for done, turn in enumerate(turns, 1):
-            yield turn
-            bar.update(task, completed=done)
-            if time.monotonic() - drawn > 0.2:
-                drawn = time.monotonic()
-                bar.refresh()
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +70,9 @@ def test_a_mac_can_install_it():
 
 
 def test_the_pins_are_what_is_tested():
-    installed = {dist(d.name): d.version.split("+")[0] for d in importlib.metadata.distributions()}
+    paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}  # not what setuptools brings for itself
+    distributions = importlib.metadata.distributions(path=list(paths))
+    installed = {dist(d.name): d.version.split("+")[0] for d in distributions}
     differ = {name: (pin, installed[name]) for name, pin in pins().items() if installed.get(name, pin) != pin}
     assert not differ, f"make pins; pinned and installed: {differ}"
     asked = {dist(r) for extra in MAC_EXTRAS for r in EXTRAS[extra]} | {

@@ -58,7 +58,7 @@ class DynamicsConfig:
     steps: int = 2  # denoising passes of a rollout: divides noise_levels
     kv_cache: str = "float"  # how keys and values are kept: float, in the precision of play; int8, with a scale a token
     context_noise: float = 0.05  # share of noise that stays in context frames
-    context_swap: float = 0.0  # share of a clip's tokens whose past training swaps, for a few frames, for another clip's
+    context_swap: float = 0.0  # share of tokens whose past is another clip's for a few frames, in training
     action_dropout: float = 0.1  # probability that training hides an action
     dropout: float = 0.0  # in attention's output
 

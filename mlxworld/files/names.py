@@ -197,13 +197,19 @@ def with_packed(table: Table) -> dict[str, Value]:
     """The table for quantised layers too: what names a weight names its scales and biases beside it."""
     packed = dict(table)
     for theirs, value in table.items():
-        if not isinstance(value, str | Join) or not theirs.endswith(".weight") or not _name(value).endswith(".weight"):
-            continue
-        for part in (".scales", ".biases"):
-            name = _name(value).removesuffix(".weight") + part
-            theirs_part = theirs.removesuffix(".weight") + part
-            packed.setdefault(theirs_part, replace(value, name=name) if isinstance(value, Join) else name)
+        if isinstance(value, Kernel | Transpose | Patches | Ones) or not theirs.endswith(".weight"):
+            continue  # no matrix whose rows are packed
+        for part in ("scales", "biases"):
+            packed.setdefault(theirs.removesuffix("weight") + part, _beside(value, part))
     return packed
+
+
+def _beside(value: str | Swapped | Join | None, part: str) -> Value:
+    """The value of an array that stands beside a weight of this value."""
+    if value is None:
+        return None
+    name = _name(value).removesuffix("weight") + part
+    return name if isinstance(value, str) else replace(value, name=name)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -7,16 +7,21 @@ little more memory is taken than the weights need. Knows nothing of text and pic
 import importlib
 import math
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from ..errors import MlxworldError
 from . import checkpoint, layouts, names
 from .layouts import open_clip
 from .reading import listed, read_json, shown
 from .weights import Weights
+
+PACKED = 16  # numbers in a word, at most
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,24 @@ def load(
     layout = _layout(published, str(folder / "config.json"))
     config = our_config(published, str(folder / "config.json"))
     arrays = our_weights(folder, published)
-    numbers = sum(math.prod(shape) for shape in arrays.shapes.values())
+    numbers = sum(math.prod(e.shape) * (PACKED if e.dtype == np.uint32 else 1) for e in arrays.entries.values())
     family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
     with package.nn.limit(modules=10 * len(arrays) + 1000, numbers=2 * numbers + 1000):
         model = engine.build(lambda: getattr(family, layout.model(published))(config))
     engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
+
+
+def untrained(folder: str | Path, package: ModuleType, precision: str, weights: str | None = None) -> Any:
+    """The model of a folder's config.json, on the host, with numbers that mean nothing: for what a step
+    costs."""
+    published, engine = read_config(Path(folder)), package.engine
+    layout = _layout(published, str(folder))
+    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
+    config = our_config(published, str(folder))
+    model = engine.cast(engine.build(lambda: getattr(family, layout.model(published))(config)), precision)
+    return engine.quantize(model, weights) if weights else model
 
 
 def usual_precision(engine: ModuleType) -> str:
@@ -91,7 +107,13 @@ def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
         arrays = arrays.renamed(layout.renamed(published))
     except ValueError as error:
         raise MlxworldError(f"{source}: two arrays would be named {error}") from None
-    return names.to_ours(arrays, layout.table(published), source)
+    return names.to_ours(arrays, names.with_packed(layout.table(published)), source)
+
+
+def their_weights(arrays: Mapping[str, np.ndarray], published: dict[str, Any], source: str) -> Weights:
+    """Arrays of ours, quantised ones too, under the names that are published: `our_weights` undoes it."""
+    layout = _layout(published, source)
+    return names.to_theirs(arrays, names.with_packed(layout.table(published)), source)
 
 
 def types() -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Every figure is a band with the figures that it is made from; nothing is run but the counting.
 """
 
+import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,33 +19,38 @@ from .parts import parts
 
 def forecast(cfg: WorldConfig, weights: str | None = None) -> list[dict[str, Any]]:
     """For each machine: chip, backend, precision, fps_low, fps_high of one world, and source. weights: quantised to."""
-    groups = predict.measured()
-    seen: dict[tuple[str, str, bool], np.ndarray] = {}
 
+    @functools.cache
     def operations(backend: str, precision: str, fused: bool) -> np.ndarray:
-        kind = backend, precision, fused
-        if kind not in seen:
-            seen[kind] = step(on(backend), cfg, precision, fused, weights)
-        return seen[kind]
+        return step(on(backend), cfg, precision, fused, weights)
 
-    found = []
-    for (backend, chip, precision, kind), rows in groups.items():
+    forecasts = []
+    for (backend, chip, precision, kind), rows in predict.measured().items():
         if backend in installed() and kind == (weights or ""):
             band = predict.at_hand(operations(backend, precision, rows[0]["compiled"]), rows)
             notes = sorted({r["note"] for r in rows if "note" in r})
             source = "; ".join([f"fitted to {', '.join(sorted({r['world'] for r in rows}))}, measured there", *notes])
-            found.append(_row(chip, backend, precision, band, source))
+            forecasts.append(_row(chip, backend, precision, band, source))
+    return forecasts + macs(lambda backend, precision: operations(backend, precision, True))
+
+
+def macs(operations: Callable[[str, str], np.ndarray]) -> list[dict[str, Any]]:
+    """How often a second a function runs on each Mac, as rows of `forecast`.
+
+    operations(backend, precision): its own (N, 3), fused, as in `counts.histogram`.
+    """
     traced = "mlx" if "mlx" in installed() else "torch"
-    least, most = predict.shares(groups)
+    least, most = predict.shares(predict.measured())
     bounds = (f"{100 * getattr(least, n):.0f} to {100 * getattr(most, n):.0f} %" for n in ("compute", "bandwidth"))
     shares = "of those {} and {}, as fitted to what was measured on GPUs".format(*bounds)
     shares += f"; {1e6 * most.launch:.0f} to {1e6 * least.launch:.0f} us an operation, assumed"
+    forecasts = []
     for chip in CHIPS:
         precision = "float16" if chip.name.startswith(("M1", "M2")) else "bfloat16"
-        band = predict.unseen(operations(traced, precision, True), chip, least, most)
+        band = predict.unseen(operations(traced, precision), chip, least, most)
         source = "; ".join([*(SOURCES[s] for s in chip.sources), shares])
-        found.append(_row(f"Apple {chip.name}", "mlx", precision, band, source))
-    return found
+        forecasts.append(_row(f"Apple {chip.name}", "mlx", precision, band, source))
+    return forecasts
 
 
 def step(package: ModuleType, cfg: WorldConfig, precision: str, fused: bool, weights: str | None) -> np.ndarray:
@@ -57,11 +64,11 @@ def step(package: ModuleType, cfg: WorldConfig, precision: str, fused: bool, wei
     return np.array(counts.histogram(counts.fused(ops) if fused else ops))
 
 
-def table(name: str, rows: list[dict[str, Any]]) -> str:
+def table(name: str, rows: list[dict[str, Any]], what: str = "one world, frames/s") -> str:
     """The forecast as lines to read, each source as a numbered note."""
     sources = list(dict.fromkeys(r["source"] for r in rows))
     width = max(len(r["chip"]) for r in rows)
-    lines = [f"{name}, one world, frames/s (nothing was run; each figure is a band)"]
+    lines = [f"{name}, {what} (nothing was run; each figure is a band)"]
     for r in rows:
         band = f"{r['fps_low']:>6.0f} to {r['fps_high']:<6.0f}"
         lines.append(

@@ -17,9 +17,10 @@ import numpy as np
 from ..errors import MlxworldError
 from .beams import BeamConfig, Beams
 from .choose import Choice, choose, penalised
-from .prompt import Arrays, extended
+from .prompt import Arrays, cut, extended
 
-SPARE = 4  # tokens: a CUDA graph is recorded by running the step a few times
+CHUNK = 32  # tokens that are read at once where others were read before
+SPARE = CHUNK  # tokens that a state holds more: a chunk's rest, and a CUDA graph is recorded by running a few steps
 BLOCK = 256  # tokens: caches are a multiple of it, so that prompts of similar lengths share one compiled step
 
 
@@ -43,7 +44,17 @@ class Generator:
     def __init__(self, package: ModuleType, model: Any, compile: bool = False):  # noqa: A002
         """model: placed and cast, of the backend `package`. compile: its step, in the background."""
         self.package, self.engine, self.model = package, package.engine, model
-        self.rope, self._compile, self._loops = model.cfg.decoder.rope, compile, {}
+        self._compile, self._loops = compile, {}
+        self._past: _Walk | None = None  # the last one of a single row, as long as its state is there
+
+    def forget(self) -> None:
+        """The next prompt is read from its beginning, whatever was read before."""
+        self._past = None
+
+    def settle(self) -> None:
+        """Waits for compilers."""
+        for loop in self._loops.values():
+            loop.settle()
 
     def logits(self, prompt: Arrays, pictures: Pictures | None = None) -> np.ndarray:
         """Of all tokens of a prompt, (B, T, V) float32."""
@@ -83,7 +94,7 @@ class Generator:
         prompt = {name: np.repeat(x, K, axis=0) for name, x in prompt.items()}
         search = Beams(options.beams, len(prompt["ids"]) // K, options.ends, options.most)
         words, walk = _words(prompt), _Walk(self, prompt, pictures, options.most)
-        logits = walk.begin()
+        self._past, logits = None, walk.begin()
         while True:
             tails = [tail for row in search.tokens for tail in row]
             before = [[*row, *tail] for row, tail in zip(words, tails, strict=True)]
@@ -95,9 +106,8 @@ class Generator:
 
     def _tokens(self, prompt, pictures, options):
         """Endless tokens (B,) by `options.choice`."""
-        walk, words = _Walk(self, prompt, pictures, options.most), _words(prompt)
-        random = np.random.default_rng(options.choice.seed)
-        logits = walk.begin()
+        words, random = _words(prompt), np.random.default_rng(options.choice.seed)
+        walk, logits = self._begun(prompt, pictures, options.most)
         while True:
             tokens = choose(logits, words, options.choice, random)
             for row, token in zip(words, tokens, strict=True):
@@ -106,6 +116,20 @@ class Generator:
             if options.choice.plain and not walk.turns:
                 yield from walk.likeliest(tokens)
             logits = walk.go_on(tokens)
+
+    def _begun(self, prompt, pictures, most):
+        """A walk that has read a prompt, and its logits. What the walk before has read is not read again."""
+        walk, self._past = self._past, None
+        slots = 0
+        if walk is not None and (begin := walk.shared(prompt, pictures)) > 0:
+            if walk.holds(prompt, most):
+                self._past = walk
+                return walk, walk.resume(prompt, begin)
+            slots = 2 * walk.slots  # a talk that grows
+        walk = _Walk(self, prompt, pictures, most, slots)
+        logits = walk.begin()
+        self._past = walk if len(prompt["ids"]) == 1 else None
+        return walk, logits
 
     def _given(self, prompt, pictures):
         pictures = pictures or Pictures()
@@ -126,6 +150,7 @@ class Generator:
                 "step": self._step,
                 "likeliest": self._likeliest,
                 "reorder": self._reorder,
+                "extend": self._extend,
             }  # of (state, input)
             self._loops[shapes] = self.engine.Loop(functions, compile="likeliest" if self._compile else None)
         loop = self._loops[shapes]
@@ -140,20 +165,28 @@ class Generator:
         ids, state = self.model.greedy(state, ids)
         return (ids,), state
 
+    def _extend(self, state, begin, ids, count):
+        logits, state = self.model.extend(state, begin, ids, count)
+        return (logits,), state
+
     def _reorder(self, state, rows):
         return (rows * 1,), self.model.reordered(state, rows)
 
 
 class _Walk:
-    """One prompt, and its rows' way through the model: `begin`, then `go_on` with the chosen tokens."""
+    """One prompt, and its rows' way through the model: `begin`, then `go_on` with the chosen tokens. A later prompt of
+    one row that begins alike may `resume` it."""
 
-    def __init__(self, generator: Generator, prompt: Arrays, pictures: Pictures | None, most: int):
-        self.generator, self.prompt, self.pictures = generator, prompt, pictures
-        T, trained = prompt["ids"].shape[1], generator.rope.trained_length
-        long = bool(generator.rope.long_factors)
-        self.slots = -(-(T + most + SPARE) // BLOCK) * BLOCK
-        self.turns = long and T <= trained < T + most  # LongRoPE's other factors: all is read anew when they come
-        self.trained, self.tokens = trained, np.zeros((len(prompt["ids"]), 0), np.int32)
+    def __init__(
+        self, generator: Generator, prompt: Arrays, pictures: Pictures | None, most: int, least_slots: int = 0
+    ):
+        self.generator, self.prompt, self.pictures = generator, prompt, pictures or Pictures()
+        c, T = generator.model.cfg.decoder, prompt["ids"].shape[1]
+        self.slots = max(least_slots, -(-(T + most + SPARE) // BLOCK) * BLOCK)
+        self.window = min(c.window, self.slots) if "sliding" in c.layers else self.slots
+        self.long, self.trained = bool(c.rope.long_factors), c.rope.trained_length
+        self.turns = self.long and T <= self.trained < T + most  # LongRoPE's other factors: all is read anew then
+        self.tokens = np.zeros((len(prompt["ids"]), 0), np.int32)  # what followed the prompt
 
     def begin(self) -> np.ndarray:
         """Reads the prompt -> logits (B, V)."""
@@ -161,6 +194,38 @@ class _Walk:
         logits, state = self.generator._prefill(self.prompt, self.pictures, self.slots)
         self.loop = self.generator._loop(state)
         return engine.numpy(logits).astype(np.float32)
+
+    def shared(self, prompt: Arrays, pictures: Pictures | None) -> int:
+        """How many tokens at the beginning of another prompt this walk has read; 0 where less than half, or where
+        anything but words follows."""
+        if len(prompt["ids"]) > 1 or not _same_pictures(self.pictures, pictures or Pictures()):
+            return 0
+        read, ids = extended(self.prompt, self.tokens[:, :-1]), prompt["ids"]  # the last is not read for sure
+        n = min(read["ids"].shape[1], ids.shape[1] - 1)
+        alike = read["ids"][0, :n] == ids[0, :n]
+        begin = n if alike.all() else int(alike.argmin())
+        expected = extended(cut(read, begin), ids[:, begin:])
+        same = all(np.array_equal(x, expected[name]) for name, x in prompt.items())
+        return begin if same and 2 * begin >= ids.shape[1] else 0
+
+    def holds(self, prompt: Arrays, most: int) -> bool:
+        """Whether its state has room for a prompt and what follows it, with windows that were never full."""
+        T = prompt["ids"].shape[1]
+        read = self.prompt["ids"].shape[1] + self.tokens.shape[1] + 1  # one step may have run ahead
+        beyond = self.long and T + most + SPARE > self.trained
+        return T + most + SPARE <= self.slots and max(read, T + SPARE) <= self.window and not beyond
+
+    def resume(self, prompt: Arrays, begin: int) -> np.ndarray:
+        """Reads what comes after the first `begin` tokens of a prompt, which it has read -> logits (1, V)."""
+        engine, ids, T = self.generator.engine, prompt["ids"], prompt["ids"].shape[1]
+        self.prompt, self.tokens, logits = prompt, self.tokens[:, :0], None
+        with engine.inference():
+            for first in range(begin, T, CHUNK):
+                chunk = ids[:, first : first + CHUNK]
+                padded = np.pad(chunk, ((0, 0), (0, CHUNK - chunk.shape[1])))
+                at, count = (np.array([n], np.int32) for n in (first, chunk.shape[1]))
+                (logits,) = self.loop("extend", *engine.array([at, padded, count]))
+            return engine.fetch(logits)().astype(np.float32)
 
     def go_on(self, tokens: np.ndarray, parents: np.ndarray | None = None) -> np.ndarray:
         """The next token of each row (B,), after those of rows `parents` -> logits (B, V)."""
@@ -180,17 +245,28 @@ class _Walk:
     def likeliest(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
         """Endless tokens after these (B,), each the likeliest; one is computed while the last is read."""
         engine = self.generator.engine
-        ids, read = engine.array(tokens), None
+        ids, read = engine.array(self._noted(tokens)), None
         while True:
             with engine.inference():
                 (ids,) = self.loop("likeliest", ids)
                 following = engine.fetch(ids)
             if read is not None:
-                yield read()
+                yield self._noted(read())
             read = following
             if not engine.runs_ahead():
-                yield read()
+                yield self._noted(read())
                 read = None
+
+    def _noted(self, tokens):
+        self.tokens = np.concatenate([self.tokens, tokens[:, None]], axis=1)
+        return tokens
+
+
+def _same_pictures(a: Pictures, b: Pictures) -> bool:
+    if a.arrays is None or b.arrays is None:
+        return a.arrays is b.arrays
+    same = a.layout == b.layout and a.arrays.keys() == b.arrays.keys()
+    return same and all(np.array_equal(x, b.arrays[name]) for name, x in a.arrays.items())
 
 
 def _words(prompt: Arrays) -> list[list[int]]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import MlxworldError
 
 Arrays = dict[str, np.ndarray]
+TOKENWISE = ("ids", "positions", "feature", "picture", "seen")  # arrays with a row for each token
 Grid = Sequence[int]  # frames, rows and columns of patches
 
 
@@ -126,6 +127,11 @@ def tiled(rows: Sequence[Sequence[int]], tags: Sequence[int], size: int, whole: 
                 arrays["feature"][b, t + 1 : t + 1 + size] = n * size + np.arange(size)
                 n += 1
     return arrays | {"rows": numbers, "seen": seen.reshape(len(rows), T, -1)}
+
+
+def cut(arrays: Arrays, length: int) -> Arrays:
+    """The prompt's first tokens, with all of its pictures."""
+    return {name: x[:, :length] if name in TOKENWISE else x for name, x in arrays.items()}
 
 
 def extended(arrays: Arrays, tokens: np.ndarray, parents: Any = None) -> Arrays:

@@ -229,3 +229,24 @@ def test_an_old_format_is_read_under_new_names(monkeypatch, tmp_path):
     assert layouts.upgrade(4, "toy", {"model": {"memory": 3}}, weights) == ({"model": {"memory": 3}}, weights)
     assert layouts.upgrade(1, "other", {"a": 1}, weights) == ({"a": 1}, weights)
     assert layouts.upgrade_config(1, "../toy_1", {"a": 1}) == {"a": 1}
+
+
+def test_parts_of_packed_layers_go_where_their_weights_go():
+    table = {
+        "a.q.weight": names.Join("b.qkv.weight", 0, (1, 1)),
+        "a.k.weight": names.Join("b.qkv.weight", 1, (1, 1)),
+        "gated.weight": names.Swapped("up.weight"),
+        "head.weight": None,  # tied: the table has it
+        "patch.weight": names.Kernel("patch.weight"),
+    }
+    packed = names.with_packed(table)
+    theirs = {f"{layer}.{part}": np.full((2, 3), i) for i, layer in enumerate(("a.q", "a.k", "gated", "head"))
+              for part in ("weight", "scales", "biases")}  # fmt: skip
+    theirs["gated.scales"] = np.arange(6).reshape(2, 3)
+    ours = names.to_ours(theirs, packed, "a file")
+    assert set(ours) == {f"{layer}.{part}" for layer in ("b.qkv", "up") for part in ("weight", "scales", "biases")}
+    assert (ours["b.qkv.scales"] == [[0] * 3] * 2 + [[1] * 3] * 2).all()
+    assert (ours["up.scales"] == np.arange(6).reshape(2, 3)[::-1]).all()
+    assert "patch.scales" not in packed
+    back = names.to_theirs(ours, packed, "a file")
+    assert all((back[n] == theirs[n]).all() for n in theirs if not n.startswith("head"))

@@ -91,16 +91,18 @@ class Decoder(Module):
         return state | ({"slot": none[:1] * 1} if "sliding" in self.cfg.layers else {})
 
     def step(self, x: Array, state: State, positions: Array | None = None) -> tuple[Array, State]:
-        """The embedding x (B, 1, C) of the next token of each row -> as `prompt`; the state holds it afterwards.
+        """The embeddings x (B, T, C) of the next tokens of each row -> as `prompt`; the state holds them afterwards.
 
-        positions: (B, 1), or (B, 1, 3) with M-RoPE; those of words unless given.
+        T is 1, or so few that no window is full after them. positions: (B, T), or (B, T, 3) with M-RoPE; those of
+        words unless given.
         """
-        length, pad = state["length"], state["pad"]
+        T, pad, slot = x.shape[1], state["pad"], state.get("slot")
+        length = _following(state["length"], T)
         if positions is None:
-            positions = (length + state["shift"])[:, None]
+            positions = length[None] + state["shift"][:, None]
             positions = ops.stack([positions] * 3, axis=-1) if self.cfg.rope.sections else positions
         turns = self._turns(positions, like=x)
-        places = {"full": length, "sliding": state.get("slot")}
+        places = {"full": length, "sliding": None if slot is None else _following(slot, T)}
         stores, sources = iter(state["stores"]), iter(state.get("sources", ()))
         after, masks = [], {}
         x = x[:, :, None]
@@ -114,11 +116,15 @@ class Decoder(Module):
                 masks[kind] = mask(_kept(store[0].shape[2], length, places[kind], pad), like=x)
             x, ring = block(x, turns[kind], masks[kind], Ring(store, places[kind]), attend=self._attend)
             after.append(ring.stores)
-        state = state | {"stores": after, "length": length + 1}
-        if "slot" in state:
+        state = state | {"stores": after, "length": state["length"] + T}
+        if slot is not None:
             slots = next(s[0].shape[2] for s, k in zip(after, self._kinds(), strict=True) if k == "sliding")
-            state["slot"] = ops.where(state["slot"] == slots - 1, state["slot"] * 0, state["slot"] + 1)
+            state["slot"] = ops.where(slot == slots - T, slot * 0, slot + T)
         return self.norm(x[:, :, 0]), state
+
+    def back(self, state: State, length: Array) -> State:
+        """The state when only so many tokens (1,) were read, for windows that were never full."""
+        return state | {"length": length * 1} | ({"slot": length * 1} if "slot" in state else {})
 
     def _kinds(self):
         """What each layer with a cache attends to."""
@@ -182,8 +188,13 @@ def frequencies(width: int, how: RopeConfig) -> dict[str, list[float]]:
     return {name: rope.frequencies(width, how.base, list(values)) for name, values in factors.items()}
 
 
+def _following(first: Any, T: int) -> Array:
+    """first (1,), and the T - 1 numbers after it (T,)."""
+    return first if T == 1 else first + ops.arange(T, like=first)
+
+
 def _kept(slots: int, length: Any, newest: Any, pad: Array) -> Array:
-    """Which of N slots hold words when token `length` (1,) of each row lies in slot `newest` (1,): (B, 1, 1, N)."""
-    back = newest - ops.arange(slots, like=length)
-    token = length - ops.where(back < 0, back + slots, back)  # the newest that can be there
-    return (token[None] >= pad[:, None])[:, None, None]
+    """Which of N slots hold words when token `length` (T,) of each row lies in slot `newest` (T,): (B, 1, T, N)."""
+    back = newest[:, None] - ops.arange(slots, like=length)
+    token = length[:, None] - ops.where(back < 0, back + slots, back)  # the newest that can be there
+    return (token[None] >= pad[:, None, None])[:, None]

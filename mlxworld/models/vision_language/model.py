@@ -73,6 +73,12 @@ class Model(Module):
         logits, state = self.step(state, ids)
         return ops.int32(logits.argmax(-1)), state
 
+    def extend(self, state: State, begin: Array, ids: Array, count: Array) -> tuple[Array, State]:
+        """Goes back to the first `begin` (1,) tokens and reads `count` (1,) of the words ids (B, T), which others
+        may follow, -> as `step`. Windows were never full, and are not after T tokens more."""
+        x, state = self.decoder.step(self.decoder.embedded(ids), self.decoder.back(state, begin))
+        return self.decoder.logits(ops.take(x, count - 1, axis=1)[:, 0]), self.decoder.back(state, begin + count)
+
     def parts(self, slots: int) -> dict[str, Part]:
         """What leaves the house: a token's embedding, and the step that takes one, for texts of `slots` tokens. Prompts
         are read by it, too, a token or a feature at a time. Not for models that attend to pictures."""
