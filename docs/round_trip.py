@@ -1,7 +1,7 @@
 """python -m docs.round_trip [--scenes 100]: what is left of sounds that went to a log-mel spectrogram and back.
 
-Real sounds of held-out told scenes, beside what they were before any phase was sought, noise of the same loudness, and the
-sound of another scene.
+Real sounds of held-out told scenes, beside what they were before any phase was sought, noise of the same loudness,
+and the sound of another scene.
 """
 
 import argparse

@@ -21,13 +21,13 @@ import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.cli import entry
 
+from ..tell import app as tell
 from .address import network_address, qr_text
 from .app import create_app
 from .connections import Listener
 from .game import Choice
 from .hub import LONGEST
 from .safety import is_loopback
-from .telling import create_telling
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def telling(options: Options, loopback: bool) -> Starlette:
         raise MlxworldError(f"{options.world} is no world: it has no --steps and no --weights")
     print(f"loading {options.world} ...", flush=True)
     load = functools.partial(mlxworld.Translator.load, options.world, options.backend, options.precision)
-    return create_telling(load)
+    return tell.create_app(load)
 
 
 def serve(app: Starlette, listener: Listener, address: str, opened: bool, code: str = "") -> None:

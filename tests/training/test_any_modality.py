@@ -105,7 +105,9 @@ def test_noise_says_what_fits_and_how_fast(tmp_path):
     line = (tmp_path / "run/samples/final.txt").read_text()
     assert line.startswith("joint: ") and "rows/s of 16 pairs" in line and "GB" in line
     rate, tokens = (float(line.split(word)[0].split()[-1].replace(",", "")) for word in (" rows/s", " tokens/s"))
-    per_row = 2 * 4 * (16 + 8 + 4 + 8)  # text, audio, image and video are each the source of 4 pairs and the target of 4
+    per_row = (
+        2 * 4 * (16 + 8 + 4 + 8)
+    )  # text, audio, image and video are each the source of 4 pairs and the target of 4
     assert tokens == pytest.approx(rate * per_row, rel=0.01)
 
 

@@ -29,7 +29,9 @@ def test_impacts_of_told_scenes_come_back():
 def test_phases_that_agree_are_nearer_than_those_drawn_at_first():
     wave = scenes.sound(next(s for s in held_out(12, False) if s.hits)).reshape(-1)
     mel = spectrogram(wave, scenes.RATE, HOP, BANDS)
-    errors = [np.abs(spectrogram(sound(mel, scenes.RATE, HOP, n), scenes.RATE, HOP, BANDS) - mel).mean() for n in (1, 60)]
+    errors = [
+        np.abs(spectrogram(sound(mel, scenes.RATE, HOP, n), scenes.RATE, HOP, BANDS) - mel).mean() for n in (1, 60)
+    ]
     assert 0 < errors[1] < 0.6 * errors[0]
 
 

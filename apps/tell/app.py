@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from starlette.routing import Route
 
 import mlxworld
 
-from .connections import Connections
-from .safety import Guard
+from ..play.app import STATIC as PLAY
+from ..play.app import route_of, sweep
+from ..play.connections import Connections
+from ..play.safety import Guard
 
-STATIC = Path(__file__).parent / "tell"
-ICON = Path(__file__).parent / "static" / "icon.svg"
-MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+STATIC = Path(__file__).parent / "static"
+ICON = PLAY / "icon.svg"
 WAITING = 8  # requests
 LONGEST_TEXT, LARGEST_PICTURE = 4096, 16 << 20  # bytes
 HARDLY = 1000  # steps, below which a model has learnt next to nothing
@@ -41,7 +42,7 @@ class Refusal(Exception):
         self.status = status
 
 
-def create_telling(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
+def create_app(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
     """The app around a model, which is loaded now. Raises MlxworldError where it cannot be."""
     thread, connections = ThreadPoolExecutor(1, "model"), Connections()
     try:
@@ -77,9 +78,11 @@ def create_telling(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(connections))
+        sweeping = asyncio.create_task(sweep(connections))
         yield
         sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
         thread.shutdown()
 
     routes = [
@@ -87,7 +90,7 @@ def create_telling(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
         Route("/scene", answer(partial(scene, translator), LONGEST_TEXT), methods=["POST"]),
         Route("/words", answer(partial(words, translator), LARGEST_PICTURE), methods=["POST"]),
         Route("/example", answer(partial(example, translator), LONGEST_TEXT), methods=["POST"]),
-        *(_file(path) for path in (ICON, *sorted(STATIC.iterdir()))),
+        *map(route_of, (ICON, *sorted(STATIC.iterdir()))),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Guard, connections=connections)], lifespan=lifespan)
     app.state.connections = connections
@@ -144,10 +147,7 @@ def example(translator: "mlxworld.Translator", body: bytes) -> dict[str, Any]:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """What was posted by a page of this app. Raises Refusal for more than so many bytes, and for another page's."""
-    host = request.headers.get("host", "").lower()
-    if request.headers.get("origin", "").lower() not in (f"http://{host}", f"https://{host}"):
-        raise Refusal(403, "Origin is not the page of this app")
+    """What was posted. Raises Refusal for more than so many bytes."""
     parts, count = [], 0
     async for part in request.stream():
         count += len(part)
@@ -157,20 +157,5 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def _sweep(connections: Connections) -> None:
-    while True:
-        await asyncio.sleep(0.5)
-        connections.sweep()
-
-
 def _coded(blob: bytes) -> str:
     return base64.b64encode(blob).decode()
-
-
-def _file(path: Path) -> Route:
-    body, media = path.read_bytes(), MEDIA[path.suffix]
-
-    async def answer(request: Request) -> Response:
-        return Response(body, media_type=media)
-
-    return Route("/" if path.name == "index.html" else f"/{path.name}", answer)

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from apps.play import __main__ as command
 from apps.play.__main__ import Options, bind, make_server, telling
-from apps.play.telling import LONGEST_TEXT, create_telling
+from apps.tell.app import LONGEST_TEXT, create_app
 from mlxworld import MlxworldError, Translator
 from tests.translators import run_folder
 
@@ -25,7 +25,7 @@ from .browsing import wait
 
 @contextmanager
 def served(folder, load=None):
-    app = create_telling(load or (lambda: Translator.load(folder, "torch")))
+    app = create_app(load or (lambda: Translator.load(folder, "torch")))
     listener, server = bind("127.0.0.1", 0), make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -137,7 +137,8 @@ def test_no_more_wait_than_can_be_answered():
 
 
 @pytest.mark.parametrize(
-    ("steps", "line"), [(0, "is untrained: what it makes is noise"), (7, "hardly been trained (7"), (5000, "5,000 steps")]
+    ("steps", "line"),
+    [(0, "is untrained: what it makes is noise"), (7, "hardly been trained (7"), (5000, "5,000 steps")],
 )
 def test_it_is_honest_about_its_training(tmp_path, steps, line):
     with served(run_folder(tmp_path / "run", steps)) as port:
