@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,17 @@ from mlxworld.data.pairs.transcripts import write_transcript
 from mlxworld.files import model_folder
 
 SCENES = replace(PRESETS["nano"], hidden_dim=32, max_text=24)  # fits told scenes
-CONFIG = Config(
-    **{"hidden_dim": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 400, "max_text": 16, "bands": 16},
-    **{"audio_frames": 16, "image_size": 16, "image_patch": 8, "video_size": 16, "video_patch": 8},
-    **{"frames": 4, "tubelet": 2, "sample_rate": 8192},
-)
+_TINY: dict[str, Any] = {
+    "hidden_dim": 32,
+    "num_layers": 2,
+    "num_heads": 2,
+    "vocab_size": 400,
+    "max_text": 16,
+    "bands": 16,
+}
+_TINY |= {"audio_frames": 16, "image_size": 16, "image_patch": 8, "video_size": 16, "video_patch": 8}
+_TINY |= {"frames": 4, "tubelet": 2, "sample_rate": 8192}
+CONFIG = Config(**_TINY)
 FPS, SAMPLES = 8, 1024
 
 

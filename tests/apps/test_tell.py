@@ -8,6 +8,7 @@ import threading
 import time
 import wave
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def port(folder):
         yield port
 
 
-def ask(port, path, body=None, origin="", host=None):
+def ask(port, path, body=None, origin: str | None = "", host=None) -> tuple[int, Any]:
     origin = f"http://127.0.0.1:{port}" if origin == "" else origin
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     headers = {"Host": host or f"127.0.0.1:{port}"} | ({"Origin": origin} if origin else {})
