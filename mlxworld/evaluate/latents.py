@@ -9,9 +9,9 @@ from .told import recall_at_1
 
 def effective_rank(x: np.ndarray) -> float:
     """exp of the entropy of the singular values of rows x (N, C) around their mean (Roy & Vetterli 2007): 1 where they
-    differ in one direction alone, at most min(N - 1, C). 0 where they do not differ."""
+    differ in one direction alone, at most min(N - 1, C). 0 where they differ by no more than float32 rounds."""
     s = np.linalg.svd(x - x.mean(0), compute_uv=False)
-    if s.sum() < 1e-9 * max(1.0, np.abs(x).max()):
+    if s.sum() <= 1e-5 * np.linalg.norm(x):
         return 0.0
     p = s / s.sum()
     p = p[p > 1e-12]

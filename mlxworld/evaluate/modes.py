@@ -114,7 +114,8 @@ def files(translator: Translator, cfg: ModesConfig) -> list[str]:
 def figures(translator: Translator, cfg: ModesConfig) -> dict[str, Any]:
     """The figures of a mode, as plain values."""
     batch, scenes = drawn(translator, cfg)
-    made: dict[str, Any] = {"world": cfg.world, "steps": translator.steps, "items": len(next(iter(batch.values())))}
+    about = {"world": cfg.world, "steps": translator.steps, "data": "held-out scenes" if scenes else cfg.data}
+    made: dict[str, Any] = about | {"items": len(next(iter(batch.values())))}
     modes = ("reconstruct", "translate", "latent") if cfg.model_mode == "all" else (cfg.model_mode,)
     same, cross = [(m, m) for m in batch], list(itertools.permutations(batch, 2))
     for mode, pairs in (("reconstruct", same), ("translate", cross)):
@@ -189,7 +190,7 @@ def _psnr(made: np.ndarray, truth: np.ndarray) -> float:
 
 def shown(made: dict[str, Any]) -> str:
     """Figures as tables in markdown."""
-    lines = [f"{made['world']}, trained for {made['steps']:,} steps, on {made['items']} held-out things"]
+    lines = [f"{made['world']}, trained for {made['steps']:,} steps, on {made['items']} of {made['data']}"]
     told = made.get("told", {})
     tables = [(name, made.get(name)) for name in ("reconstruct", "translate", "latent")]
     tables += [(f"told scenes, combinations {name}", rows) for name, rows in told.items()]

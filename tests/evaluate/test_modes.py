@@ -1,6 +1,7 @@
 """`mlxworld evaluate --model-mode`: files in and out, figures with their controls, flags that do not go together."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mlxworld.evaluate import __main__ as verb
 from mlxworld.evaluate import modes
 from mlxworld.evaluate.latents import alignment, effective_rank
 from mlxworld.play.translator import Translator
-from tests.translators import film, run_folder
+from tests.translators import CONFIG, film, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,9 @@ def test_what_is_read_is_what_is_there(run, tmp_path):
     (_, mel) = translator.read(str(tmp_path / "s.wav"))
     assert mel.shape == (1, 64, 64) and mel[0, :30].max() > 0.5 and (mel[0, 40:] == -1).all(), "1 s of 2"
     assert translator.texts(translator.read("a red ball")[1]) == ["a red ball"]
+    made = {m: translator.translate("audio", mel, m) for m in ("audio", "image", "video")}
+    assert made["audio"].min() < 0 <= made["image"].min(), "silence lies below 0, black at 0"
+    assert max(made[m].max() for m in ("image", "video")) <= 1
 
 
 def test_figures_stand_beside_controls(run, tmp_path, capsys):
@@ -68,6 +72,16 @@ def test_figures_stand_beside_controls(run, tmp_path, capsys):
     assert set(made["told"]) == {"seen", "new"} and len(made["latent"]) == 6 and len(made["effective rank"]) == 4
     assert "| image -> text | words right |" in out and "trained for 5 steps" in out and "| mean |" in out
     assert all(set(row) == {"figure", "model", "shuffled", "mean"} for row in made["translate"].values())
+
+
+def test_figures_of_a_folder_of_films(tmp_path, capsys):
+    folder = run_folder(tmp_path / "run", config=CONFIG)
+    film(tmp_path / "films/a.mp4", 12, "a grey room that grows bright")
+    asked(folder, "reconstruct", "--data", tmp_path / "films", "--items", 3)
+    assert "text -> text" in (out := capsys.readouterr().out) and f"on 3 of {tmp_path / 'films'}" in out
+    other = run_folder(tmp_path / "other", config=replace(CONFIG, sample_rate=16384))
+    with pytest.raises(MlxworldError, match="sounds at 8192 samples a second, but the model hears 16384"):
+        asked(other, "reconstruct", "--data", tmp_path / "films")
 
 
 class Perfect:
@@ -100,7 +114,8 @@ def test_words_right_and_latents_are_their_definitions():
     assert modes.words_right(["a red ball", "x", ""], ["a ball red", "y", ""]) == pytest.approx(2 / 3)
     assert modes.words_right(["a a b"], ["a b b"]) == pytest.approx(2 / 3), "as often as they stand there"
     x = np.random.default_rng(0).normal(size=(50, 8))
-    assert effective_rank(np.ones((9, 5))) == 0
+    same = np.ones((9, 5), np.float32) * 0.3
+    assert effective_rank(same) == effective_rank(same + 1e-8 * np.arange(9, dtype=np.float32)[:, None]) == 0
     assert effective_rank(np.outer(np.arange(9.0), np.ones(5))) == pytest.approx(1)
     assert 7.5 < effective_rank(x) <= 8
     near = alignment({"a": x, "b": x + 0.01, "c": np.roll(x, 1, 0)})

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlxworld import families, train
+from mlxworld import families, on, train
+from mlxworld.configs.load import from_dict
+from mlxworld.configs.omnilatent import Config
 from mlxworld.data.pairs import noise
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
@@ -79,6 +81,10 @@ def test_the_head_of_order_learns_in_its_phase_alone(folder, tmp_path):
         train.main(argv(folder, tmp_path / name, "--steps=2", "--fractions", *fractions))
     weights = [checkpoint.load(tmp_path / name / "model.safetensors")[0] for name in ("with", "without")]
     assert "order.weigh.weight" in weights[0] and "order.weigh.weight" not in weights[1]
+    package, config = on("torch"), from_dict(Config, json.loads((tmp_path / "with/config.json").read_text())["model"])
+    fresh = families.model(package, "omnilatent")(config).init(package.random.key(0))
+    before = package.engine.numpy(package.nn.parameters(fresh))["order.weigh.weight"]
+    assert np.abs(before - weights[0]["order.weigh.weight"]).max() > 1e-4
 
 
 def test_a_model_goes_on_with_its_tokenizer_from_words_of_pictures(folder, tmp_path):
