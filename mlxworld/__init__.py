@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .play.moments import load_snapshot, read_snapshot, save_snapshot
     from .play.physics import Physics
     from .play.real import Real
+    from .play.translator import Translator, is_translator
     from .play.world import Clip, Frame, Snapshot, World
 
 __version__ = "0.1.0"
@@ -28,9 +29,11 @@ __all__ = [
     "Physics",
     "Real",
     "Snapshot",
+    "Translator",
     "World",
     "agent",
     "installed",
+    "is_translator",
     "load_snapshot",
     "on",
     "read_snapshot",
@@ -45,6 +48,7 @@ _LAZY = {  # read when they are asked for: they need a framework
     **dict.fromkeys(("Clip", "Frame", "Snapshot", "World"), "world"),
     **dict.fromkeys(("runs", "thumbnail", "version", "worlds"), "folder"),
     **dict.fromkeys(("load_snapshot", "read_snapshot", "save_snapshot"), "moments"),
+    **dict.fromkeys(("Translator", "is_translator"), "translator"),
     **{"Physics": "physics", "Real": "real", "agent": "agents"},
 }
 
