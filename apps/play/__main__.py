@@ -44,6 +44,8 @@ class Options:
     """Number format of the model; default: the best one of the device."""
     weights: Literal["int8", "int4", "mxfp8"] | None = None
     """Quantised weights, in every world that is loaded; default: as the world has them."""
+    hook: tuple[Path, ...] = ()
+    """Latent hooks, files that `mlxworld train --hook` wrote, which join every world that is loaded."""
     host: str = "127.0.0.1"
     """Address to listen on. On anything but the loopback the page asks for the random token in the printed address."""
     port: int = 7860
@@ -65,7 +67,8 @@ def main(argv: list[str] | None = None) -> None:
             return serve(telling(options, token is None), listener, page_address(listener, token), options.open)
         choice = Choice(options.world, options.backend, options.steps, options.precision)
         print(f"loading {options.world} ...", flush=True)
-        load, backends = functools.partial(mlxworld.World.load, weights=options.weights), mlxworld.installed()
+        load = functools.partial(mlxworld.World.load, weights=options.weights, hooks=options.hook)
+        backends = mlxworld.installed()
         places = {"folder": options.folder.expanduser(), "runs": functools.partial(mlxworld.runs, options.runs)}
         address = page_address(listener, token)
         wide = address if token else None

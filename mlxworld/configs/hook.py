@@ -13,6 +13,8 @@ class HookConfig:
     target_layers: tuple[int, ...]  # L layers, rising
     gate_bias_init: float = -4.0  # b of each layer at first: its keys weigh sigmoid(b) of what a content key does
     use_transform: bool = True  # a residual MLP between two layers, nothing at first
+    family: str = ""  # of the model that it was taught on; empty: any
+    depth: int = 0  # layers of that model; 0: any
 
     def __post_init__(self):
         layers = self.target_layers

@@ -35,6 +35,10 @@ class WorldModel(Module):
         """The past with a frame that happened."""
         raise TypeError(f"{type(self).__name__} has no observe_latent")
 
+    def hooked(self) -> Any:
+        """The stack of blocks that latent hooks join."""
+        raise TypeError(f"{type(self).__name__} has no stack that hooks join")
+
     def decode_video(self, z: Array) -> Array:
         """z (B, T, K, D) -> video (B, T, H, W, 3), about 0..1, not clipped."""
         raise TypeError(f"{type(self).__name__} has no decode_video")

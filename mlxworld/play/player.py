@@ -9,6 +9,7 @@ B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from .. import families
 from ..configs.world import WorldConfig
 from ..errors import MlxworldError
+from . import hooks
 from .encode import encode
 
 PHYSICS_FRAMES = 3  # whose latents a reading of physics depends on, its own included
@@ -35,6 +37,7 @@ class Options:
     steps: int | None = None  # denoising passes a frame: divides the model's noise levels
     kv_cache: str | None = None  # how keys and values of the past are kept: float or int8
     temperature: float = 1.0  # of the noise that a frame is made from; 0: the same future whatever the seed
+    hooks: tuple[str | Path, ...] = ()  # files of latent hooks that join, in this order
     compile: bool | None = None  # the step; None: on a GPU. PyTorch does so in the background and swaps in at a reset
 
     def __post_init__(self):
@@ -46,6 +49,8 @@ class Options:
             raise MlxworldError(f"steps must be a whole number, got {self.steps!r}")
         if type(self.temperature) not in (int, float) or not 0 <= self.temperature <= 10:
             raise MlxworldError(f"temperature must be from 0 to 10, got {self.temperature!r}")
+        if not isinstance(self.hooks, tuple) or not all(isinstance(path, str | Path) for path in self.hooks):
+            raise MlxworldError(f"hooks is a list of paths, got {self.hooks!r}")
         if not isinstance(self.compile, bool | None):
             raise MlxworldError(f"compile must be True or False, got {self.compile!r}")
 
@@ -56,7 +61,8 @@ class Options:
         unknown = [name for name in options if name not in names]
         if unknown:
             raise MlxworldError(f"unknown option {unknown[0]!r} of a world: there are {', '.join(names)}")
-        return cls(**options)
+        listed = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
+        return cls(**listed)
 
 
 class Player:
@@ -81,6 +87,8 @@ class Player:
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
             engine.quantize(self.model, options.weights)
+        exact = compiled or options.weights is not None
+        self.hooks = hooks.join(package, self.model, cfg.family, options.hooks, self.precision, exact)
         self._kind, self.bodies = cfg.action_space.dtype, cfg.bodies
         functions: dict[str, Any] = {"step": self._step, "observe": self._observe, "whole": self._whole}
         functions |= {"physics": self._physics} if self.bodies else {}

@@ -83,7 +83,7 @@ class World:
         a .mlpackage of `convert/to_coreml.py`.
 
         backend: "mlx" or "torch"; None is the first that is installed, MLX where it has a GPU; for a package "coreml".
-        options: see `Options` (batch, precision, weights, steps, kv_cache, compile). Raises MlxworldError for a
+        options: see `Options` (batch, precision, weights, steps, kv_cache, hooks, compile). Raises MlxworldError for a
         world that is unknown, broken or of another model.
         """
         chosen = Options.read(options)
@@ -130,6 +130,11 @@ class World:
             )
         return self._player.model
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Names of the latent hooks that joined as it was loaded. Loaded without them it is the world that it was."""
+        return getattr(self._player, "hooks", ())
+
     def memory(self) -> dict[str, int]:
         """Bytes in use now ("active") and at most ("peak"), of everything on this backend."""
         return self._player.memory()
@@ -141,7 +146,7 @@ class World:
     @property
     def digest(self) -> str:
         """A hexadecimal digest of the world's configuration and weights: the same digest is the same world."""
-        if self._source is not None:
+        if self._source is not None and not self.hooks:
             return digest(self.config, self._source)
         return digest(self.config, self.package.engine.numpy(self.package.nn.parameters(self.model)))
 

@@ -1,7 +1,8 @@
 """OpenWorld, in three stages: the tokenizer learns to see and to hear; the dynamics learns to foresee, on latents
 computed once, first over short clips, then over long ones; if --forcing.steps asks for it, from its own dreams (self
 forcing); then, where the data has the state of a simulator, the physics modules learn to read it from latents; last, if
---sharpen.steps asks for it, the decoder of pictures learns from a critic, which is not kept."""
+--sharpen.steps asks for it, the decoder of pictures learns from a critic, which is not kept. With --hook a latent hook
+alone learns, in the stage of the dynamics, and all else stays what --from has."""
 
 import importlib
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import numpy as np
 from ..configs.openworld import OpenWorldConfig, preset
 from ..data import Bodies, Clips, FrameStore, easiest, read_bodies, read_scenes
 from ..errors import MlxworldError
+from ..training import hooks
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -21,7 +23,7 @@ from ..training.together import once
 from ..training.turn import Turn
 from ..training.worlds import WorldRecipe, dataset_folder
 
-CRITIC = ("tokenizer.critic.",)  # names of what only training needs
+CRITIC, HOOKS = ("tokenizer.critic.",), ("dynamics.hooks.",)  # names of what no saved model holds
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,16 @@ class Settings(TrainConfig):
     physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
     sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off
     critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
+    hook: str | None = None  # teach a latent hook of this name, and nothing else; needs --from
+    hook_tokens: int = 16  # of that hook
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
+
+    def check(self) -> None:
+        super().check()
+        if self.hook is not None:
+            hooks.require_name(self.hook, self.from_)
+        if not 1 <= self.hook_tokens <= 4096:
+            raise MlxworldError("--hook-tokens lies between 1 and 4096")
 
 
 class Recipe(WorldRecipe):
@@ -41,7 +52,7 @@ class Recipe(WorldRecipe):
     cfg: Settings
     _run: Run
     from_data = (*WorldRecipe.from_data, "physics.objects")
-    aids = CRITIC
+    aids = CRITIC + HOOKS
     bodies: Bodies | None = None  # what the data's simulator knew
     scenes: np.ndarray = np.zeros(1, int)  # how hard each episode is
     _latents: np.ndarray | None = None
@@ -50,6 +61,9 @@ class Recipe(WorldRecipe):
         if cfg.own_frames < 0 or cfg.critic < 0:
             raise MlxworldError("--own-frames and --critic must not be negative")
         super().__init__(cfg, frames)
+        self.whole_parent = cfg.hook is not None
+        if self.whole_parent:
+            return
         if frames is None:
             folder = dataset_folder(cfg)
             self.scenes = read_scenes(folder, self.frames)
@@ -58,6 +72,9 @@ class Recipe(WorldRecipe):
         self.config = replace(self.config, physics=replace(self.config.physics, objects=objects))
 
     def begin(self, run: Run) -> None:
+        if self.cfg.hook is not None:
+            tokens, family = self.cfg.hook_tokens, self.config.family
+            return hooks.add(run.package, run.model.hooked(), self.cfg.hook, tokens, family, self.cfg.seed)
         mean = run.engine.array(self.mean_frame.reshape(-1))
         run.package.nn.assign(run.model, {"tokenizer.mean_frame": mean})
         if self.bodies:
@@ -68,6 +85,10 @@ class Recipe(WorldRecipe):
             critic = importlib.import_module(f"{rooms}.objectives.adversarial").PatchCritic()
             importlib.import_module(f"{rooms}.blocks").init_weights(critic, key, 1)
             run.model.tokenizer.critic = critic
+
+    def write(self, run: Run) -> None:
+        if self.cfg.hook is not None:
+            hooks.save(run.package, run.model.hooked(), run.out)
 
     def stages(self, run: Run) -> tuple[Stage, ...]:
         cfg, rooms = self.cfg, f"{run.package.__name__}.models.openworld"
@@ -86,7 +107,8 @@ class Recipe(WorldRecipe):
 
         def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
             c: StageConfig = getattr(cfg, name)
-            turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
+            trains = (f"{part}.",) if cfg.hook is None else HOOKS
+            turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), trains)
             batches = tuple(
                 self._batches(part, c.batch, frames, cfg.seed * 8 + index, (i, len(c.frames)))
                 for i, frames in enumerate(c.frames)
@@ -94,6 +116,8 @@ class Recipe(WorldRecipe):
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
+        if cfg.hook is not None:
+            return (stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),)
         stages = (
             stage(0, "tokenizer", "tokenizer", tokenizer_loss, sample=self._reconstruct),
             stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),

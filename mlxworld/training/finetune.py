@@ -77,12 +77,14 @@ def begin(run: "Run") -> None:
     parent_folder = run.out / KEPT
     if not (run.cfg.resume and parent_folder.is_dir()):
         model_folder.save(parent_folder, parent.name, parent.config, parent.weights, parent.card)
+    fresh = [n for n in run.package.nn.parameters(run.model) if n not in arrays]
+    new = [a for a in _actions(run.config) if a not in _actions(parent.config)]
+    if run.recipe.whole_parent and (fresh or new):
+        raise MlxworldError(f"a hook is taught to a model as it is: {parent.name} has no {listed(fresh + new, 3)}")
     for name, value in arrays.items():
         checkpoint.require_finite(name, value, parent.name)
     nn.assign(run.model, run.engine.array({n: _whole(x) for n, x in arrays.items()}))
-    fresh = [n for n in nn.parameters(run.model) if n not in arrays]
     told = f", {len(fresh)} of other shapes begin fresh ({listed(fresh, 3)})" if fresh else ""
-    new = [a for a in _actions(run.config) if a not in _actions(parent.config)]
     told += f"; actions that it does not know: {', '.join(new)}" if new else ""
     run.monitor.say(f"begins from {parent.name}: {len(arrays)} arrays are taken{told}")
 

@@ -22,6 +22,8 @@ class Recipe:
     aids: tuple[str, ...] = ()  # beginnings of the names of what only training needs, which no saved model holds
     use: str = "mlxworld play --world {out}"  # what is done with a model, its run folder being {out}
 
+    whole_parent: bool = False  # whether all of the model must come from --from
+
     config: Any  # of the model, fitted to the data
     identity: dict[str, Any]  # what must not change between a run and its resumption
     card: dict[str, Any]  # facts about the data, for the model's card
@@ -47,6 +49,9 @@ class Recipe:
     def stages(self, run: "Run") -> tuple[Stage, ...]:
         """The stages in their order."""
         raise TypeError(f"{type(self).__name__} has no stages")
+
+    def write(self, run: "Run") -> None:
+        """Writes what goes into the run's folder beside its model, which has its averages now."""
 
     def files(self, run: "Run") -> Mapping[str, Mapping[str, Any]]:
         """Arrays that are saved beside the weights, by the name of their file."""

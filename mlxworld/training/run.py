@@ -234,6 +234,7 @@ class Run:
         half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
         weights = half | self.engine.numpy(self.package.nn.buffers(self.model))
         card, files = self._card(index, step, seconds), self.recipe.files(self)
+        self.recipe.write(self)
         model_folder.save(self.out, self.out.resolve().name, self.config, weights, card, files)
         state |= {f"done.{n}": x for n, x in self._done.items()} | {"place": np.array([index, step])}
         state |= {"seconds": np.array(seconds), "steps": np.array([self._steps[s.name] for s in self.stages])}

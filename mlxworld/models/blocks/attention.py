@@ -28,14 +28,27 @@ def mask(seen: Array, like: Array) -> Array:
     return ops.cast(ops.where(seen, 0.0, -3e4), like=like)  # as good as minus infinity, in float16 too
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None = None) -> Array:
+More = tuple[Array, Array, Array] | None  # further keys and values (1, G, M, E), added to their logits (M,)
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None = None, more: More = None) -> Array:
     """q (B, H, T, K, E), k and v (B, G, N, K, E) -> (B, H, T*K, E): all to all, under a mask that broadcasts to
-    (B, H, T*K, N*K). scale: of q k^T, 1 / sqrt(E) unless given."""
+    (B, H, T*K, N*K). scale: of q k^T, 1 / sqrt(E) unless given. more: seen by every query, needs a mask."""
     q, k, v = (a.flatten(2, 3) for a in (q, k, v))
+    if more is not None and mask is not None:
+        k, v, mask = _with_more(k, v, mask, more)
     return ops.attention(q, k, v, mask, scale)
 
 
-def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array) -> Array:
+def _with_more(k, v, mask, more):
+    """Keys and values (B, G, N, E) and a mask (..., N), and after them the M that every query sees."""
+    rows = [ops.broadcast_to(x, (k.shape[0], *x.shape[1:])) for x in more[:2]]
+    k, v = (ops.concat([x, ops.cast(row, like=x)], axis=2) for x, row in zip((k, v), rows, strict=True))
+    gates = ops.broadcast_to(ops.cast(more[2], like=mask), (*mask.shape[:-1], len(more[2])))
+    return k, v, ops.concat([mask, gates], axis=-1)
+
+
+def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array, more: More = None) -> Array:
     """As `attend`, over n chunks of the frames: each sees itself and the first half of the one before.
 
     mask (n, T*K / n, 3/2 T*K / n) says what of it; the first chunk has none before it: mask that part. T is a multiple
@@ -45,7 +58,11 @@ def attend_in_chunks(q: Array, k: Array, v: Array, mask: Array) -> Array:
     r = H // G  # heads of queries for each of keys, next to each other: chunks are further heads
     q = q.reshape(B, G, r, n, -1, E).swapaxes(2, 3).reshape(B, H * n, -1, E)
     mask = ops.broadcast_to(mask[:, None], (G, n, r, *mask.shape[1:])).reshape(1, H * n, *mask.shape[1:])
-    y = ops.attention(q, _with_before(k, n), _with_before(v, n), mask)
+    k, v = _with_before(k, n), _with_before(v, n)
+    if more is not None:  # the same for each chunk
+        keys, values = (ops.broadcast_to(x[:, :, None], (1, G, n, *x.shape[2:])).flatten(1, 2) for x in more[:2])
+        k, v, mask = _with_more(k, v, mask, (keys, values, more[2]))
+    y = ops.attention(q, k, v, mask)
     return y.reshape(B, G, n, r, -1, E).swapaxes(2, 3).reshape(B, H, T * K, E)
 
 

@@ -4,6 +4,9 @@ A hook's keys get log sigmoid(b) added to their logits, so that each weighs sigm
 nothing stands between that gate and the softmax. Hooks read what the caller lets them read (never a causal target, so
 no future token leaks through one) and each other. A stack without open hooks runs the plain code, bit for bit.
 
+Two ways to join: `stack`, where hooks read content; and `prefix`, for a stack that is causal all along, as a world's
+dynamics, where they read each other alone: their keys and values are the same for all frames, and no cache holds them.
+
 B batch, N content tokens, M tokens of a hook, C model width, L layers of a hook.
 """
 
@@ -57,7 +60,7 @@ class LatentNeuralHook(Module):
     def gate(self, layer: int) -> Array:
         """log sigmoid(b) of a target layer, (1,) float32."""
         b = ops.float32(self.gate_bias[self.cfg.target_layers.index(layer)][None])
-        return ops.clip(b, -3e4, 0.0) - ops.log(1 + ops.exp(-ops.abs(b)))
+        return ops.log(ops.sigmoid(ops.clip(b, -80.0, 80.0)))  # a form by abs(b) has no gradient at 0
 
     def carried(self, h: Array, layer: int) -> Array:
         """Its state after a target layer, for the next."""
@@ -121,3 +124,72 @@ def stack(
             states[h.cfg.name] = h.carried(y[:, first : first + h.cfg.num_tokens], layer)
             first += h.cfg.num_tokens
     return x, caches
+
+
+class _Kept:
+    """A cache that keeps the keys and values of one pass."""
+
+    def update(self, k: Array, v: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+        return k, v, (k, v)
+
+
+def prefix(
+    blocks: Sequence[Block], hooks: Sequence[LatentNeuralHook], opened: dict[str, list[int]]
+) -> list[tuple[Array, Array, Array] | None]:
+    """What each layer's attention sees of hooks that read nothing but each other: keys and values (1, G, M, E), and
+    their gates (M,). None where no hook joins."""
+    states, more = {h.cfg.name: h.start(1) for h in hooks}, []
+    for layer, block in enumerate(blocks):
+        joined = at(hooks, opened, layer)
+        if not joined:
+            more.append(None)
+            continue
+        x = ops.concat([states[h.cfg.name] for h in joined], axis=1)
+        gate = gates(joined, layer, x)
+        mask = ops.broadcast_to(gate[0], (1, x.shape[1], x.shape[1]))
+        y, (k, v) = block(x, None, mask, _Kept())
+        more.append((k.flatten(2, 3), v.flatten(2, 3), gate[0, 0, 0]))
+        first = 0
+        for h in joined:
+            states[h.cfg.name] = h.carried(y[:, first : first + h.cfg.num_tokens], layer)
+            first += h.cfg.num_tokens
+    return more
+
+
+class Hooked(Module):
+    """A module with `blocks` of width `hook_width`, which hooks join."""
+
+    blocks: Any
+    hooks: Any
+    hook_width: int
+    _opened: dict[str, list[int]]
+
+    def register_hook(self, hook: LatentNeuralHook) -> None:
+        """The hook joins from now on. ValueError for one of another width, or a name or layer that is not there."""
+        cfg = hook.cfg
+        if cfg.dim != self.hook_width or cfg.target_layers[-1] >= len(self.blocks):
+            raise ValueError(f"hook {cfg.name!r} is for another model: width {cfg.dim}, layers {cfg.target_layers}")
+        if cfg.name in self.opened:
+            raise ValueError(f"there is a hook named {cfg.name!r} already")
+        self._opened = self.opened | {cfg.name: hook.open_layers()}
+        self.hooks = [*getattr(self, "hooks", []), hook]
+
+    def remove_hook(self, name: str) -> None:
+        """The model goes on without it. KeyError where there is no such hook."""
+        if name not in self.opened:
+            raise KeyError(f"there is no hook named {name!r}")
+        rest = [hook for hook in self.hooks if hook.cfg.name != name]
+        self._opened = {hook.cfg.name: self._opened[hook.cfg.name] for hook in rest}
+        del self.hooks
+        if rest:
+            self.hooks = rest
+
+    @property
+    def opened(self) -> dict[str, list[int]]:
+        """The open layers of each hook that has joined, by its name."""
+        return getattr(self, "_opened", {})
+
+    def joined(self) -> list[tuple[Array, Array, Array] | None] | None:
+        """What each layer sees of the hooks as a `prefix`; None where none is open."""
+        opened = self.opened
+        return prefix(self.blocks, self.hooks, opened) if any(opened.values()) else None

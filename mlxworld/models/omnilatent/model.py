@@ -13,18 +13,18 @@ from typing import Any
 from mlxworld.configs.omnilatent import EOS, MODALITIES, PAD, SPAN, OmniLatentConfig
 
 from ... import nn, ops, random
-from ...nn import Module, RMSNorm
+from ...nn import RMSNorm
 from ..arrays import Array
 from ..blocks import Block, Ring, init_weights, mask
 from ..blocks.cache import Start
-from ..blocks.hooks import LatentNeuralHook, at, gates, stack
+from ..blocks.hooks import Hooked, at, gates, stack
 from ..blocks.rope import angles, frequencies, turning
 from ..objectives.temporal import Order
 from ..objectives.uncertainty import Uncertainty
 from .stems import stems
 
 
-class OmniLatentModel(Module):
+class OmniLatentModel(Hooked):
     def __init__(self, cfg: OmniLatentConfig):
         super().__init__()
         self.cfg = cfg
@@ -40,31 +40,12 @@ class OmniLatentModel(Module):
         if cfg.order:
             self.order = Order(cfg.hidden_dim)
         self._opened: dict[str, list[int]] = {}
+        self.hook_width = cfg.hidden_dim
 
     def init(self, key: Array) -> "OmniLatentModel":
         """Fresh weights from a key, the same on both backends."""
         init_weights(self, key, self.cfg.num_layers)
         return self
-
-    def register_hook(self, hook: LatentNeuralHook) -> None:
-        """The hook joins from now on. ValueError for one of another width, or a name or layer that is not there."""
-        cfg = hook.cfg
-        if cfg.dim != self.cfg.hidden_dim or max(cfg.target_layers) >= self.cfg.num_layers:
-            raise ValueError(f"hook {cfg.name!r} is for another model: width {cfg.dim}, layers {cfg.target_layers}")
-        if cfg.name in self._opened:
-            raise ValueError(f"there is a hook named {cfg.name!r} already")
-        self._opened = self._opened | {cfg.name: hook.open_layers()}
-        self.hooks = [*getattr(self, "hooks", []), hook]
-
-    def remove_hook(self, name: str) -> None:
-        """The model goes on without it. KeyError where there is no such hook."""
-        if name not in self._opened:
-            raise KeyError(name)
-        rest = [hook for hook in self.hooks if hook.cfg.name != name]
-        self._opened = {n: layers for n, layers in self._opened.items() if n != name}
-        del self.hooks
-        if rest:
-            self.hooks = rest
 
     def forward(
         self,
@@ -119,7 +100,7 @@ class OmniLatentModel(Module):
         rope = turning(self._angles(ops.float32(t) + SPAN * len(MODALITIES), x))
         stores, P = [], state["seen"].shape[-1]
         for layer, (block, store) in enumerate(zip(self.blocks, state["stores"], strict=True)):
-            joined = at(getattr(self, "hooks", []), self._opened, layer)
+            joined = at(getattr(self, "hooks", []), self.opened, layer)
             M = sum(h.cfg.num_tokens for h in joined)
             later = ops.arange(store[0].shape[2] - P - M, like=t)[None] <= t[:, None]
             later = ops.broadcast_to(mask(later, like=x)[None, None], (B, 1, 1, later.shape[1]))
@@ -181,7 +162,7 @@ class OmniLatentModel(Module):
         m = ops.broadcast_to(m, (B, 1, N, N))
         hooks, keep = getattr(self, "hooks", []), self.cfg.checkpointing
         turned = self._angles(place, x)
-        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self._opened, start, keep)
+        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep)
         return self.norm(y[:, :, 0]), caches
 
     def _sources(self, inputs, lengths):

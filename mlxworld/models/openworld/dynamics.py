@@ -11,20 +11,24 @@ Training is diffusion forcing (Chen et al. 2024), each frame with its own noise 
 a rollout's is. The flow head predicts the clean latent and is conditioned on the step size (shortcut models, Frans et
 al. 2024; as in Dreamer 4, Hafner et al. 2025).
 
+Latent hooks join as a prefix (see `blocks/hooks.py`): every frame sees them, they see each other, no ring holds them.
+
 B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, E head width, N frames of a ring: a
 window and the frame after it.
 """
 
+import functools
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
 from mlxworld.configs.openworld import DynamicsConfig
 
 from ... import ops, random
-from ...nn import Embedding, Linear, Module, RMSNorm, role
+from ...nn import Embedding, Linear, RMSNorm, role
 from .. import blocks
 from ..arrays import Array, State
 from ..blocks import rope
+from ..blocks.hooks import Hooked
 
 
 def after(i: Array, n: Array | int) -> Array:
@@ -52,12 +56,12 @@ def _weave(past, new, w):
     return ops.concat(pair, axis=2).reshape(new.shape[0], -1, *new.shape[2:])
 
 
-class LatentDynamics(Module):
+class LatentDynamics(Hooked):
     def __init__(self, cfg: DynamicsConfig, tokens: int, latent: int, actions: int, controls: int = 0):
         """K tokens of width `latent` a frame; that many `actions`, and one for a hidden action. With `controls`, an
         action is a row of so many numbers instead (buttons and axes), and a hidden one is HIDDEN in each."""
         super().__init__()
-        self.cfg, self.size, self.controls = cfg, (tokens, latent), controls
+        self.cfg, self.size, self.controls, self.hook_width = cfg, (tokens, latent), controls, cfg.dim
         self.hidden = HIDDEN if controls else actions
         block = BlockConfig(cfg.dim, cfg.heads, dropout=cfg.dropout)
         self.embed = role(Linear(latent, cfg.dim), "input")
@@ -107,13 +111,14 @@ class LatentDynamics(Module):
         key: Array | None = None,
         checkpointing: bool = False,
         local: Any = blocks.attend,
+        more: Any = None,
     ) -> tuple[Array, list[Any]]:
         """z (B, T, K, D); action (B, T), noise_level and step_size (B or 1, T) -> the clean z (B, T, K, D), and each
         layer's ring.
 
         angles: see `rope.rotate`. masks: of the local and of the global layers. rings: the past, if it is in the
         state; then `slots` (T,), of local and of global rings, are where the T frames go. local: how local layers
-        attend.
+        attend. more: of hooks, see `joined`.
         """
         frame = self._embed(action) + self.embed_noise_level(noise_level) + self.embed_step_size(step_size)
         x = self.embed(ops.cast(z, like=self.tokens))
@@ -122,11 +127,13 @@ class LatentDynamics(Module):
         turn, written = rope.turning(angles), []
         for i, block in enumerate(self.blocks):
             kind = int(self.is_global(i))
+            attend = blocks.attend if kind or rings is not None else local
+            if more is not None and more[i] is not None:
+                attend, checkpointing = functools.partial(attend, more=more[i]), False  # hooks need a gradient, too
             if rings is None:
-                attend = blocks.attend if kind else local
                 x = blocks.apply(block, x, turn, masks[kind], checkpointing, keys[i], attend)
             else:
-                x, ring = block(x, turn, masks[kind], blocks.Ring(rings[i], slots[kind]))
+                x, ring = block(x, turn, masks[kind], blocks.Ring(rings[i], slots[kind]), attend=attend)
                 written.append(ring.stores)
         return ops.float32(self.head(self.norm(x))), written
 
@@ -164,7 +171,8 @@ class LatentDynamics(Module):
             keys = ops.concat([time[:, :w] - w, time], axis=1), ops.concat([new[:, :w], new], axis=1)
             masks[0] = self._seen((time, new), keys, self.cfg.local_window)
         inputs = z, action, noise_level, step_size, angles, masks
-        z = self.predict(*inputs, key=key, checkpointing=checkpointing, local=local)[0]
+        more = self.joined()
+        z = self.predict(*inputs, key=key, checkpointing=checkpointing, local=local, more=more)[0]
         return z.reshape(-1, T // w, 2, w, *z.shape[2:])[:, :, 1].reshape(-1, T, *z.shape[2:]) if twice else z
 
     def _seen(self, queries, keys, window):
@@ -231,13 +239,13 @@ class LatentDynamics(Module):
         angles = ops.cast(angles, like=self.tokens)[:, :, None, None]
         return (angles[0], angles[1]), masks, slots
 
-    def _attend(self, places, rings, z, action, noise_level, step_size):
+    def _attend(self, places, rings, more, z, action, noise_level, step_size):
         """One pass over the T first frames of these places, which are written to the rings: see `predict`."""
         (angles, masks, slots), (T, K) = places, z.shape[1:3]
         if len(slots[0]) > T:
             angles, slots = [x[:T] for x in angles], [x[:T] for x in slots]
             masks = [x[:, :, : T * K] for x in masks]
-        return self.predict(z, action, noise_level, step_size, angles, masks, rings, slots)
+        return self.predict(z, action, noise_level, step_size, angles, masks, rings, slots, more=more)
 
     def _next(self, state, rings, z, noise, action):
         """The state of the frame after the present one, whose latent is z."""
@@ -248,9 +256,9 @@ class LatentDynamics(Module):
 
     def observe(self, state: State, z: Array, noise: Array, action: Array) -> State:
         """Takes a frame that happened into the state: z, noise (B, 1, K, D), action (B, 1) -> state."""
-        last, age = state["last"], self._ages[None, LAST]
-        places = self._places(state, LAST)
-        _, rings = self._attend(places, state["rings"], last["z"], last["action"], age * self.cfg.noise_levels, age * 0)
+        last, age, more = state["last"], self._ages[None, LAST], self.joined()
+        frame = last["z"], last["action"], age * self.cfg.noise_levels, age * 0
+        _, rings = self._attend(self._places(state, LAST), state["rings"], more, *frame)
         return self._next(state, rings, z, noise, action)
 
     def step(self, state: State, noise: Array, action: Array) -> tuple[Array, State]:
@@ -259,14 +267,14 @@ class LatentDynamics(Module):
         steps = c.steps if c.head == "flow" else 1
         step_size = c.noise_levels // steps
         z = noise if c.head == "flow" else noise * 0
-        places = self._places(state, BOTH)
+        places, more = self._places(state, BOTH), self.joined()
         for i in range(steps):
             frames, finished = (z, action), self._ages[None, PRESENT]
             if i == 0:  # the context pass of the last frame, too
                 frames = [ops.concat(pair, axis=1) for pair in zip(frames, (last["z"], last["action"]), strict=True)]
                 finished = self._ages[None]  # 1 for the last frame
             noise_level = finished * c.noise_levels + (1 - finished) * (i * step_size)
-            clean, rings = self._attend(places, rings, *frames, noise_level, (1 - finished) * step_size)
+            clean, rings = self._attend(places, rings, more, *frames, noise_level, (1 - finished) * step_size)
             z = z + (clean[:, :1] - z) / (steps - i)  # Euler on the straight path to the predicted clean latent
         z = unit(z)
         return z, self._next(state, rings, z, noise, action)

@@ -103,6 +103,9 @@ class TransformerWorldModel(WorldModel):
         cells = self.cfg.latent.tokens - self.cfg.latent.audio if self.cfg.latent.layout == "grid" else 0
         return ops.concat([z[:, :, :cells], expected[:, :, cells:]], axis=2)
 
+    def hooked(self) -> LatentDynamics:
+        return self.dynamics
+
     def step_latent(self, past: Any, noise: Array, action: Array) -> tuple[Array, Any]:
         return self.dynamics.step(past, noise, action)
 
