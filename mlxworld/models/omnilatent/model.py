@@ -39,7 +39,6 @@ class OmniLatentModel(Hooked):
         self.objective = Uncertainty(dict.fromkeys(MODALITIES, 0.0))
         if cfg.order:
             self.order = Order(cfg.hidden_dim)
-        self._opened: dict[str, list[int]] = {}
         self.hook_width = cfg.hidden_dim
 
     def init(self, key: Array) -> "OmniLatentModel":
