@@ -111,7 +111,10 @@ class Settings(TrainConfig):
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
-            if self.minutes is not None and getattr(self, name).steps is None:
+            given = getattr(self, name).steps
+            if self.minutes is not None and given and name in self.plan:
+                raise MlxworldError(f"--minutes plans the steps: leave out --{name}.steps (0 leaves the phase out)")
+            if self.minutes is not None and given is None:
                 planned = replace(planned, **{name: replace(phase, steps=0)})
         super(Settings, planned).check()
 
