@@ -12,6 +12,7 @@ import numpy as np
 
 from ..configs.openworld import OpenWorldConfig, preset
 from ..data import Bodies, Clips, FrameStore, easiest, read_bodies, read_scenes
+from ..errors import MlxworldError
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -28,6 +29,7 @@ class Settings(TrainConfig):
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
     forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
+    own_frames: int = 0  # of a clip of self forcing, at its end, that are dreamt; 0: half of it
     physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
     sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off
     critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
@@ -45,6 +47,8 @@ class Recipe(WorldRecipe):
     _latents: np.ndarray | None = None
 
     def __init__(self, cfg: Settings, frames: FrameStore | None = None):
+        if cfg.own_frames < 0 or cfg.critic < 0:
+            raise MlxworldError("--own-frames and --critic must not be negative")
         super().__init__(cfg, frames)
         if frames is None:
             folder = dataset_folder(cfg)
@@ -149,16 +153,17 @@ class Recipe(WorldRecipe):
             self._latents = np.load(path, mmap_mode="r")
 
     def _dreamt(self, batch: Batch, step: int) -> Batch:
-        """The batch with "dream" (B, T, K, D): its first half is seen, the rest is what the model makes of it."""
+        """The batch with "dream" (B, T, K, D): its beginning is seen, the rest is what the model makes of it."""
         run, random = self._run, self._run.package.random
         z, actions = run.engine.array(batch["z"]), run.engine.array(batch["actions"])
         B, T = actions.shape[:2]
         keys = random.split(random.key((self.cfg.seed * 8 + 7) * 2**32 + step, like=z), T)
         cache, dream = run.model.dynamics.init_state(B), []
+        seen = T - min(self.cfg.own_frames or T // 2, T - 1)
         with run.engine.inference():
             for t in range(T):
                 noise, new, action = random.normal(keys[t], z[:, :1].shape), z[:, t : t + 1], actions[:, t : t + 1]
-                if t < T // 2:
+                if t < seen:
                     cache = self._observe(cache, new, noise, action)
                 else:
                     new, cache = self._step(cache, noise, action)

@@ -102,7 +102,7 @@ def test_a_stage_that_is_off_is_asked_for_by_any_number_of_steps(tmp_path):
     """Which is then planned as all others are."""
     argv = ["--data", "pong", "--out", str(tmp_path / "out"), "--minutes", "5"]
     train.parse([*argv, "--forcing.steps", "1", "--sharpen.steps", "1"]).check()
-    with pytest.raises(MlxworldError, match="leave out --dynamics.steps"):
+    with pytest.raises(MlxworldError, match=r"leave out --dynamics\.steps"):
         train.parse([*argv, "--dynamics.steps", "1"]).check()
 
 
