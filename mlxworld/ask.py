@@ -4,10 +4,12 @@ The answer is written as it comes. Without a question it is a talk: a line is sa
 end of the input, ends it. `--check` compares the model with transformers, where that is installed.
 """
 
+import importlib
+import io
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -64,6 +66,12 @@ class AskConfig:
     """texts, of which is told how well each fits the pictures: by models of two encoders, as BiomedCLIP"""
     check: bool = False
     """compare logits and words with transformers"""
+    page: bool = False
+    """ask on a page in the browser, where pictures can be dropped"""
+    port: int = 7861
+    """of the page; 0 takes a free one"""
+    open: bool = False
+    """open the page in the browser"""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -85,6 +93,10 @@ def main(argv: list[str] | None = None) -> None:
         print(check(assistant, folder, cfg.question or "What is this?", pictures))
         return
     talk, options = Talk(), Options(cfg.most, (), cfg.choice, cfg.beams)
+    if cfg.page:
+        page = importlib.import_module("mlxworld.apps.ask.app")
+        page.serve(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
+        return
     for question in [cfg.question] if cfg.question is not None else lines():
         begun, count = time.perf_counter(), 0
         for piece in assistant.stream(question, pictures, options, cfg.stop, talk):
@@ -94,6 +106,19 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+class Visit:
+    """A page's talk with an assistant."""
+
+    def __init__(self, assistant: Assistant, options: Options, stop: Sequence[str] = ()):
+        self.assistant, self.options, self.stop, self.talk = assistant, options, stop, Talk()
+
+    def ask(self, question: str, pictures: Sequence[bytes]) -> Iterator[str]:
+        """The answer about picture files, piece by piece. Raises MlxworldError for what is no picture, and as
+        `Assistant.stream` does."""
+        read = [images.read(io.BytesIO(picture)) for picture in pictures]
+        yield from self.assistant.stream(question, read, self.options, self.stop, self.talk)
 
 
 def matches(cfg: AskConfig, loaded: pretrained.Pretrained, pictures: list[np.ndarray]) -> Iterator[str]:

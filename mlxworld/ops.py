@@ -32,7 +32,7 @@ __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
     "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
-    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary", "value_and_gradient",
 ]
 # fmt: on
 
@@ -132,6 +132,11 @@ def rotary(x, cos, sin, gains=None):
 def attention(q, k, v, mask=None, scale=None):
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+
+
+def value_and_gradient(fn, x):
+    value, gradient = mx.value_and_grad(fn)(mx.stop_gradient(x))
+    return mx.stop_gradient(value), mx.stop_gradient(gradient)
 
 
 def ring_write(ring, new, slots):

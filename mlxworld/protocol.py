@@ -222,6 +222,9 @@ class Ops(Protocol):
         must be allowed at least one key.
         """
 
+    def value_and_gradient(self, fn: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
+        """fn(x), a scalar, and its gradient (like x), both as constants: a loss may weigh another's gradient by it."""
+
     def ring_write(self, ring: Array, new: Array, slots: Array) -> Array:
         """The ring (B, H, W, K, E) with frames new (B, H, T, K, E) in its slots (T,). The given ring stays as it was,
         but inside an `Engine.Loop`, which owns its state: there it may be written in place, so use it no more."""

@@ -27,7 +27,7 @@ __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
     "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
-    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary", "value_and_gradient",
 ]
 # fmt: on
 
@@ -137,6 +137,11 @@ def attention(q, k, v, mask=None, scale=None):
         y = F.scaled_dot_product_attention(q.reshape(B, G, H // G, E), k, v, attn_mask=mask, scale=scale)
         return y.reshape(B, H, 1, E)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+def value_and_gradient(fn, x):
+    gradient, value = torch.func.grad_and_value(fn)(x.detach())
+    return value.detach(), gradient.detach()
 
 
 _here = threading.local()

@@ -69,8 +69,8 @@ def create_app(
         return Response(film, media_type=FILM, headers=headers)
 
     films = Route("/film/{ident}", give_film)
-    code = [Route("/qr.svg", _answer(qr_svg(wide), MEDIA[".svg"]))] if wide else []
-    routes = [WebSocketRoute("/socket", hub.serve), films, *code, *(_file(path) for path in sorted(STATIC.iterdir()))]
+    code = [Route("/qr.svg", answer_with(qr_svg(wide), MEDIA[".svg"]))] if wide else []
+    routes = [WebSocketRoute("/socket", hub.serve), films, *code, *map(route_of, sorted(STATIC.iterdir()))]
     guard = Middleware(Guard, token=token, connections=connections)
     app = Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
     app.state.game, app.state.connections = game, connections
@@ -91,13 +91,15 @@ async def look(game: Game) -> None:
         game.submit({"type": "look"})
 
 
-def _file(path: Path) -> Route:
+def route_of(path: Path) -> Route:
     """A route for one file of the page, read once: no request ever reaches the file system."""
-    answer = _answer(path.read_bytes(), MEDIA[path.suffix])
+    answer = answer_with(path.read_bytes(), MEDIA[path.suffix])
     return Route("/" if path.name == "index.html" else f"/{path.name}", answer)
 
 
-def _answer(body: bytes, media: str) -> Callable:
+def answer_with(body: bytes, media: str) -> Callable:
+    """An endpoint that always gives this."""
+
     async def answer(request: Request) -> Response:
         return Response(body, media_type=media)
 

@@ -35,7 +35,7 @@ class Guard:
 
     Without a token (bound to the loopback) the Host must name the loopback: a foreign page that rebinds its DNS name
     to 127.0.0.1 is refused. With a token (bound wider) any Host may be used, and the page and the socket ask for the
-    token. A socket must come from a page of the same host: its Origin is checked on every handshake. `connections`
+    token. A socket must come from a page of the same host, and so must a POST: their Origin is checked. `connections`
     learns which connections have had their answer. What fails in the app is logged here, and the server is not told.
     """
 
@@ -75,7 +75,10 @@ class Guard:
         if self.token is None and not is_loopback(name):
             return "Host is not this machine"
         origin = _header(headers, b"origin").lower()
-        if scope["type"] == "websocket" and origin not in (f"http://{host.lower()}", f"https://{host.lower()}"):
+        if (scope["type"] == "websocket" or scope["method"] == "POST") and origin not in (
+            f"http://{host.lower()}",
+            f"https://{host.lower()}",
+        ):
             return "Origin is not the page of this app"
         if self.token is not None and (scope["path"] in GUARDED or scope["path"].startswith("/film/")):
             sent = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]

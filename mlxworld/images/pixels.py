@@ -4,7 +4,7 @@ Resampling is Pillow's, whose filters widen where a picture shrinks; but for `bi
 """
 
 import os
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,23 +20,25 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
 
-def read(path: str | os.PathLike) -> np.ndarray:
-    """A picture file as it is shown: uint8 (H, W, 3); of 16 bits the upper 8, and transparency is left out.
+def read(file: str | os.PathLike | BinaryIO) -> np.ndarray:
+    """A picture file, by its path or open, as it is shown: uint8 (H, W, 3); of 16 bits the upper 8, and transparency is
+    left out.
 
     Raises MlxworldError for one that is absent, broken, no picture, or whose numbers have no scale.
     """
+    name = os.fspath(file) if isinstance(file, str | os.PathLike) else "the picture"
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             shown = ImageOps.exif_transpose(image)
             if shown.mode in ("I", "F"):
-                raise MlxworldError(f"{os.fspath(path)}: its pixels are numbers of 32 bits, of which none is white")
+                raise MlxworldError(f"{name}: its pixels are numbers of 32 bits, of which none is white")
             if shown.mode.startswith("I;16"):  # which Pillow would cut at 255
                 return np.repeat((np.array(shown).astype(np.uint16) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             has_alpha = shown.mode == "P" and "transparency" in shown.info
             return np.array((shown.convert("RGBA") if has_alpha else shown).convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "is no picture that can be read" if isinstance(error, UnidentifiedImageError) else error
-        raise MlxworldError(f"{os.fspath(path)}: {reason}") from None
+        raise MlxworldError(f"{name}: {reason}") from None
 
 
 def resize(picture: np.ndarray, size: tuple[int, int], how: Filter) -> np.ndarray:

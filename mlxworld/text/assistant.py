@@ -72,22 +72,27 @@ class Assistant:
         stop: Sequence[str] = (),
         talk: Talk | None = None,
     ) -> Iterator[str]:
-        """The answer, as it comes. stop: texts that end it. talk: what was said before, which goes on by this."""
+        """The answer, as it comes. stop: texts that end it. talk: what was said before, which goes on by this.
+
+        A question that raises MlxworldError is no part of the talk; of an answer that is left early, what came is.
+        """
         talk = talk or Talk()
         kinds = ["video" if picture.ndim == 4 else "image" for picture in pictures]
-        talk.messages.append({"role": "user", "content": chat.parts(question, kinds)})
-        talk.pictures += pictures
-        arrays, seen = self.read(self.text(talk.messages), talk.pictures)
+        messages = [*talk.messages, {"role": "user", "content": chat.parts(question, kinds)}]
+        shown = [*talk.pictures, *pictures]
+        arrays, seen = self.read(self.text(messages), shown)
         options = replace(options or Options(), ends=(options or Options()).ends or self.ends)
         T = arrays["ids"].shape[1]
         if T + options.most > self.longest:
             asked = f"{T} tokens, and {options.most} to come"
             raise MlxworldError(f"the prompt is too long: {asked}; this model takes {self.longest}")
         said = ""
-        for piece in self._pieces(arrays, seen, options, stop):
-            said += piece
-            yield piece
-        talk.messages.append({"role": "assistant", "content": chat.parts(said)})
+        try:
+            for piece in self._pieces(arrays, seen, options, stop):
+                said += piece
+                yield piece
+        finally:
+            talk.messages, talk.pictures = [*messages, {"role": "assistant", "content": chat.parts(said)}], shown
 
     def _pieces(self, arrays, seen, options, stop):
         """Texts, held back as long as they may be the beginning of one of `stop`."""

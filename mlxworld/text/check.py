@@ -29,7 +29,7 @@ def check(assistant: Assistant, folder: Path, question: str, pictures: Sequence[
     message = {"role": "user", "content": parts(question, ["image"] * len(pictures))}
     text = assistant.text([message])
     arrays, seen = assistant.read(text, pictures)
-    inputs, theirs = _theirs(transformers, folder, text, pictures)
+    inputs, theirs = _theirs(transformers, folder, text, pictures, assistant.config.vision is not None)
     their_ids, ids = np.asarray(inputs["input_ids"])[0], arrays["ids"][0]
     rows = [("tokens of the prompt", f"{len(ids)} here, {len(their_ids)} there")]
     rows += [("the same ids", "yes" if np.array_equal(their_ids, ids) else "NO")]
@@ -48,14 +48,17 @@ def check(assistant: Assistant, folder: Path, question: str, pictures: Sequence[
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def _theirs(transformers: Any, folder: Path, text: str, pictures: Sequence[Picture]) -> tuple[dict[str, Any], Any]:
-    """The inputs and the model of transformers."""
-    kind = "AutoModelForImageTextToText" if pictures else "AutoModelForCausalLM"
+def _theirs(
+    transformers: Any, folder: Path, text: str, pictures: Sequence[Picture], sees: bool
+) -> tuple[dict[str, Any], Any]:
+    """The inputs and the model of transformers. sees: whether it is a model that takes pictures."""
+    kind = "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
     try:
         reader = (transformers.AutoProcessor if pictures else transformers.AutoTokenizer).from_pretrained(folder)
         given = {"images": list(pictures)} if pictures else {}
         inputs = dict(reader(text=[text], return_tensors="pt", **given))
         model = getattr(transformers, kind).from_pretrained(folder, dtype="float32")
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
-        raise MlxworldError(f"transformers cannot read {folder}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of code that is not ours, of any kind
+        line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise MlxworldError(f"transformers cannot read {folder}: {line.strip()}") from error
     return inputs, model.eval()

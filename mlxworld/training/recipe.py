@@ -19,6 +19,7 @@ class Recipe:
 
     Settings: type[TrainConfig] = TrainConfig  # the flags: the family's stages and its model's configuration
     from_data: tuple[str, ...] = ("family",)  # fields of the configuration that are no flags
+    aids: tuple[str, ...] = ()  # beginnings of the names of what only training needs, which no saved model holds
 
     config: Any  # of the model, fitted to the data
     identity: dict[str, Any]  # what must not change between a run and its resumption

@@ -82,7 +82,8 @@ class TrainConfig:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, stage in self.stages():
             sizes = min(stage.batch, stage.accumulate) >= 1 and min(stage.frames, default=0) >= 2
-            planned = self.minutes is None or stage.steps in (0, getattr(defaults[name], "steps", 0))
+            usual = getattr(defaults[name], "steps", 0)  # 0: the stage is off, and any number of steps asks for it
+            planned = self.minutes is None or not usual or stage.steps in (0, usual)
             rules += [
                 (stage.steps >= 0 and stage.lr >= 0, f"--{name}: steps and lr must be >= 0"),
                 (sizes, f"--{name}: batch and accumulate must be >= 1 and frames >= 2"),

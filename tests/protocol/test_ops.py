@@ -139,6 +139,12 @@ CASES = [
     ("attention", lambda o, q, k, v: o.attention(q, k[:, :1], v[:, :1]), one_head, [Q, K, V]),
     ("attention", lambda o, *a: o.attention(*a), one_query, [FOUR, K[:, :2], V[:, :2], LAST]),
     ("attention", lambda o, q, k, v: o.attention(q, k, v, scale=0.7), loud, [Q, K, V]),
+    (
+        "value_and_gradient",
+        lambda o, a: list(o.value_and_gradient(lambda x: (x * x * x).sum(), a)),
+        lambda a: [(a**3).sum(), 3 * a**2],
+        [X],
+    ),
     ("ring_write", lambda o, r, n, s: [o.ring_write(r, n, s), r], written, [RING, FRAMES, np.array([3, 0], np.int32)]),
 ]
 

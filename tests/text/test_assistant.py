@@ -89,6 +89,18 @@ def test_a_talk_goes_on():
     assert it.text(talk.messages[:3]) == f"User: a ball\nAssistant: {first}\nUser: and then?\nAssistant:"
 
 
+def test_what_is_refused_is_no_part_of_a_talk_and_what_is_left_early_is():
+    it, talk = assistant("phi3"), Talk()
+    with pytest.raises(MlxworldError):
+        list(it.stream("a ball", options=Options(500), talk=talk))
+    assert talk.messages == []
+    answer = it.stream("a ball", options=Options(20, (0,)), talk=talk)
+    first = next(answer)
+    answer.close()
+    assert [m["role"] for m in talk.messages] == ["user", "assistant"]
+    assert talk.messages[1]["content"] == chat.parts(first)
+
+
 def test_a_prompt_that_is_too_long():
     it = assistant("phi3")
     with pytest.raises(MlxworldError, match=r"too long: \d+ tokens, and 500 to come; this model takes 512"):

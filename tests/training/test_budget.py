@@ -98,6 +98,14 @@ def test_what_compiling_takes_is_time_too():
     assert budget.begin(stage(3), [], Pace((0.1,) * 3, 180.0)) == pytest.approx(174 / 0.1, abs=1)
 
 
+def test_a_stage_that_is_off_is_asked_for_by_any_number_of_steps(tmp_path):
+    """Which is then planned as all others are."""
+    argv = ["--data", "pong", "--out", str(tmp_path / "out"), "--minutes", "5"]
+    train.parse([*argv, "--forcing.steps", "1", "--sharpen.steps", "1"]).check()
+    with pytest.raises(MlxworldError, match=r"leave out --dynamics\.steps"):
+        train.parse([*argv, "--dynamics.steps", "1"]).check()
+
+
 @pytest.mark.parametrize(
     ("name", "slower"),
     {
@@ -362,7 +370,6 @@ def test_what_is_trained_before_the_time_is_up_is_kept(dots, tmp_path, watched):
         ({"minutes": "inf"}, "--minutes must lie between 0 and a million"),
         ({"minutes": 1, "tokenizer.share": 0}, "--tokenizer.share must lie between 0 and a million"),
         ({"minutes": 1, "dynamics.share": "inf"}, "--dynamics.share must lie between 0 and a million"),
-        ({"minutes": 1, "forcing.steps": 70}, "--minutes plans the steps: leave out --forcing.steps"),
     ],
 )
 def test_budgets_that_cannot_be_are_one_line(dots, tmp_path, changed, line):

@@ -1,4 +1,5 @@
-"""What training minimises. Stage one, the tokenizer: `tokenizer_loss`; then `dynamics_loss`.
+"""What training minimises. Stage one, the tokenizer: `tokenizer_loss`; then `dynamics_loss`. On request the decoder of
+pictures last of all, against a critic that judges them: `sharpen_loss` and `critic_loss` in turn.
 
 Each takes (model, batch, key) and returns the loss and its parts, all scalars. Tasks are weighed by learned uncertainty
 (Kendall et al. 2018): sum of exp(-s) L + s, where the s are parameters of the tokenizer, so they are in its optimizer.
@@ -12,6 +13,7 @@ from mlxworld.configs.openworld import OpenWorldConfig
 
 from ... import ops, random
 from ..arrays import Array
+from ..objectives import adversarial
 from ..objectives import audio as audio_losses
 from ..objectives import video as video_losses
 from ..objectives.uncertainty import Uncertainty
@@ -63,8 +65,7 @@ def tokenizer_loss(model: Any, batch: dict[str, Array], key: Array) -> tuple[Arr
     chance = random.uniform(keys[0], (B, 1))
     shown, heard = (ops.float32(x) + ops.zeros((B, T), like=audio) for x in (chance > HIDDEN, chance < 1 - HIDDEN))
     z = model.encode(video, audio, shown, heard)
-    strength = model.cfg.latent.noise * random.uniform(keys[1], (B, T, 1, 1))
-    noisy = unit(z + strength * random.normal(keys[2], z.shape))
+    noisy = _with_noise(model, z, keys[1], keys[2])
     sound, _, offsets = model.sound(noisy)
     shown, heard = shown[:, :, None, None, None], heard[:, :, None]  # what is hidden is not asked for either
     picture, video = shown * model.picture(noisy), shown * video
@@ -83,6 +84,44 @@ def tokenizer_loss(model: Any, batch: dict[str, Array], key: Array) -> tuple[Arr
         "pitch": pitch(o.mel, model.audio_decoder, offsets, audio),
     }
     return o(parts), parts
+
+
+def sharpen_loss(model: Any, batch: dict[str, Array], key: Array, weight: float) -> tuple[Array, dict[str, Array]]:
+    """What is between latents and pixels learns. model: AudioVideoTokenizer with a `critic`. batch: as of the
+    tokenizer. weight: of the critic's gradient at the pixels, where that of the reconstruction is 1."""
+    video, picture = _pictures(model, batch, key)
+    o = model.objective
+    log_variance = {task: o.log_variance[i] for i, task in enumerate(o.tasks)}
+    pixel_weight, edge_weight = (ops.stop_gradient(ops.exp(-log_variance[t])) for t in ("pixel", "perceptual"))
+
+    def reconstruction(x):
+        return pixel_weight * pixel(x, video) + edge_weight * video_losses.edges(x, video)
+
+    def deceived(x):
+        return adversarial.deception(model.critic, x, video)
+
+    loss, scale = adversarial.balanced(reconstruction, deceived, picture, weight)
+    return loss, {"pixel": pixel(picture, video), "perceptual": video_losses.edges(picture, video), "scale": scale}
+
+
+def critic_loss(model: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+    """The critic's turn: arguments as of `sharpen_loss`."""
+    video, picture = _pictures(model, batch, key)
+    loss = adversarial.critic_loss(model.critic, picture, video)
+    return loss, {"hinge": loss}
+
+
+def _pictures(model, batch, key):
+    """The true video, and what is decoded of its latents with a random amount of noise in them."""
+    video, audio = ops.float32(batch["video"]) / 255, ops.float32(batch["audio"])
+    z = ops.stop_gradient(model.encode(video, audio))
+    return video, model.picture(_with_noise(model, z, *random.split(key, 2)))
+
+
+def _with_noise(model, z, strength_key, noise_key):
+    """Latents (B, T, K, D) with a random amount of noise in each frame, as a rollout's will have."""
+    strength = model.cfg.latent.noise * random.uniform(strength_key, (*z.shape[:2], 1, 1))
+    return unit(z + strength * random.normal(noise_key, z.shape))
 
 
 def dynamics_loss(
