@@ -127,7 +127,7 @@ class Films:
 
 
 def _shape(world: "mlxworld.World") -> Shape:
-    return Shape(tuple(world.size), world.fps, world.sample_rate, world.aspect)
+    return Shape((world.size[0], world.size[1]), world.fps, world.sample_rate, world.aspect)
 
 
 def _joined(frame: "mlxworld.Frame", beside: "mlxworld.Frame | None") -> "mlxworld.Frame":

@@ -71,7 +71,7 @@ def aspect(about: Mapping[str, Any]) -> float:
     card = about.get("card")
     data = card.get("data") if isinstance(card, dict) else None
     told = data.get("aspect") if isinstance(data, dict) else None
-    if type(told) in (int, float) and 1 / MOST_ASPECT <= told <= MOST_ASPECT:
+    if isinstance(told, int | float) and 1 / MOST_ASPECT <= told <= MOST_ASPECT:
         return float(told)
     return sources.aspect(game(about))
 

@@ -5,6 +5,7 @@ N bodies. Knows nothing of pages: what is drawn of it is theirs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Physics:
     plausibility: float | None
 
     @classmethod
-    def of(cls, game: str, known: Mapping[str, np.ndarray] | None) -> "Physics | None":
+    def of(cls, game: str, known: Mapping[str, Any] | None) -> "Physics | None":
         """Of a game (`World.game`) and what is known of a frame: `World.physics()`, or `Real.state`. None where that
         has no positions and velocities (N, 2 or 3) of bodies."""
         known = known or {}

@@ -13,20 +13,8 @@ from ..arrays import Array
 
 def rotate(x: Array, angles: Any, gains: Array | None = None) -> Array:
     """x (B, T, K, H, E), times gains (H, E) where they are given, turned by angles (cosines and signed sines, each
-    (T, 1, 1, E) or (B, T, 1, 1, E)) in x's dtype.
-
-    Gains go into the angles, and a head's halves change places as an axis of two: a compiler makes one kernel of all.
-    """
-    halves, (cos, sin) = _halves(x), (_halves(angles[i]) for i in (0, 1))
-    if gains is not None:
-        gains = _halves(gains)
-        cos, sin = cos * gains, sin * ops.roll(gains, 1, axis=-2)
-    return (halves * cos + ops.roll(halves, 1, axis=-2) * sin).reshape(x.shape)
-
-
-def _halves(x):
-    """(..., E) -> (..., 2, E / 2)."""
-    return x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)
+    (T, 1, 1, E) or (B, T, 1, 1, E)) in x's dtype."""
+    return ops.rotary(x, angles[0], angles[1], gains)
 
 
 def turning(angles: Any, interleaved: bool = False) -> Callable[..., Array]:

@@ -7,7 +7,7 @@ import pytest
 
 from mlxworld import World
 from mlxworld.data.envs import sources
-from mlxworld.data.episodes.format import DatasetInfo, read_info, write_info
+from mlxworld.data.episodes.format import DatasetInfo, dataset_info, read_info, write_info
 from mlxworld.data.episodes.frames import _key
 from mlxworld.errors import MlxworldError
 from mlxworld.files import atomic
@@ -25,10 +25,10 @@ def test_doom_is_four_to_three_and_other_worlds_are_square():
 
 def test_a_dataset_says_it_and_an_old_one_is_square(tmp_path):
     write_info(tmp_path, dataclasses.replace(INFO, aspect=4 / 3))
-    assert read_info(tmp_path).aspect == 4 / 3
+    assert dataset_info(tmp_path).aspect == 4 / 3
     old = {k: v for k, v in read_json(tmp_path / "dataset.json").items() if k != "aspect"}
     atomic.write_text(tmp_path / "dataset.json", json.dumps(old))
-    assert read_info(tmp_path).aspect == 1
+    assert dataset_info(tmp_path).aspect == 1
     assert _key(tmp_path, [], INFO) == _key(tmp_path, [], dataclasses.replace(INFO, aspect=2)), "it changes no pixel"
 
 
