@@ -61,7 +61,7 @@ class Options:
         unknown = [name for name in options if name not in names]
         if unknown:
             raise MlxworldError(f"unknown option {unknown[0]!r} of a world: there are {', '.join(names)}")
-        listed = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
+        listed: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in options.items()}
         return cls(**listed)
 
 
