@@ -44,6 +44,7 @@ OTHERS = {
         "minutes": 3.5,
         "compile": True,
         "cache": "there",
+        "hook": "night",
         "tokenizer.share": 0.5,
     },
     **{"data": "elsewhere", "out": "z", "preset": "play", "backend": "mlx", "precision": "bfloat16"},

@@ -51,8 +51,8 @@ def test_the_hook_alone_learns_and_its_world_plays_with_it(dots, parent, tmp_pat
     hooked = mlxworld.World.load(
         str(parent), backend, precision="float32", hooks=[tmp_path / "night/night.safetensors"]
     )
-    before, after = ([w.reset(seed=1), w.step("up"), w.step("down")][-1].audio for w in (plain, hooked))
-    assert not np.array_equal(before, after)
+    frames = [[w.reset(seed=1), w.step("up"), w.step("down")][-1].audio for w in (plain, hooked)]
+    assert not np.array_equal(frames[0], frames[1])
 
 
 def test_a_hook_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_hook_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             teach(dots, tmp_path / "cut", parent, "torch")
     state = checkpoint.open(tmp_path / "cut" / "checkpoint.safetensors")  # no moment of anything but the hook
-    moments = [n for n in state if n.startswith(("ema.", "optim.dynamics."))]
+    moments = [n for n in state if n.startswith(("ema.", "optim.dynamics.")) and state.shapes[n] != ()]
     assert moments and all(".hooks." in n for n in moments)
     _, resumed = teach(dots, tmp_path / "cut", parent, "torch", "--resume")
     assert whole.keys() == resumed.keys() and all(np.array_equal(whole[n], resumed[n]) for n in whole)
