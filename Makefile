@@ -27,7 +27,7 @@ play: .venv/stamp-play
 	@$(BIN)/python -m mlxworld play --world $(WORLD) --open
 
 test: .venv/stamp-test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/stamp-test
 	@$(BIN)/ruff check --output-format concise $(SOURCES)

@@ -31,6 +31,7 @@ class TeachConfig:
     preset: str = "nano-64"
     minutes: float = 10.0
     steps: int = 20_000
+    held: int = 4000  # steps of games that training never sees
     clips: int = 32
     backend: str | None = None
 
@@ -46,7 +47,7 @@ def main() -> None:
         world = World.load(new.run, cfg.backend)
         held = cfg.folder / "data" / "held"
         if not held.is_dir():
-            plan = recorder.RecordConfig(command.environment(cfg.env), held, steps=4000, seed=HELD_OUT)
+            plan = recorder.RecordConfig(command.environment(cfg.env), held, steps=cfg.held, seed=HELD_OUT)
             recorder.record(replace(plan, size=world.size[0]))
         rows[name] = psnr(world, clips_for(world, held, cfg.clips, FRAMES))
     (cfg.folder / "teach.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .play.agents import agent
     from .play.folder import runs, thumbnail, version, worlds
     from .play.moments import load_snapshot, read_snapshot, save_snapshot
+    from .play.physics import Physics
     from .play.real import Real
+    from .play.translator import Translator, is_translator
     from .play.world import Clip, Frame, Snapshot, World
 
 __version__ = "0.1.0"
@@ -24,11 +26,14 @@ __all__ = [
     "Clip",
     "Frame",
     "MlxworldError",
+    "Physics",
     "Real",
     "Snapshot",
+    "Translator",
     "World",
     "agent",
     "installed",
+    "is_translator",
     "load_snapshot",
     "on",
     "read_snapshot",
@@ -43,7 +48,8 @@ _LAZY = {  # read when they are asked for: they need a framework
     **dict.fromkeys(("Clip", "Frame", "Snapshot", "World"), "world"),
     **dict.fromkeys(("runs", "thumbnail", "version", "worlds"), "folder"),
     **dict.fromkeys(("load_snapshot", "read_snapshot", "save_snapshot"), "moments"),
-    **{"Real": "real", "agent": "agents"},
+    **dict.fromkeys(("Translator", "is_translator"), "translator"),
+    **{"Physics": "physics", "Real": "real", "agent": "agents"},
 }
 
 BACKENDS = {"mlx": ("mlxworld", "mlx.core"), "torch": ("torch_backend", "torch")}

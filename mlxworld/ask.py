@@ -10,7 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,12 +26,14 @@ from .data.episodes.container import require_whole
 from .data.episodes.pictures import read_frames
 from .errors import MlxworldError
 from .files import hub, pretrained
+from .play.translator import Translator, is_translator
 from .text.assistant import Assistant, Talk
 from .text.beams import BeamConfig
 from .text.check import check
 from .text.choose import Choice
 from .text.generate import Options
 from .text.match import Matcher
+from .text.rows import printable
 
 FRAMES = 768  # of a film, at most
 
@@ -39,7 +41,7 @@ FRAMES = 768  # of a film, at most
 @dataclass(frozen=True)
 class AskConfig:
     model: str
-    """a folder as model hubs hold it, or hf://owner/name"""
+    """a folder as model hubs hold it, or hf://owner/name; or the run of a model that writes of pictures by itself"""
     question: Annotated[str | None, tyro.conf.Positional] = None
     """what is asked; without it, a talk"""
     image: tuple[Path, ...] = ()
@@ -82,6 +84,9 @@ def main(argv: list[str] | None = None) -> None:
     if not (installed := mlxworld.installed()):
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
     folder = hub.folder(cfg.model, hub.MODEL_FILES) if cfg.model.startswith(hub.SCHEME) else Path(cfg.model)
+    if is_translator(folder):
+        print("\n".join(told(cfg, folder)))
+        return
     package = mlxworld.on(cfg.backend or installed[0])
     if cfg.among:
         print("\n".join(matches(cfg, pretrained.load(folder, package, cfg.precision, cfg.weights), pictures)))
@@ -106,6 +111,24 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
+    """What a model that writes of any modality says of each picture and film. It takes no question."""
+    fresh, taken = AskConfig(cfg.model), ("image", "video", "backend", "precision")
+    others = [f.name for f in fields(cfg) if f.name not in taken and getattr(cfg, f.name) != getattr(fresh, f.name)]
+    if others or not (cfg.image or cfg.video):
+        raise MlxworldError(
+            f"{folder} writes what it sees: give --image or --video, and no question"
+            + (f", no --{others[0]}" if others and others != ["question"] else "")
+        )
+    translator = Translator.load(folder, cfg.backend, cfg.precision)
+    if not translator.steps:
+        print(f"{folder} is untrained: what it writes is noise", file=sys.stderr)
+    for path in (*cfg.image, *cfg.video):
+        source, data = translator.read(str(path))
+        (text,) = translator.texts(translator.translate(source, data, "text"))
+        yield printable(f"{path}: {text}" if len(cfg.image) + len(cfg.video) > 1 else text)
 
 
 class Visit:

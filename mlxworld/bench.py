@@ -17,6 +17,7 @@ import tyro
 
 from . import bench_words, families
 from .cli import entry
+from .configs.translator import TranslatorConfig
 from .configs.world import WorldConfig, require_world
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
@@ -24,8 +25,10 @@ from .evaluate.quality import quality
 from .play.folder import model_config as world_config
 from .play.folder import read_config
 from .play.player import Options
+from .play.translator import Translator, is_translator
 from .play.world import World
 from .speed import compiling, counts, machine, measure
+from .speed import translator as translator_figures
 from .speed.forecast import forecast, table
 from .speed.parts import parts
 from .speed.progress import show
@@ -49,6 +52,8 @@ class BenchConfig:
     clips: int | None = None  # of a training step; what `train` takes by default, 4 on the CPU
     data: Path | None = None  # held-out episodes: what precision, weights and cache cost there, in dB
     predict: bool = False  # run nothing: frames a second of measured machines and of Macs, as bands
+    items: int = 32  # of a model that reads and writes any modality: things that its latents are of
+    picture: Path | None = None  # of such a model: its figures as an SVG
     json: bool = False  # print JSON
 
 
@@ -59,7 +64,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
     check(cfg)
-    if cfg.predict:
+    if is_of_translator(cfg):
+        figures = bench_translator(cfg)
+        print(json.dumps(figures) if cfg.json else translator_figures.report(figures))
+    elif cfg.predict:
         name, rows = str(cfg.preset or cfg.world), forecast(model_config(cfg), cfg.options.weights)
         print(json.dumps({"world": name, "predict": rows}) if cfg.json else table(name, rows))
     else:
@@ -81,6 +89,39 @@ def check(cfg: BenchConfig) -> None:
         raise MlxworldError(
             "--predict is of one world, in each machine's own precision: no --batch, --precision, --backend"
         )
+
+
+def is_of_translator(cfg: BenchConfig) -> bool:
+    """Whether it is of a model that reads and writes any modality, and of no world. Raises MlxworldError for flags that
+    only the other kind has."""
+    if cfg.preset is not None:
+        translator = isinstance(families.preset(cfg.model, cfg.preset), TranslatorConfig)
+    else:
+        translator = is_translator(str(cfg.world))
+    fresh, o = BenchConfig(), cfg.options
+    mine = ("items", "picture")
+    other = ("frames", "parts", "batches", "train", "clips", "data", "predict")
+    wrong = [name for name in (other if translator else mine) if getattr(cfg, name) != getattr(fresh, name)]
+    if translator:
+        wrong += [n for n, x in asdict(o).items() if n != "precision" and x != getattr(fresh.options, n)]
+    if wrong:
+        kind = "a model that is no world" if translator else "a world"
+        raise MlxworldError(f"--{wrong[0].replace('_', '-')} says nothing of {kind}")
+    if cfg.items < 2:
+        raise MlxworldError(f"--items must be at least 2, got {cfg.items}")
+    return translator
+
+
+def bench_translator(cfg: BenchConfig) -> dict[str, Any]:
+    """The figures of a model that reads and writes any modality, and their picture. Raises MlxworldError."""
+    if cfg.preset is None:
+        translator = Translator.load(str(cfg.world), cfg.backend, cfg.options.precision)
+    else:
+        translator = Translator.untrained(families.preset(cfg.model, cfg.preset), cfg.backend)
+    figures = translator_figures.bench(translator, cfg.items, show)
+    if cfg.picture is not None:
+        translator_figures.draw(figures, cfg.picture)
+    return figures
 
 
 def model_config(cfg: BenchConfig) -> WorldConfig:

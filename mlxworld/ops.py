@@ -32,7 +32,7 @@ __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
     "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
-    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "value_and_gradient",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary", "value_and_gradient",
 ]
 # fmt: on
 
@@ -119,6 +119,14 @@ def irfft(real, imag, n):
 
 def rms_norm(x, eps=1e-5):
     return mx.fast.rms_norm(x, None, eps)
+
+
+def rotary(x, cos, sin, gains=None):
+    halves, cos, sin = (a.reshape(*a.shape[:-1], 2, a.shape[-1] // 2) for a in (x, cos, sin))
+    if gains is not None:
+        gains = gains.reshape(*gains.shape[:-1], 2, gains.shape[-1] // 2)
+        cos, sin = cos * gains, sin * gains[..., ::-1, :]
+    return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape)  # views and one kernel
 
 
 def attention(q, k, v, mask=None, scale=None):

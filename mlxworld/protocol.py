@@ -195,6 +195,9 @@ class Ops(Protocol):
     def roll(self, x: Array, shift: int, axis: int) -> Array:
         """x moved on by `shift` places along the axis, what falls off the end put first."""
 
+    def rotary(self, x: Array, cos: Array, sin: Array, gains: Array | None = None) -> Array:
+        """x (..., E), times gains (..., E), turned: times cos, and with its halves exchanged times sin, added up."""
+
     def clip(self, x: Array, low: float, high: float) -> Array:
         """x held to [low, high]."""
 

@@ -24,7 +24,7 @@ from .configs.world import LARGEST
 from .data.envs.crew import Crew, Game
 from .data.envs.policies import make_policy
 from .data.envs.source import action_space, close
-from .data.envs.sources import open_source
+from .data.envs.sources import aspect, open_source
 from .data.envs.trial import require_readable
 from .data.episodes.actions import actions_file, read_names
 from .data.episodes.format import DatasetInfo, episodes, read_info, write_info
@@ -81,7 +81,7 @@ def record(config: RecordConfig) -> Path:
         size = (config.size, config.size)
         info = DatasetInfo(source.fps, source.samples, size, source.actions, source.name, source.licence, settings)
         space = action_space(source)
-        info = replace(info, buttons=space.buttons, axes=space.axes)
+        info = replace(info, buttons=space.buttons, axes=space.axes, aspect=aspect(config.world))
     finally:
         close(source)
     require_readable(info)
@@ -193,7 +193,7 @@ def _prepare(config: RecordConfig, info: DatasetInfo) -> tuple[int, int]:
         return 0, 0
     if not config.append:
         raise MlxworldError(f"{out}: holds a recording; --append goes on with it, --force replaces it")
-    if old != replace(info, recording=old.recording) or old.recording != info.recording:
+    if old != replace(info, recording=old.recording, aspect=old.aspect) or old.recording != info.recording:
         raise MlxworldError(f"{out}: was recorded with other settings ({old.source}, {old.recording}); see {INFO}")
     films = [path for path in _files(out) if path.suffix == ".mp4"]
     steps = sum(len(read_names(actions_file(path))) for path in films)

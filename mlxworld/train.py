@@ -109,7 +109,7 @@ def train(cfg: TrainConfig) -> None:
     with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
         agreed(package.engine, 0)  # the other ranks open the data now
         Run(package, cfg, recipe, monitor, begun).go()
-        monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: mlxworld play --world {cfg.out}")
+        monitor.say(f"done in {(time.monotonic() - begun) / 60:.1f} min: {recipe.use.format(out=cfg.out)}")
 
 
 def _follow(package: ModuleType, cfg: TrainConfig, begun: float) -> None:

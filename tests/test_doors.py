@@ -175,6 +175,8 @@ x = backend.random.normal(backend.random.key(7), (2, 8))
 y = backend.nn.Linear(8, 4)(x)
 assert backend.engine.numpy(y).shape == (2, 4)
 assert {other!r} not in sys.modules
+slow = {{"torch._dynamo", "torch.distributed.fsdp"}} & set(sys.modules)
+assert not slow, f"imported, and not needed yet: {{slow}}"
 """
 
 
@@ -182,7 +184,8 @@ assert {other!r} not in sys.modules
     ("name", "other", "package"), [("mlx", "torch", "mlxworld"), ("torch", "mlx", "torch_backend")]
 )
 def test_door_5_one_backend_without_the_other(name, other, package):
-    """All of a backend's package imports, every model file included, and runs, the other framework being absent."""
+    """All of a backend's package imports, every model file included, and runs, the other framework being absent; and
+    PyTorch's compiler, a second of every start, only where something is compiled."""
     run({other}, f"import {package}\n" + FORWARD.format(name=name, other=other, package=package))
 
 

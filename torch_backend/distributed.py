@@ -2,6 +2,7 @@
 
 Data parallel: each rank differentiates its parts of the batch, and `mean` gives all the same gradients. `shard` (FSDP2,
 Zhao et al. 2023) keeps the weights of each layer in parts, one a rank: a layer is put together when it is called.
+Distributed tensors take half a second to import: only where weights are in parts.
 """
 
 import atexit
@@ -9,14 +10,15 @@ import functools
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .arrays import device, tree_map
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _BUCKET = 1 << 24  # numbers that are averaged at once
 _PATIENCE = timedelta(days=1)  # the first rank may record or encode a dataset while the others wait
@@ -69,6 +71,8 @@ def mean(x):
 def shard(model):
     """The model itself; the weights of its layers, the modules of its lists that are made of others, are now in parts,
     one a rank. A layer must be called, not reached into. All else stays whole on every rank."""
+    from torch.distributed.fsdp import fully_shard
+
     lists = [x for x in model.modules() if isinstance(x, torch.nn.ModuleList)]
     for layer in (layer for x in lists for layer in x):
         if any(True for child in layer.children() for _ in child.parameters()):
@@ -76,11 +80,16 @@ def shard(model):
     return model
 
 
+def _in_parts(x: Any) -> "TypeGuard[DTensor]":
+    """Whether a tensor is one of torch.distributed.tensor."""
+    return hasattr(x, "to_local")
+
+
 class Shards:
     """Which parameters are in parts. A part, and what has its shape (gradient, average, moment), is a plain tensor."""
 
     def __init__(self, weights: Mapping[str, Any]):
-        self._layouts = {name: w for name, w in weights.items() if isinstance(w, DTensor)}
+        self._layouts = {name: w for name, w in weights.items() if _in_parts(w)}
 
     def __contains__(self, name: object) -> bool:
         return name in self._layouts
@@ -93,13 +102,15 @@ class Shards:
 
     def gradient(self, name: str, weight: torch.nn.Parameter) -> torch.Tensor | None:
         """The gradient of a parameter, as it is here."""
-        return weight.grad.to_local() if isinstance(weight.grad, DTensor) else weight.grad
+        return weight.grad.to_local() if _in_parts(weight.grad) else weight.grad
 
     @torch.no_grad()
     def whole(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Put together from all ranks, which must all ask for it."""
         if name not in self:
             return x
+        from torch.distributed.tensor import DTensor
+
         w = self._layouts[name]
         parts = DTensor.from_local(x, w.device_mesh, w.placements, run_check=False, shape=w.shape, stride=w.stride())
         return parts.full_tensor()
@@ -109,6 +120,8 @@ class Shards:
         """This rank's part of what is whole on every rank."""
         if name not in self:
             return x
+        from torch.distributed.tensor import distribute_tensor
+
         w = self._layouts[name]
         return distribute_tensor(x, w.device_mesh, w.placements, src_data_rank=None).to_local()
 

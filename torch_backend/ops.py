@@ -27,7 +27,7 @@ __all__ = [
     "abs", "broadcast_to", "cos", "exp", "floor", "log", "rsqrt", "sigmoid", "sin", "sqrt",
     "square", "stop_gradient", "tanh", "where", "gelu", "relu", "silu", "array", "arange", "zeros",
     "ones", "full", "cast", "float32", "int32", "uint8", "concat", "stack", "split", "take", "pad", "roll",
-    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "value_and_gradient",
+    "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary", "value_and_gradient",
 ]
 # fmt: on
 
@@ -122,6 +122,11 @@ def irfft(real, imag, n):
 
 def rms_norm(x, eps=1e-5):
     return F.rms_norm(x, x.shape[-1:], None, eps)
+
+
+def rotary(x, cos, sin, gains=None):
+    x = x if gains is None else x * gains
+    return x * cos + roll(x, x.shape[-1] // 2, -1) * sin
 
 
 def attention(q, k, v, mask=None, scale=None):

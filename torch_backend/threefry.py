@@ -2,7 +2,8 @@
 
 Written out, a draw is some 200 integer operations, which a compiler traces, fuses and recomputes wherever they are
 used: nine tenths of the time that it took to compile a training step. So it is opaque to compilers: on CUDA one Triton
-kernel in 32 bits, elsewhere masked int64.
+kernel in 32 bits, elsewhere masked int64. (torch.library.custom_op would import the compiler at the first draw, which
+takes longer than to load a world.)
 """
 
 import functools
@@ -15,10 +16,17 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
-@torch.library.custom_op("mlxworld::random_bits", mutates_args=())
 def random_bits(key: torch.Tensor, n: int) -> torch.Tensor:
     """key (2,) int64, two words -> (n,) int64 in 0 .. 2^32 - 1, those of MLX. The counter is cut in two halves that
     are enciphered as pairs; of an odd n the last pair has a zero and gives one number."""
+    return torch.ops.mlxworld.random_bits.default(key, n)
+
+
+torch.library.define("mlxworld::random_bits", "(Tensor key, SymInt n) -> Tensor")
+
+
+@torch.library.impl("mlxworld::random_bits", "CompositeExplicitAutograd")
+def _random_bits(key, n):
     if key.is_cuda and _has_triton():
         from .threefry_triton import random_bits as kernel
 
@@ -30,7 +38,7 @@ def random_bits(key: torch.Tensor, n: int) -> torch.Tensor:
     return torch.cat([x, y[:half]])
 
 
-@random_bits.register_fake
+@torch.library.register_fake("mlxworld::random_bits")
 def _(key, n):
     return key.new_empty(n, dtype=torch.int64)
 

@@ -21,6 +21,7 @@ import mlxworld
 from mlxworld import MlxworldError
 from mlxworld.cli import entry
 
+from ..tell import app as tell
 from .address import network_address, qr_text
 from .app import create_app
 from .connections import Listener
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=argv, prog="mlxworld play")
     with bind(options.host, options.port) as listener:
         token = None if is_loopback(options.host) else secrets.token_urlsafe(16)
+        if mlxworld.is_translator(options.world):
+            return serve(telling(options, token is None), listener, page_address(listener, token), options.open)
         choice = Choice(options.world, options.backend, options.steps, options.precision)
         print(f"loading {options.world} ...", flush=True)
         load = functools.partial(mlxworld.World.load, weights=options.weights, hooks=options.hook)
@@ -70,13 +73,29 @@ def main(argv: list[str] | None = None) -> None:
         address = page_address(listener, token)
         wide = address if token else None
         app = create_app(load, choice, worlds=mlxworld.worlds(), backends=backends, token=token, wide=wide, **places)
-        print(f"play at {address}\nCtrl-C ends it", flush=True)
-        if wide and sys.stdout.isatty():
-            print(qr_text(wide))
-        server = make_server(app)
-        if options.open:
-            threading.Thread(target=open_page, args=(server, address), daemon=True).start()
-        server.run(sockets=[listener])
+        serve(app, listener, address, options.open, qr_text(wide) if wide and sys.stdout.isatty() else "")
+
+
+def telling(options: Options, loopback: bool) -> Starlette:
+    """The page for a model that reads and writes any modality. Raises MlxworldError for flags of worlds alone."""
+    if not loopback:
+        raise MlxworldError(f"{options.world} is no world: its page is served on the loopback alone")
+    if options.steps is not None or options.weights is not None:
+        raise MlxworldError(f"{options.world} is no world: it has no --steps and no --weights")
+    print(f"loading {options.world} ...", flush=True)
+    load = functools.partial(mlxworld.Translator.load, options.world, options.backend, options.precision)
+    return tell.create_app(load)
+
+
+def serve(app: Starlette, listener: Listener, address: str, opened: bool, code: str = "") -> None:
+    """Serve until Ctrl-C; the address is printed, and a picture of it."""
+    print(f"play at {address}\nCtrl-C ends it", flush=True)
+    if code:
+        print(code)
+    server = make_server(app)
+    if opened:
+        threading.Thread(target=open_page, args=(server, address), daemon=True).start()
+    server.run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> Listener:

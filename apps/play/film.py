@@ -8,6 +8,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,22 @@ MAX_WAITING = 300
 """Frames that wait for the encoder before a recording ends: it cannot keep up."""
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What is the same for all frames of a film: size (H, W), and how many times as wide as high a pixel is shown."""
+
+    size: tuple[int, int]
+    fps: float
+    sample_rate: int
+    aspect: float = 1.0
+
+
 class Film:
     """An MP4 file that is being written: `add` frames, then `close`."""
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float, sample_rate: int, fragments: bool = False):
-        """size: (H, W) of the frames; fragments: the file is whole up to the last half second, whatever happens to this
-        process."""
+    def __init__(self, path: Path, shape: "Shape", fragments: bool = False):
+        """fragments: the file is whole up to the last half second, whatever happens to this process."""
+        size, fps, sample_rate = shape.size, shape.fps, shape.sample_rate
         flags = "frag_keyframe+empty_moov+default_base_moof" if fragments else "faststart"
         self._file = av.open(str(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
         rate = Fraction(fps).limit_denominator(1000)
@@ -40,6 +51,7 @@ class Film:
         quality = {"crf": "16", "preset": "ultrafast" if fragments else "superfast", "threads": "1"}
         self._video: Any = self._file.add_stream("libx264", rate=rate, options=quality)
         self._video.width, self._video.height, self._video.pix_fmt = self._width, self._height, "yuv420p"
+        self._video.codec_context.sample_aspect_ratio = Fraction(shape.aspect).limit_denominator(100)
         self._video.gop_size = max(1, round(fps / 2))
         if fragments:
             self._video.options = quality | {"tune": "zerolatency"}
@@ -70,11 +82,11 @@ class Film:
         self._file.close()
 
 
-def film(frames: Iterable["mlxworld.Frame"], size: tuple[int, int], fps: float, sample_rate: int) -> bytes:
+def film(frames: Iterable["mlxworld.Frame"], shape: Shape) -> bytes:
     """A whole film of some frames."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        clip = Film(path, size, fps, sample_rate)
+        clip = Film(path, shape)
         for frame in frames:
             clip.add(frame)
         clip.close()
@@ -84,12 +96,12 @@ def film(frames: Iterable["mlxworld.Frame"], size: tuple[int, int], fps: float, 
 class Recording:
     """A film of everything that is shown, written to a file by a thread of its own while it goes on."""
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float, sample_rate: int):
+    def __init__(self, path: Path, shape: Shape):
         """Raises OSError where the file cannot be made."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.fps, self.frames = path, fps, 0
+        self.path, self.fps, self.frames = path, shape.fps, 0
         self.failure: str | None = None
-        self._film = Film(path, size, fps, sample_rate, fragments=True)
+        self._film = Film(path, shape, fragments=True)
         self._waiting: queue.Queue[mlxworld.Frame | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._write, name="recording", daemon=True)
         self._thread.start()

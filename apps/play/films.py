@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlxworld import MlxworldError
 
 from . import wire
 from .action_log import label
-from .film import Recording, film
+from .film import Recording, Shape, film
 
 LOG = logging.getLogger(__name__)
 TAPE_S = 60.0
@@ -62,13 +63,12 @@ class Films:
         shown = list(self._tape)[-round(seconds * world.fps) :]
         if not shown:
             raise MlxworldError("nothing has been shown yet")
-        size = world.size
+        shape = _shape(world)
         if all(beside is not None and beside.video.shape == frame.video.shape for frame, beside in shown):
             shown = [(_joined(frame, beside), None) for frame, beside in shown]
-            size = (size[0], 2 * size[1] + GAP)
+            shape = replace(shape, size=(shape.size[0], 2 * shape.size[1] + GAP))
         frames, name = [frame for frame, _ in shown], self._name()
-        settings = (size, world.fps, world.sample_rate)
-        self._worker.submit(self._guard, lambda: film(frames, *settings), name, target, len(frames) / world.fps)
+        self._worker.submit(self._guard, lambda: film(frames, shape), name, target, len(frames) / world.fps)
 
     def record(self, on: bool) -> None:
         """Begin a recording, or end the one that goes on and tell everyone where it is."""
@@ -77,7 +77,7 @@ class Films:
         if on and recording is None:
             try:
                 path = self.folder / self._name()
-                self.recording = Recording(path, world.size, world.fps, world.sample_rate)
+                self.recording = Recording(path, _shape(world))
             except (OSError, ValueError) as error:
                 raise MlxworldError(f"cannot record: {wire.one_line(error)}") from error
         elif not on and recording is not None:
@@ -126,8 +126,8 @@ class Films:
         self._tell(target, {"type": "film", "recorded": recording is not None, **film_ready})
 
 
-def _shape(world: "mlxworld.World") -> tuple:
-    return tuple(world.size), world.fps, world.sample_rate
+def _shape(world: "mlxworld.World") -> Shape:
+    return Shape((world.size[0], world.size[1]), world.fps, world.sample_rate, world.aspect)
 
 
 def _joined(frame: "mlxworld.Frame", beside: "mlxworld.Frame | None") -> "mlxworld.Frame":

@@ -66,6 +66,11 @@ class Game(ModelThread):
         self._pilot = mlxworld.agent(self._branch.world, self._branch.position) if command["on"] else None
         self._tell_state()
 
+    def _on_bodies(self, command: dict, sender: Any) -> None:
+        self._bodies = command["on"]
+        self._tell_bodies()
+        self._tell_state()
+
     def _on_reset(self, command: dict, sender: Any) -> None:
         origin = Origin(command["seed"], command["start"])
         if self._branch.real:

@@ -16,12 +16,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 import mlxworld
 from mlxworld import MlxworldError
 
-from . import wire
+from . import overlay, wire
 from .action_log import MAX_ACTIONS, Log, Origin, digest
 from .branch import Branch, Moment
 from .controls import count, number_of, together
@@ -85,6 +83,7 @@ class ModelThread:
         self._stopping = False
         self._running = False
         self._replay: Replay | None = None
+        self._bodies = False  # whether pages show what is known of the bodies: nothing is read where they do not
         self._pilot: Any = None  # the agent that plays, None where a person does
         self._future: Future | None = None
         self._undo: deque[tuple[int, Moment]] = deque(maxlen=MAX_UNDO)  # branch and moment before each jump
@@ -249,19 +248,16 @@ class ModelThread:
         beside = self._future.branch.frame if self._future else branch.beside
         if beside is not None:
             self.emit(target, wire.pack(beside, branch.world.fps, kind=wire.BESIDE, flags=flags, serial=self._serial))
-            self._tell_physics(target)
         shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
         self.emit(target, wire.pack(branch.frame, branch.world.fps, **shape))
         if target is None and not (branch.is_back or flags & wire.CUT):
             self.films.add(branch.frame, beside)
+        self._tell_bodies(target)
 
-    def _tell_physics(self, target: Any) -> None:
-        """Where the bodies of the real game are and how fast, in pixels of 128 (a second), where it knows that."""
-        branch = self._branch
-        state = branch.real.state if branch.real and not (self._future or branch.is_back) else {}
-        if "position" in state and "velocity" in state:
-            bodies = np.concatenate([state["position"], state["velocity"]], axis=-1).round(1).tolist()
-            self.emit(target, {"type": "physics", "bodies": bodies})
+    def _tell_bodies(self, target: Any = None) -> None:
+        """What is known of the bodies in the pictures, after these have gone out: they do not wait for it."""
+        if self._bodies and overlay.known(self._branch):
+            self.emit(target, overlay.message(self._branch, self._future.branch if self._future else None))
 
     def _thumb(self, kind: int, ident: int, target: Any = None) -> None:
         shown = self._shelf.frames[ident] if kind == wire.MOMENT else self._branches[ident].frame
@@ -322,7 +318,7 @@ class ModelThread:
     def _tell_world(self, target: Any = None) -> None:
         w, name = self._branch.world, self._choice.world
         about = {"name": w.name, "actions": list(w.actions), "keys": w.keys, "fps": w.fps, "starts": w.starts}
-        sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size)}
+        sound = {"sample_rate": w.sample_rate, "samples": w.samples, "size": list(w.size), "aspect": w.aspect}
         chosen = {"backend": w.backend, "device": w.device, "precision": w.precision, "steps": w.steps}
         place = {"world": name, "opened": self._opened, "offered": self._offers.of(w)}
         automatic = {"auto": self._choice.steps is None, "together": together(w)}
@@ -337,6 +333,7 @@ class ModelThread:
         progress = [replay.done, len(replay.log.actions)] if replay else None
         beside = "future" if self._future else "real" if branch.real else None
         doing = {"pilot": self._pilot is not None, "beside": beside, "recording": self.films.recording is not None}
+        doing |= {"bodies": self._bodies, "embodied": overlay.known(branch)}
         back = {"span": list(branch.span), "position": branch.position, "undo": len(self._undo)}
         state = {"running": self._running, "replay": progress, **story, **shelf, **lives, **room, **doing, **back}
         self.emit(target, {"type": "state", **state})

@@ -148,6 +148,7 @@ COMMANDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "take": {},  # take the controls from the page that has them
     "run": {"on": is_flag},
     "pilot": {"on": is_flag},  # an agent plays, until somebody presses a key
+    "bodies": {"on": is_flag},  # show what is known of the bodies: place, velocity, energy, plausibility
     "step": {},  # one frame while paused
     "reset": {"seed": is_whole(0, 2**32 - 1), "start": maybe(is_whole(0, 2**31))},
     "rewind": {},

@@ -5,13 +5,13 @@ from typing import Any
 
 from ..errors import MlxworldError
 from .block import BlockConfig
+from .translator import MODALITIES, TranslatorConfig
 
-MODALITIES = ("text", "audio", "image", "video")
 PAD, BOS, EOS = 0, 1, 2  # ids of every tokenizer of the family; 0 is padding
 
 
 @dataclass(frozen=True)
-class OmniLatentConfig:
+class OmniLatentConfig(TranslatorConfig):
     family: str = "omnilatent"
     hidden_dim: int = 768  # C
     num_layers: int = 12
@@ -26,6 +26,9 @@ class OmniLatentConfig:
     video_patch: int = 16
     frames: int = 16  # of a video that is written
     tubelet: int = 4  # frames of a patch of video
+    fps: float = 8.0  # frames a second of a video
+    sample_rate: int = 16384  # samples a second of the sound that a spectrogram is of
+    order: bool = False  # with a head that says which of two clips came first
     checkpointing: bool = False  # activations are computed again in the backward pass
 
     def __post_init__(self):
@@ -33,6 +36,7 @@ class OmniLatentConfig:
         patches = (self.image_patch, self.video_size, self.video_patch, self.frames, self.tubelet)
         if min(*sizes, *patches) < 1 or self.vocab_size <= EOS or self.audio_frames < 2:
             raise MlxworldError("OmniLatentConfig: every size must be at least 1, vocab_size 3, audio_frames 2")
+        self.require_rates()
         if max(self.max_text, self.audio_frames, self.image_tokens, self.video_tokens) > SPAN:
             raise MlxworldError(f"OmniLatentConfig: a modality has at most {SPAN} tokens")
         for whole, part, names in (
@@ -62,6 +66,7 @@ class OmniLatentConfig:
 
 SPAN = 1024  # positions of one modality
 Config = OmniLatentConfig
+__all__ = ["BOS", "EOS", "MODALITIES", "PAD", "PRESETS", "SPAN", "Config", "OmniLatentConfig", "preset_of"]
 _SCENES: dict[str, Any] = {"vocab_size": 259, "max_text": 160, "bands": 64, "audio_frames": 64}
 _SCENES |= {"image_size": 64, "image_patch": 8, "video_size": 64, "video_patch": 8}
 PRESETS = {

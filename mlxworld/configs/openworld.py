@@ -176,6 +176,10 @@ class OpenWorldConfig(WorldConfig):
         return self.dynamics.steps if self.dynamics.head == "flow" else 1
 
     @property
+    def bodies(self) -> int:
+        return self.physics.objects
+
+    @property
     def kv_cache(self) -> str:
         return self.dynamics.kv_cache
 

@@ -75,6 +75,11 @@ class WorldConfig:
         return 1
 
     @property
+    def bodies(self) -> int:
+        """Bodies whose physics the model reads from each frame's latents (`read_physics`); 0: it reads none."""
+        return 0
+
+    @property
     def kv_cache(self) -> str:
         """How keys and values of the past are kept: float, or int8."""
         return "float"

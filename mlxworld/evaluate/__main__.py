@@ -1,17 +1,28 @@
-"""`mlxworld evaluate`: a world against held-out episodes, beside baselines and controls: a table, or a whole report."""
+"""`mlxworld evaluate`: a world against held-out episodes, beside baselines and controls: a table, or a whole report.
+
+A model that reads and writes any modality is asked with --model-mode: `mlxworld evaluate --model-mode all --help`.
+"""
 
 import sys
 
 import tyro
 
 from ..cli import entry
+from ..errors import MlxworldError
+from ..play.translator import is_translator
+from . import modes
 from .evaluation import EvaluateConfig, Evaluation
 from .report_folder import require_folder, write_report
 
 
 def main(argv: list[str] | None = None) -> None:
     """`mlxworld evaluate`."""
-    cfg = tyro.cli(EvaluateConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    argv = sys.argv[1:] if argv is None else argv
+    if any(word.partition("=")[0] in ("--model-mode", "--model_mode") for word in argv):
+        return modes.main(argv)
+    cfg = tyro.cli(EvaluateConfig, args=argv, description=__doc__)
+    if is_translator(cfg.world):
+        raise MlxworldError(f"{cfg.world} is no world to play in: give --model-mode, {', '.join(modes.MODES)}")
     evaluation = Evaluation(cfg)
     if cfg.report is not None:
         require_folder(cfg.report)

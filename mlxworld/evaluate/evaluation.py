@@ -216,7 +216,7 @@ class Evaluation:
             return np.concatenate(self._batched("seeing what cannot be", surprise, *clips))
 
         def doubted(video: np.ndarray, audio: np.ndarray, _: np.ndarray) -> np.ndarray:
-            return 1 - self._read_physics(video, audio)["plausibility"].min(1)
+            return 1 - self._read_physics(video, audio)["plausibility"][:, plausibility.WARM :].min(1)
 
         scores: dict[str, Callable[..., np.ndarray]] = {"model": scored}
         scores |= {"physics": doubted} if self._knows_physics() else {}

@@ -98,14 +98,12 @@ class PlanningConfig:
 def main(argv: list[str] | None = None) -> None:
     """Plays, and prints the table."""
     cfg = tyro.cli(PlanningConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
-    figures = measure(cfg, World.load(cfg.world, cfg.backend))
-    print(table(figures))
-    if cfg.out is not None:
-        atomic.write_text(cfg.out, json.dumps(figures, indent=1) + "\n")
+    print(table(measure(cfg, World.load(cfg.world, cfg.backend))))
 
 
 def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
-    """Of each player: "return" (mean reward of a real frame), its standard error over the games, and the outcome."""
+    """Of each player: "return" (mean reward of a real frame), its standard error over the games, and the outcome. Those
+    that are done are in --out already while others play."""
     if cfg.env not in TASKS:
         raise MlxworldError(f"unknown --env {cfg.env!r}: choose one of {', '.join(TASKS)}")
     if min(cfg.games, cfg.steps, cfg.worlds, cfg.horizon, cfg.hold) < 1:
@@ -121,6 +119,8 @@ def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
             for game in bar.track(range(cfg.games), description=name):
                 rows.append(play(source, world, player(source, cfg.seed + game), cfg, cfg.seed + game))
             figures["players"][name] = summary(rows) | {"seconds": time.perf_counter() - begun}
+            if cfg.out is not None:
+                atomic.write_text(cfg.out, json.dumps(figures, indent=1) + "\n")
     return figures
 
 

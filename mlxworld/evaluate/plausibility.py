@@ -17,6 +17,7 @@ from .figures import Picture, Plot, Report, Row
 from .game import Shrunk
 
 FRAMES, BEFORE = 48, (16, 32)  # of a clip, and when the law is broken
+WARM = 8  # first frames of a clip, which have too little past to count
 CELLS = 8  # a side, of the plain difference
 
 
@@ -69,14 +70,14 @@ def roc(impossible: np.ndarray, possible: np.ndarray) -> tuple[np.ndarray, np.nd
     return tuple(np.array([(x >= level).mean() for level in levels]) for x in (possible, impossible))  # type: ignore
 
 
-def surprise(z: np.ndarray, expected: np.ndarray, warm: int = 8) -> np.ndarray:
+def surprise(z: np.ndarray, expected: np.ndarray, warm: int = WARM) -> np.ndarray:
     """(N,) the greatest surprise of a clip: squared error (mean over D) of the token that is furthest from what was
-    expected of it; z, expected (N, T, K, D). The first `warm` frames have too little past to count."""
+    expected of it; z, expected (N, T, K, D). The first `warm` frames do not count."""
     error = np.square(z - expected).mean(-1).max(-1)
     return error[:, warm:].max(-1)
 
 
-def difference(video: np.ndarray, warm: int = 8) -> np.ndarray:
+def difference(video: np.ndarray, warm: int = WARM) -> np.ndarray:
     """(N,) the trivial score: the greatest change from one frame to the next in any part of the picture."""
     scores = []
     for clip in video:

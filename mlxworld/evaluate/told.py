@@ -13,6 +13,8 @@ import numpy as np
 from ..data.envs.scenes import COLOURS, FRAMES, NUMBERS, Scene, tell
 from ..data.pairs.scenes import COLUMNS, batch_of, held_out
 from ..text.bytes import Bytes
+from ..text.rows import texts
+from ..text.tokenizer import Tokenizer
 
 Translate = Callable[[str, np.ndarray, str], np.ndarray]
 LOUDER = 0.35  # of the scale of `spectrogram`: how much louder than just before a column is where something begins
@@ -68,17 +70,19 @@ def recall_at_1(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a @ b.T).argmax(1) == np.arange(len(a))).mean())
 
 
-def figures(translate: Translate, scenes: list[Scene], bands: int, letters: int) -> dict[str, dict[str, float]]:
+def figures(
+    translate: Translate, scenes: list[Scene], bands: int, letters: int, tokenizer: Tokenizer | None = None
+) -> dict[str, dict[str, float]]:
     """{figure: {"model", "shuffled", "real"}}: against each scene's truth, against another's, and the reader's ceiling
     on real data."""
-    batch, n = batch_of(scenes, bands, letters), len(scenes)
+    batch, n = batch_of(scenes, bands, letters, tokenizer), len(scenes)
     image, video = (batch[m].astype(np.float32) / 255 for m in ("image", "video"))
-    texts, heard = [tell(s) for s in scenes], batch["audio"]
+    told, heard = [tell(s) for s in scenes], batch["audio"]
     true_hits = [np.array([int(t * FRAMES / 2) for t in s.hits]) for s in scenes]
     asked = [{(list(COLOURS)[t.colour], t.place) for t in s.things} for s in scenes]
 
     def written(source: str, data: np.ndarray) -> list[str]:
-        return [Bytes().decode(row) for row in translate(source, data, "text")]
+        return texts(translate(source, data, "text"), tokenizer or Bytes())
 
     def share(values: list[Any], truth: list[Any]) -> float:
         return float(np.mean([a == b for a, b in zip(values, truth, strict=True)]))
@@ -96,7 +100,7 @@ def figures(translate: Translate, scenes: list[Scene], bands: int, letters: int)
     counts = [len(x) for x in true_hits]
     return {
         "image -> text, all facts": row(
-            share, list(map(facts, written("image", image))), *[list(map(facts, texts))] * 2
+            share, list(map(facts, written("image", image))), *[list(map(facts, told))] * 2
         ),
         "text -> image, colours and places": row(
             share, list(map(seen, translate("text", batch["text"], "image"))), asked, list(map(seen, image))
@@ -107,8 +111,11 @@ def figures(translate: Translate, scenes: list[Scene], bands: int, letters: int)
     }
 
 
-def report(translate: Translate, bands: int, letters: int, count: int = 100) -> dict[str, dict[str, dict[str, float]]]:
+def report(
+    translate: Translate, bands: int, letters: int, count: int = 100, tokenizer: Tokenizer | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """`figures` on scenes of learnt combinations, and on those of new ones."""
     return {
-        name: figures(translate, held_out(count, new), bands, letters) for name, new in (("seen", False), ("new", True))
+        name: figures(translate, held_out(count, new), bands, letters, tokenizer)
+        for name, new in (("seen", False), ("new", True))
     }

@@ -12,7 +12,10 @@ from ..errors import MlxworldError
 from .reading import shown
 
 SCHEME = "hf://"
-FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "starts.safetensors", "README.md"]
+FILES = [
+    *("config.json", "model*.safetensors", "model.safetensors.index.json", "starts.safetensors", "README.md"),
+    "tokenizer.model",
+]
 MODEL_FILES = [  # of a published model
     *("*.json", "*.jinja", "model*.safetensors", "open_clip_model.safetensors", "tokenizer.model"),
 ]

@@ -47,6 +47,11 @@ class WorldModel(Module):
         """z (B, T, K, D), the state of the sound before -> audio (B, T, S), the state after."""
         raise TypeError(f"{type(self).__name__} has no decode_audio")
 
+    def read_physics(self, z: Array) -> dict[str, Array]:
+        """z (B, T, K, D) -> by name (B, T, ...), of cfg.bodies bodies N: position, velocity (N, 3), energy (N,); and
+        plausibility (B, T). A frame's reading depends on its latent and the two before it."""
+        raise TypeError(f"{type(self).__name__} has no physics modules")
+
     def init_past(self, B: int) -> State:
         """The past before the first frame. Its leaves are not called noise, action or z: a part has those."""
         raise TypeError(f"{type(self).__name__} has no init_past")

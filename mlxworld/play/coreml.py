@@ -77,6 +77,7 @@ class CoreMLPlayer:
     """A Player (see `player.py`) of one world on Core ML."""
 
     batch, device, precision, model, runs_ahead = 1, "coreml", "float16", None, False
+    bodies = 0  # a package has no physics modules
 
     def __init__(self, path: str | Path, cfg: WorldConfig, options: Options):
         """Raises MlxworldError for a package that lacks a function, and for options that conversion has settled."""
@@ -108,6 +109,9 @@ class CoreMLPlayer:
     def step(self, action: np.ndarray) -> Pending:
         """The next frame, after action (1, 1)."""
         return self._decode(self._advance("step", action)["z"])
+
+    def physics(self) -> None:
+        """Nothing: a package has no physics modules."""
 
     def encode(self, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
         """The latents z (T, K, D) float32 of video (T, H, W, 3) uint8 with audio (T, S)."""

@@ -14,6 +14,8 @@ from PIL import Image
 from .. import families
 from ..configs.load import from_dict, to_dict
 from ..configs.world import WorldConfig, require_world
+from ..data.envs import sources
+from ..data.episodes.format import MOST_ASPECT
 from ..errors import MlxworldError
 from ..files import checkpoint, hub, layouts
 from ..files.reading import read_json, shown
@@ -61,6 +63,17 @@ def game(about: Mapping[str, Any]) -> str:
     data = card.get("data") if isinstance(card, dict) else None
     source = data.get("source") if isinstance(data, dict) else None
     return source if isinstance(source, str) and source else about["name"]
+
+
+def aspect(about: Mapping[str, Any]) -> float:
+    """How many times as wide as high a pixel of a world is to be shown, from its config.json; where that says nothing,
+    as those of its game are."""
+    card = about.get("card")
+    data = card.get("data") if isinstance(card, dict) else None
+    told = data.get("aspect") if isinstance(data, dict) else None
+    if isinstance(told, int | float) and 1 / MOST_ASPECT <= told <= MOST_ASPECT:
+        return float(told)
+    return sources.aspect(game(about))
 
 
 def read_config(name: str | Path) -> tuple[Path, dict[str, Any]]:

@@ -21,8 +21,10 @@ from ..errors import MlxworldError
 from . import hooks
 from .encode import encode
 
+PHYSICS_FRAMES = 3  # whose latents a reading of physics depends on, its own included
+
 PRECISIONS = ("float32", "float16", "bfloat16")
-Pending = Callable[[], tuple[np.ndarray, np.ndarray]]  # video (B, 1, H, W, 3) uint8, audio (B, 1, S): waits for them
+Pending = Callable[[], Any]  # waits for video (B, 1, H, W, 3) uint8 and audio (B, 1, S)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Options:
 class Player:
     """Begun by `begin`; then `observe` for frames that happened and `step` for the next one.
 
-    device, precision, compiled, temperature, hooks (names of those that joined), runs_ahead (whether a call returns
-    before its frame is there), package (the backend, as `mlxworld.on` gives it), and model may be read.
+    device, precision, compiled, temperature, runs_ahead (whether a call returns before its frame is there), bodies
+    (whose physics it reads), package (the backend, as `mlxworld.on` gives it), and model may be read.
     """
 
     def __init__(self, package: ModuleType, cfg: WorldConfig, weights: Mapping, source: str, options: Options):
@@ -87,16 +89,16 @@ class Player:
             engine.quantize(self.model, options.weights)
         exact = compiled or options.weights is not None
         self.hooks = hooks.join(package, self.model, cfg.family, options.hooks, self.precision, exact)
-        self._kind = cfg.action_space.dtype
-        self._loop = engine.Loop(
-            {"step": self._step, "observe": self._observe, "whole": self._whole}, compile="step" if compiled else None
-        )
+        self._kind, self.bodies = cfg.action_space.dtype, cfg.bodies
+        functions: dict[str, Any] = {"step": self._step, "observe": self._observe, "whole": self._whole}
+        functions |= {"physics": self._physics} if self.bodies else {}
+        self._loop = engine.Loop(functions, compile="step" if compiled else None)
 
     def begin(self, seed: int) -> None:
         """No frames yet; the noise is that of the seed."""
         with self._engine.inference():
             key = self.package.random.key(seed, like=self._engine.array(np.zeros(1, np.float32)))
-            self._loop.begin({"model": self.model.init_state(self.batch), "key": key})
+            self._loop.begin({"model": self.model.init_state(self.batch), "key": key, **self._no_latents()})
 
     def observe(self, z: np.ndarray, action: np.ndarray) -> Pending:
         """A frame that happened: z (B, 1, K, D) float32, action (B, 1, ...), both may broadcast over B."""
@@ -106,6 +108,14 @@ class Player:
     def step(self, action: np.ndarray) -> Pending:
         """The next frame, after action (B, 1) int32. Returns before the device is done: call the result to wait."""
         return self._run("step", action)
+
+    def physics(self) -> dict[str, np.ndarray] | None:
+        """What the model reads of the present frame, {name: (B, ...)}: see `read_physics` of the model; None where it
+        reads nothing. It is read when it is asked for, and costs a frame nothing otherwise."""
+        if not self.bodies:
+            return None
+        readings = self._run("physics")()
+        return {name: x[:, -1] for name, x in readings.items()}
 
     def encode(self, video: np.ndarray, audio: np.ndarray) -> np.ndarray:
         """The latents z (T, K, D) float32 of video (T, H, W, 3) uint8 with audio (T, S)."""
@@ -149,13 +159,34 @@ class Player:
 
     def _step(self, state, action):
         key, now = self.package.random.split(state["key"])
-        video, audio, _, cache = self.model.step(state["model"], self._noise(now), action)
-        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
+        video, audio, z, cache = self.model.step(state["model"], self._noise(now), action)
+        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key, **self._recent(state, z)}
 
     def _observe(self, state, z, action):
         key, now = self.package.random.split(state["key"])
         video, audio, cache = self.model.observe(state["model"], z, self._noise(now), action)
-        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key}
+        return (self.package.ops.uint8(video * 255), audio), {"model": cache, "key": key, **self._recent(state, z)}
+
+    def _no_latents(self):
+        """`latents` (B, PHYSICS_FRAMES, K, D) of the last frames, where physics is read from them, and whether there
+        was a frame; nothing where none is read."""
+        if not self.bodies:
+            return {}
+        shape = (self.batch, PHYSICS_FRAMES, *self.model.cfg.latent_shape)
+        z, begun = self._engine.array((np.zeros(shape, np.float32), np.zeros(1, np.int32)))
+        return {"latents": z, "begun": begun}
+
+    def _recent(self, state, z):
+        """The latents with that of the present frame, z (B, 1, K, D). Before the first frame the world stood still."""
+        if not self.bodies:
+            return {}
+        ops, z = self.package.ops, self.package.ops.float32(z)
+        known = ops.concat([state["latents"][:, 1:], z], axis=1)
+        return {"latents": ops.where(state["begun"] > 0, known, z), "begun": state["begun"] * 0 + 1}
+
+    def _physics(self, state):
+        readings = self.model.read_physics(state["latents"])
+        return {name: x * 1 for name, x in readings.items()}, state
 
     def _noise(self, key):
         return self.tempered(self.model.noise(key, self.batch))

@@ -21,7 +21,7 @@ from ..configs.world import WorldConfig
 from ..errors import MlxworldError
 from . import coreml
 from .context import Clip, checked, clip_of
-from .folder import check_about, digest, game, model_config, read_config, read_starts, read_weights
+from .folder import aspect, check_about, digest, game, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
 from .frame import Frame, Snapshot
 from .lockstep import Lockstep
@@ -55,8 +55,9 @@ class World:
     """Worlds are made by `World.load`; then `reset`, `step`, `snapshot`, `restore`, `fork`.
 
     name, actions (their names), action_space, keys (KeyboardEvent.code -> action name), fps, sample_rate, samples (S),
-    size (H, W), backend, device, precision, steps (denoising passes), starts (number of start clips), batch (B), game
-    (what it was taught, as `record` calls it), and underneath config, package (the backend's) and model, may be read.
+    size (H, W), aspect (times as wide as high a pixel is to be shown), backend, device, precision, steps (denoising
+    passes), starts (number of start clips), batch (B), game (what it was taught, as `record` calls it), bodies (whose
+    physics it reads: see `physics`), and underneath config, package (the backend's) and model, may be read.
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class World:
         self._player, self._starts, self.starts, self._source = player, starts, len(starts["z"]), source
         self.config, self.name, self.backend, self.batch = cfg, name, backend, player.batch
         self.device, self.precision = player.device, player.precision
-        self.action_space = cfg.action_space
+        self.action_space, self.bodies = cfg.action_space, player.bodies
         self.actions, self.fps, self.sample_rate, self.samples = cfg.actions, cfg.fps, cfg.sample_rate, cfg.samples
         self.keys = {KEYS[a]: a for a in cfg.actions if a in KEYS}
         self.size, self.steps = (cfg.size, cfg.size), cfg.passes
         self._index: int | None = None
-        self.game = name
+        self.game, self.aspect = name, 1.0
         self._lock = threading.RLock()
         self._locksteps: dict[int, Lockstep] = {}  # by their number of worlds
         self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
@@ -96,7 +97,7 @@ class World:
         else:
             path, weights = folder / "model.safetensors", read_weights(folder, about)
             world = cls._made(cfg, weights, starts, about["name"], path, backend, chosen)
-        world.game = game(about)
+        world.game, world.aspect = game(about), aspect(about)
         return world
 
     @classmethod
@@ -241,6 +242,15 @@ class World:
 
     def __reduce__(self):
         raise MlxworldError("a world cannot be pickled: use fork for a second one, or World.load in the other process")
+
+    @_locked
+    def physics(self) -> dict[str, np.ndarray] | None:
+        """What the model reads of the present frame: position, velocity (N, 3), energy (N,) of the world's N bodies,
+        plausibility and more, in the units of the simulator that it was taught by; in a batch of worlds with a leading
+        axis. None where it reads no physics. A world that is not asked is as fast as ever."""
+        self._begun()
+        readings = self._player.physics()
+        return readings if readings is None or self.batch > 1 else {name: x[0] for name, x in readings.items()}
 
     @_locked
     def encode(self, clip: Clip) -> np.ndarray:

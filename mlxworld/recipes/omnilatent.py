@@ -1,98 +1,281 @@
-"""OmniLatent on told scenes (--data scenes), made as they are needed: first each modality again, then every pair of
-two, last all 16 with latents that agree (InfoNCE)."""
+"""OmniLatent, in phases, on what --data names:
+
+scenes     told scenes, made as they are needed: each modality again, every pair of two, last all of them
+coco       pictures with captions (--image-dir, --annotation-file): 15 % each again, 85 % all pairs; go on from that
+           run by --from RUN --fractions .35 .35 .3
+FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, time 25 %, which words belong to which
+           moment 15 %, all 25 %
+synthetic  noise of the model's sizes: what fits, and how fast
+
+Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, five of reconstruct,
+cross, temporal, grounding and joint."""
 
 import hashlib
 import importlib
+import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import tyro
 
-from ..configs.omnilatent import MODALITIES, OmniLatentConfig, preset_of
-from ..data.envs.scenes import FRAMES, SIZE
-from ..data.pairs.scenes import COLUMNS, SceneBatches, batch_of, held_out
+from ..configs.omnilatent import OmniLatentConfig, preset_of
+from ..data.pairs.batches import Batches, Pairs
+from ..data.pairs.noise import Noise
+from ..data.pairs.opening import open_pairs
+from ..data.pairs.scenes import ToldScenes, batch_of, held_out
 from ..errors import MlxworldError
 from ..evaluate.strip import save_png
-from ..text.bytes import SIZE as LETTERS
+from ..files import atomic
+from ..play.folder import read_config
+from ..text import pieces
 from ..text.bytes import Bytes
+from ..text.rows import texts
+from ..text.tokenizer import Tokenizer
 from ..training.recipe import Recipe as BaseRecipe
 from ..training.settings import StageConfig, TrainConfig
-from ..training.stage import Stage
+from ..training.stage import Batch, Stage
 from ..training.turn import Turn
+from ..training.worlds import lies_inside
 
 if TYPE_CHECKING:
     from ..training.run import Run
 
-SAME = tuple((m, m) for m in MODALITIES)
-CROSS = tuple((a, b) for a in MODALITIES for b in MODALITIES if a != b)
+Pair = tuple[str, str]
+PLANS = {
+    2: ("reconstruct", "joint"),
+    3: ("reconstruct", "cross", "joint"),
+    5: ("reconstruct", "cross", "temporal", "grounding", "joint"),
+}
+FRACTIONS = {"scenes": (0.1, 0.6, 0.3), "coco": (0.15, 0.85), "synthetic": (0.1, 0.6, 0.3)}
+OF_FILMS = (0.1, 0.25, 0.25, 0.15, 0.25)
+GROUNDING = 5.0  # times the weight of InfoNCE, where other moments of the same film are among the wrong ones
+LATER = 1 << 40  # the number of the batch that samples are made of: training never comes to it
+
+
+@dataclass(frozen=True)
+class Phase(StageConfig):
+    """A stage of so many steps and so long clips as its recipe says, unless they are given."""
+
+    steps: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    batch: int = 32
+    frames: tuple[int, ...] = ()
+    lr: float = 1e-3
 
 
 @dataclass(frozen=True)
 class Settings(TrainConfig):
     preset: str = "scenes"
-    reconstruct: StageConfig = StageConfig(steps=1000, batch=32, frames=(FRAMES,), lr=1e-3, share=0.1)
-    cross: StageConfig = StageConfig(steps=6000, batch=32, frames=(FRAMES,), lr=1e-3, share=0.6)
-    joint: StageConfig = StageConfig(steps=3000, batch=32, frames=(FRAMES,), lr=5e-4, share=0.3)
-    contrast: float = 0.2  # weight of InfoNCE in the last two stages
+    image_dir: Path | None = None  # of --data coco
+    annotation_file: Path | None = None  # of --data coco
+    fps: float | None = None  # frames a second of films; as their folder says, else 8
+    tokenizer: str | None = None  # bytes, sentencepiece (taught from the data) or a FILE.model; bytes, or as --from has
+    steps: int = 10000  # in all, where there is no --minutes
+    fractions: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT FLOAT ...")] = ()  # of the phases; see above
+    contrast: float = 0.2  # weight of InfoNCE, in all phases but the first
+    reconstruct: Phase = field(default_factory=Phase)
+    cross: Phase = field(default_factory=Phase)
+    temporal: Phase = field(default_factory=lambda: Phase(batch=16))
+    grounding: Phase = field(default_factory=lambda: Phase(batch=32, lr=5e-4))
+    joint: Phase = field(default_factory=lambda: Phase(lr=5e-4))
     config: OmniLatentConfig = field(default_factory=lambda: preset_of("scenes"))
+
+    @property
+    def plan(self) -> dict[str, float]:
+        """The phases with their fractions of the steps or of the time. Raises MlxworldError for a number of fractions
+        that is no plan."""
+        fractions = self.fractions or FRACTIONS.get(self.data, OF_FILMS)
+        if len(fractions) not in PLANS or min(fractions) < 0 or sum(fractions) <= 0:
+            raise MlxworldError("--fractions are 2, 3 or 5 numbers from 0 up, not all of them 0")
+        return {n: x / sum(fractions) for n, x in zip(PLANS[len(fractions)], fractions, strict=True)}
+
+    def planned(self) -> "Settings":
+        """With the steps of each phase, its share of the time, and how long its clips are."""
+        plan, phases = self.plan, {}
+        for name, phase in self.stages():
+            share = plan.get(name, 0.0)
+            steps = (round(self.steps * share) if share else 0) if phase.steps is None else phase.steps
+            frames = phase.frames or (self.config.frames,)
+            phases[name] = replace(phase, steps=steps, share=share or phase.share, frames=frames)
+        return replace(self, **phases)
+
+    def resolved(self, on_gpu: bool) -> "Settings":
+        return super().resolved(on_gpu).planned()
+
+    def check(self) -> None:
+        if self.steps < 1 or self.contrast < 0 or (self.fps is not None and not 0.1 <= self.fps <= 500):
+            raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
+        planned = self.planned()
+        for name, phase in planned.stages():
+            if phase.frames != (self.config.frames,):
+                raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
+            given = getattr(self, name).steps
+            if self.minutes is not None and given and name in self.plan:
+                raise MlxworldError(f"--minutes plans the steps: leave out --{name}.steps (0 leaves the phase out)")
+            if self.minutes is not None and given is None:
+                planned = replace(planned, **{name: replace(phase, steps=0)})
+        super(Settings, planned).check()
 
 
 class Recipe(BaseRecipe):
     Settings = Settings
     cfg: Settings
+    from_data = ("family", "fps", "sample_rate", "order")
+    use = 'mlxworld play --world {out}, or mlxworld evaluate --world {out} --model-mode file --input "a red ball"'
+    _timed: list[tuple[int, float]]  # steps of the present phase, and when they began
+    _pairs: dict[str, tuple[Pair, ...]]  # of each phase
 
-    def __init__(self, cfg: Settings):
+    def __init__(self, cfg: Settings, data: Pairs | None = None):
+        """data: what is learnt from, if it is open already."""
         super().__init__(cfg)
-        if cfg.data != "scenes":
-            raise MlxworldError(f"OmniLatent learns from --data scenes, not {cfg.data}")
-        c = self.config = cfg.config
-        needed = (LETTERS, COLUMNS * FRAMES, SIZE, SIZE, FRAMES)
-        if (c.vocab_size, c.audio_frames, c.image_size, c.video_size, c.frames) != needed:
-            raise MlxworldError("told scenes need a model of their sizes: --preset scenes, or nano")
-        for name, stage in cfg.stages():
-            if stage.frames != (FRAMES,):
-                raise MlxworldError(f"--{name}.frames is {FRAMES}: a told scene has as many")
-        first = batch_of(held_out(2, False), c.bands, c.max_text)
-        digest = hashlib.sha256(b"".join(x.tobytes() for x in first.values())).hexdigest()[:16]
-        self.identity = {"source": "scenes", "digest": digest}
-        self.card = {"data": {"source": "scenes"}, "licence": "CC0-1.0"}
+        self.config = cfg.config
+        self.data = self._opened() if data is None else data
+        for note in self.data.notes:
+            print(f"{cfg.data}: {note}", file=sys.stderr)
+        plan = [name for name, phase in cfg.planned().stages() if phase.steps]
+        if {"temporal", "grounding"} & set(plan):
+            self._require_moments(cfg)
+        self.config = replace(self.config, order="temporal" in plan or self.config.order)
+        self.tokenizer = self._tokenizer()
+        pieces.require_fit(self.tokenizer, self.config.vocab_size, cfg.tokenizer or "the tokenizer")
+        self.data.tokenizer = self.tokenizer
+        blob = self.tokenizer.blob if isinstance(self.tokenizer, pieces.WordPieces) else b""
+        self.identity = self.data.identity | {"tokenizer": hashlib.sha256(blob).hexdigest()[:16] if blob else "bytes"}
+        self.card = self.data.card
+        self._timed, self._pairs = [], {}
+
+    def begin(self, run: "Run") -> None:
+        """The tokenizer goes into the run's folder, where whoever uses the model finds it."""
+        if run.engine.rank() == 0:
+            if isinstance(self.tokenizer, pieces.WordPieces):
+                atomic.write(run.out / pieces.FILE, self.tokenizer.blob)
+            else:
+                (run.out / pieces.FILE).unlink(missing_ok=True)
 
     def stages(self, run: "Run") -> tuple[Stage, ...]:
-        cfg, losses = self.cfg, importlib.import_module(f"{run.package.__name__}.models.omnilatent.losses")
-
-        def stage(index: int, name: str, pairs: tuple, contrast: float) -> Stage:
-            c: StageConfig = getattr(cfg, name)
-
-            def loss(model, batch, key):
-                return losses.pairs_loss(model, batch, pairs, contrast)
-
-            def batches(start: int) -> SceneBatches:
-                return SceneBatches(c.batch, self.config.bands, self.config.max_text, cfg.seed * 8 + index, start)
-
-            turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
-            return Stage(
-                name, c.steps, (turn,), (batches,), c.accumulate, c.share, sample=lambda path: self.sample(run, path)
-            )
-
+        losses = importlib.import_module(f"{run.package.__name__}.models.omnilatent.losses")
+        there = self.data.modalities
+        same = tuple((m, m) for m in there)
+        cross = tuple((a, b) for a in there for b in there if a != b)
+        silent = tuple(p for p in same + cross if "text" not in p)
+        spoken = tuple(p for p in cross if "text" in p) or cross
+        contrast = self.cfg.contrast
         return (
-            stage(0, "reconstruct", SAME, 0.0),
-            stage(1, "cross", CROSS, cfg.contrast),
-            stage(2, "joint", SAME + CROSS, cfg.contrast),
+            self._stage(run, "reconstruct", losses.pairs_loss, same, 0.0),
+            self._stage(run, "cross", losses.pairs_loss, cross, contrast),
+            self._stage(run, "temporal", losses.moments_loss, silent, contrast, moments=True),
+            self._stage(run, "grounding", losses.pairs_loss, spoken, GROUNDING * contrast, moments=True),
+            self._stage(run, "joint", losses.pairs_loss, same + cross, contrast),
         )
 
+    def _stage(
+        self, run: "Run", name: str, objective: Any, pairs: tuple[Pair, ...], contrast: float, moments: bool = False
+    ) -> Stage:
+        """A phase: an objective over pairs of modalities, on single clips or on two moments of a film in turn."""
+        cfg, c = self.cfg, getattr(self.cfg.planned(), name)
+        seed, self._pairs[name] = cfg.seed * 8 + PLANS[5].index(name), pairs
+
+        def loss(model, batch, key):
+            return objective(model, batch, pairs, contrast)
+
+        def batches(start: int) -> Batches:
+            return Batches(self.data, c.batch, seed, start, moments)
+
+        turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
+        parts = {"sample": lambda path: self.sample(run, path), "extend": self._clocked if self._is_noise else None}
+        return Stage(name, c.steps, (turn,), (batches,), c.accumulate, c.share, **parts)
+
+    @property
+    def _is_noise(self) -> bool:
+        return isinstance(self.data, Noise)
+
+    def _opened(self) -> Pairs:
+        """The data that the flags name. Raises MlxworldError for what is none."""
+        cfg = self.cfg
+        if Path(cfg.data).is_dir() and lies_inside(cfg.out, Path(cfg.data)):
+            raise MlxworldError(f"--out {cfg.out} lies inside the dataset {cfg.data}")
+        pictures = cfg.cache or cfg.out / "cache"
+        data, rates = open_pairs(cfg.config, cfg.data, cfg.image_dir, cfg.annotation_file, cfg.fps, cfg.cache, pictures)
+        self.config = replace(self.config, **rates)
+        return data
+
+    def _require_moments(self, cfg: Settings) -> None:
+        """Raises MlxworldError where a phase needs two moments of a film and there are none."""
+        if not self.data.moments:
+            twice = 2 * self.config.seconds
+            raise MlxworldError(
+                f"--data {cfg.data} has no film of two clips ({twice:g} s), as temporal and grounding need: give 2 or "
+                "3 --fractions"
+            )
+        for name in ("temporal", "grounding"):
+            phase = getattr(cfg, name)
+            if phase.batch % (2 * phase.accumulate):
+                raise MlxworldError(f"--{name}.batch must be a multiple of 2, times --{name}.accumulate")
+
+    def _tokenizer(self) -> Tokenizer:
+        """What makes ids of texts: of a run that is resumed, its own."""
+        cfg, name = self.cfg, self.cfg.tokenizer
+        if cfg.resume and (cfg.out / pieces.FILE).is_file():
+            return pieces.load(cfg.out / pieces.FILE)
+        if name is None:
+            return pieces.of_run(read_config(cfg.from_)[0]) if cfg.from_ else Bytes()
+        if name == "bytes":
+            return Bytes()
+        if name == "sentencepiece":
+            blob = pieces.teach(self.data.texts(), self.config.vocab_size)
+            return pieces.WordPieces(blob, "the tokenizer")
+        if not Path(name).is_file():
+            raise MlxworldError(f"--tokenizer {name}: no such file; or give bytes, or sentencepiece")
+        return pieces.load(Path(name))
+
+    def _clocked(self, batch: Batch, step: int) -> Batch:
+        """Notes when a step began: the last phase's speed is told at its end."""
+        self._timed = self._timed if step else []
+        self._timed.append((step, time.perf_counter()))
+        return batch
+
     def sample(self, run: "Run", path: Path) -> None:
-        """PATH.png: pictures of four held-out scenes, and under each what the model draws from its text; PATH.txt: what
-        it writes of each picture, under what is so."""
+        """PATH.png: pictures of the data, and under each what the model draws from its text; PATH.txt: what it writes
+        of each picture, under what is so. Of noise: PATH.txt, how fast it was learnt from."""
+        if self._is_noise:
+            return self._tell_speed(run, path)
         engine, c = run.engine, self.config
-        batch = batch_of(held_out(4, False), c.bands, c.max_text)
-        image = engine.array(batch["image"].astype(np.float32) / 255)
+        if isinstance(self.data, ToldScenes):
+            batch = batch_of(held_out(4, False), c.bands, c.max_text, self.tokenizer)
+        else:
+            batch = self.data.batch(np.random.default_rng([self.cfg.seed, LATER]), 4)
+        image, source = engine.array(batch["image"].astype(np.float32) / 255), "text" if "text" in batch else "image"
+        given = engine.array(batch["text"]) if source == "text" else image
         with engine.inference():
-            drawn = engine.numpy(run.model("text", engine.array(batch["text"]), "image")["output"]).astype(np.float32)
-            told = engine.numpy(run.model.generate("image", image, c.max_text))
+            drawn = engine.numpy(run.model(source, given, "image")["output"]).astype(np.float32)
+            told = engine.numpy(run.model.generate("image", image, c.max_text)) if source == "text" else None
         drawn = (255 * drawn.clip(0, 1) + 0.5).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [np.concatenate(list(x), axis=1) for x in (batch["image"], drawn)]
         save_png(path.with_name(f"{path.name}.png"), np.concatenate(rows))
-        lines = [f"{Bytes().decode(a)}\n  {Bytes().decode(b)}\n" for a, b in zip(batch["text"], told, strict=True)]
-        path.with_name(f"{path.name}.txt").write_text("".join(lines))
+        if told is not None:
+            both = zip(texts(batch["text"], self.tokenizer), texts(told, self.tokenizer), strict=True)
+            lines = [f"{a}\n  {b}\n" for a, b in both]
+            atomic.write_text(path.with_name(f"{path.name}.txt"), "".join(lines))
+
+    def _tell_speed(self, run: "Run", path: Path) -> None:
+        """How many rows and tokens a second the last phase learnt from, and the most memory that was held."""
+        if len(self._timed) < 4:
+            return
+        run.engine.numpy(run.package.nn.parameters(run.model))  # waits for the device
+        half = self._timed[len(self._timed) // 2 :]
+        name = [n for n, phase in self.cfg.planned().stages() if phase.steps][-1]
+        phase: Phase = getattr(self.cfg, name)
+        rate = phase.batch * len(half) / (time.perf_counter() - half[0][1])
+        lengths = {"text": self.config.max_text, "audio": self.config.audio_frames // 2}
+        lengths |= {"image": self.config.image_tokens, "video": self.config.video_tokens}
+        pairs = self._pairs[name]
+        tokens = sum(lengths[a] + lengths[b] for a, b in pairs)
+        peak = run.engine.memory()["peak"]
+        speed = f"{rate:.3g} rows/s of {len(pairs)} pairs, {rate * tokens:,.0f} tokens/s"
+        line = f"{name}: {speed}; memory at most {peak / 1e9:.2f} GB"
+        run.monitor.say(line)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path.with_name(f"{path.name}.txt"), f"{line}\n")

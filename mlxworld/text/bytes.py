@@ -1,8 +1,6 @@
 """Text as its UTF-8 bytes: 256 words and three marks, for models that are trained from nothing."""
 
-from collections.abc import Iterable, Sequence
-
-import numpy as np
+from collections.abc import Iterable
 
 PAD, BOS, EOS, FIRST = 0, 1, 2, 3  # byte b has the id FIRST + b
 SIZE = FIRST + 256
@@ -17,12 +15,12 @@ class Bytes:
         return [FIRST + b for b in text.encode()] + ([EOS] if special else [])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids up to its end; half a character becomes U+FFFD."""
+        """The text of ids up to its end; half a character becomes U+FFFD, and an id that is none is left out."""
         text = bytearray()
         for number in ids:
             if number == EOS:
                 break
-            if number >= FIRST:
+            if FIRST <= number < SIZE:
                 text.append(number - FIRST)
         return text.decode(errors="replace")
 
@@ -38,12 +36,3 @@ class Bytes:
         if not 0 <= number < SIZE:
             return None
         return marks[number] if number < FIRST else bytes([number - FIRST]).decode("latin-1")
-
-
-def rows(texts: Sequence[str], length: int) -> np.ndarray:
-    """Texts with their ends as (B, length) int32, padded with 0; one that is longer is cut."""
-    ids = np.zeros((len(texts), length), np.int32)
-    for row, text in zip(ids, texts, strict=True):
-        cut = Bytes().encode(text, special=True)[:length]
-        row[: len(cut)] = cut
-    return ids

@@ -55,7 +55,7 @@ class Fast:
     """A tokenizer.json, read by the package tokenizers."""
 
     def __init__(self, path: Path, about: dict[str, Any]):
-        package = _package("tokenizers")
+        package = imported("tokenizers")
         try:
             self._tokenizer = package.Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises Exception itself
@@ -84,7 +84,7 @@ class Pieces:
     """A sentencepiece model; added tokens are in tokenizer_config.json or added_tokens.json."""
 
     def __init__(self, path: Path, about: dict[str, Any]):
-        package = _package("sentencepiece")
+        package = imported("sentencepiece")
         try:
             self._pieces = package.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:
@@ -146,7 +146,8 @@ def _name(token: Any) -> str | None:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _package(name: str) -> Any:
+def imported(name: str) -> Any:
+    """A package that reads tokenizers. Raises MlxworldError where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

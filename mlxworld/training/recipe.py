@@ -20,7 +20,7 @@ class Recipe:
     Settings: type[TrainConfig] = TrainConfig  # the flags: the family's stages and its model's configuration
     from_data: tuple[str, ...] = ("family",)  # fields of the configuration that are no flags
     aids: tuple[str, ...] = ()  # beginnings of the names of what only training needs, which no saved model holds
-
+    use: str = "mlxworld play --world {out}"  # what is done with a model, its run folder being {out}
     whole_parent: bool = False  # whether all of the model must come from --from
 
     config: Any  # of the model, fitted to the data

@@ -276,7 +276,7 @@ class Run:
             raise MlxworldError(f"{self.checkpoint} is not the checkpoint of a training") from error
         self.recipe.require(dataset)
         if index == len(self.stages):
-            raise MlxworldError(f"{self.out} is done: choose another --out, or mlxworld play --world {self.out}")
+            raise MlxworldError(f"{self.out} is done: choose another --out, or {self.recipe.use.format(out=self.out)}")
         self._steps |= steps if self.cfg.minutes else {}
         self._done = {n.removeprefix("done."): state.pop(n) for n in list(state) if n.startswith("done.")}
         self.package.nn.assign(self.model, self.engine.array(self._done))

@@ -45,6 +45,7 @@ class WorldRecipe(Recipe):
             "frames": len(self.frames.actions),
             "episodes": len(self.frames.names),
             "hours": hours,
+            "aspect": info.aspect,
         }
         self.card = {"data": data, "licence": info.licence}
 

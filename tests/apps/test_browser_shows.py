@@ -1,6 +1,7 @@
 """The page as a person meets it: how large the picture is, going back, what plays beside, films, links, painting."""
 
 import re
+from fractions import Fraction
 
 import av
 import pytest
@@ -31,6 +32,20 @@ def test_the_picture_has_whole_pixels_and_the_controls_are_in_sight(visit, size)
     both = [box_of(page, name)[0] for name in ("picture", "beside")]
     assert both[0] == both[1] and both[0] % 128 == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_a_world_of_wide_pixels_is_shown_and_filmed_wide(visit, monkeypatch, tmp_path):
+    monkeypatch.setattr(ToyWorld, "aspect", 4 / 3)
+    page = visit()
+    width, height, _ = box_of(page, "picture")
+    assert height % 128 == 0 and width == pytest.approx(height * 4 / 3, abs=0.5) and height > 500
+    wait(page, "Number(picture.dataset.index) > 10")
+    with page.expect_download() as download:
+        page.click("#film")
+    download.value.save_as(tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        video = film.streams.video[0]
+        assert video.width == video.height and video.sample_aspect_ratio == Fraction(4, 3)
 
 
 def test_full_screen_has_whole_pixels_too_and_hides_the_controls(visit):
@@ -94,13 +109,42 @@ def test_a_restart_is_undone_where_it_is_told(visit):
     assert shown(page) == before
 
 
+def test_a_dreams_bodies_are_drawn_over_it_and_whether_they_are_is_kept(visit, monkeypatch):
+    monkeypatch.setattr(ToyWorld, "bodies", 1)
+    page = visit()
+    canvas, button = page.locator("#dream-bodies"), page.locator("#show-bodies")
+    expect(canvas).to_be_visible()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(canvas).to_have_attribute("data-told", "1 bodies, possible 75 %")
+    pause(page)
+    where = "[...pixels.entries()].filter(([i, x]) => i % 4 === 3 && x > 0).length"
+    drawn = f"(() => {{ const c = document.getElementById('dream-bodies'); const pixels = \
+        c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return {where}; }})()"
+    assert page.evaluate(drawn) > 500
+    button.click()
+    expect(canvas).to_be_hidden()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    page.reload()
+    expect(page.locator("#begin")).to_be_enabled()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    wait(page, "Number(picture.dataset.index) > 5")
+    expect(canvas).to_be_hidden()
+
+
+def test_where_nothing_is_known_of_bodies_there_is_no_button_for_them(visit):
+    page = visit()
+    expect(page.locator("#show-bodies")).to_be_hidden()
+    expect(page.locator("#dream-bodies")).to_be_hidden()
+
+
 def test_the_real_game_beside_the_dream(visit, monkeypatch):
     monkeypatch.setattr(mlxworld, "Real", ToyReal)
     page = visit()
     page.click("#real")
     expect(page.locator("#beside-name")).to_have_text("The real game")
     wait(page, "Number(picture.dataset.index) > 10 && document.getElementById('beside').dataset.index > 10")
-    expect(page.locator("#bodies")).to_be_visible()
+    expect(page.locator("#beside-bodies")).to_be_visible()
+    expect(page.locator("#dream-bodies")).to_be_hidden()
     page.click("#hear-beside")
     expect(page.locator("#hear-beside")).to_have_attribute("aria-pressed", "true")
     page.keyboard.down("ArrowUp")

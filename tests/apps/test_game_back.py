@@ -141,10 +141,53 @@ def test_the_real_game_takes_the_same_actions_and_goes_back_with_the_dream(told)
     assert ToyReal.closed == closed + 1
 
 
-def test_what_a_real_game_knows_of_its_bodies_is_told(told):
+def test_what_a_real_game_knows_of_its_bodies_is_told_to_who_wants_to_see_it(told):
     told.do("beside", what="real")
-    (x, y, vx, vy), *others = told.message("physics")["bodies"]
-    assert not others and 8 <= x <= 120 and 8 <= y <= 120 and (abs(vx), abs(vy)) == (60, 30)
+    assert until(told, beside="real")["embodied"]
+    told.do("bodies", on=True)
+    message = told.message("physics")
+    (x, y, to_x, to_y), *others = message["beside"]["bodies"]
+    assert message["dream"] is None and not others and 0 < x < 1 and 0 < y < 1
+    assert abs(to_x - x) == pytest.approx(0.2 * 60 / 128, abs=1e-3)
+    assert abs(to_y - y) == pytest.approx(0.2 * 30 / 128, abs=1e-3)
+    told.do("beside", what=None)
+    assert not until(told, beside=None)["embodied"]
+
+
+def test_a_dreams_bodies_are_read_only_while_they_are_shown(monkeypatch):
+    monkeypatch.setattr(ToyWorld, "bodies", 1)
+    reads, read = [], ToyWorld.physics
+    monkeypatch.setattr(ToyWorld, "physics", lambda self: reads.append(1) or read(self))
+    told = Told()
+    told.steps(1, 1)
+    assert not reads
+    told.do("bodies", on=True)
+    assert until(told, bodies=True)["embodied"]
+    told.steps(1)
+    dream = told.message("physics")["dream"]
+    assert dream["plausibility"] == 0.75 and dream["energy"] == [5.0] and len(dream["bodies"]) == 1
+    told.do("seek", index=1)
+    until(told, position=1)
+    told.do("bodies", on=True)
+    while told.message("physics")["dream"] is not None:  # of a frame that has passed nothing is known
+        pass
+    told.do("bodies", on=False)
+    until(told, bodies=False)
+    before = len(reads)
+    told.steps(1)
+    assert len(reads) == before
+    told.game.stop()
+
+
+def test_what_is_no_number_is_told_as_one(monkeypatch):
+    monkeypatch.setattr(ToyWorld, "bodies", 1)
+    wild = {"position": np.full((1, 3), np.inf), "velocity": np.zeros((1, 3)), "energy": np.array([np.nan])}
+    monkeypatch.setattr(ToyWorld, "physics", lambda self: wild | {"plausibility": np.nan})
+    told = Told()
+    told.do("bodies", on=True)
+    dream = told.message("physics")["dream"]
+    assert np.isfinite([*dream["bodies"][0], *dream["energy"], dream["plausibility"]]).all()
+    told.game.stop()
 
 
 def test_a_real_game_that_is_not_there_is_told_in_a_line():

@@ -80,11 +80,11 @@ def test_moments_of_another_world_and_broken_ones_are_left_out(tmp_path):
 RECORDING = """
 import sys, time
 from pathlib import Path
-from apps.play.film import Recording
+from apps.play.film import Recording, Shape
 from tests.apps.toy import ToyWorld
 world = ToyWorld.load("pong")
 world.reset()
-recording = Recording(Path(sys.argv[1]), world.size, world.fps, world.sample_rate)
+recording = Recording(Path(sys.argv[1]), Shape(world.size, world.fps, world.sample_rate))
 for _ in range(150):
     recording.add(world.step(1))
     time.sleep(1 / 60)

@@ -47,6 +47,7 @@ class ToyWorld:
     device = "cpu"
     weights: str | None = None
     delay = 0.0
+    bodies, aspect = 0, 1.0
 
     def __init__(self, name: str, backend: str, precision: str, steps: int):
         self.name, self.backend, self.precision, self.steps = name, backend, precision, steps
@@ -105,6 +106,16 @@ class ToyWorld:
     def restore(self, state: State) -> None:
         self._check()
         self._state = state
+
+    def physics(self) -> dict[str, np.ndarray] | None:
+        """Where the square is, for a world that is to know it: a subclass with bodies."""
+        self._check()
+        if not self.bodies:
+            return None
+        s = self._state
+        place, speed = np.array([[s.x + 8.0, s.y + 8.0, 0.0]]), 30.0 * np.array([[s.dx, s.dy, 0.0]])
+        energy = np.array([float(s.dx**2 + s.dy**2)])
+        return {"position": place, "velocity": speed, "energy": energy, "plausibility": np.array(0.75)}
 
     def fork(self) -> Any:
         self._check()

@@ -1,5 +1,6 @@
 """Plans in the real environment: the readers of reward against exact states, what a world is shown, the table."""
 
+import json
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -90,6 +91,21 @@ def test_returns_are_of_real_frames_and_stand_beside_controls(played):
     assert "| shooting |" in text and "2 games of 10 steps, 8 worlds, 8 frames" in text
     row = next(line for line in text.splitlines() if line.startswith("| random"))
     assert row.split("|")[4].strip() == "0.00"
+
+
+def test_figures_of_who_is_done_stay_where_a_later_player_fails(tmp_path):
+    pytest.importorskip("pymunk")
+
+    class Ends(Fake):
+        def plan(self, reward, method, **options):
+            if method == "cem":
+                raise KeyboardInterrupt
+            return super().plan(reward, method, **options)
+
+    cfg = PlanningConfig("x", "bounce", games=1, steps=4, worlds=8, horizon=8, hold=4, out=tmp_path / "plan.json")
+    with pytest.raises(KeyboardInterrupt):
+        measure(cfg, cast(Any, Ends(1)))
+    assert list(json.loads((tmp_path / "plan.json").read_text())["players"]) == ["beam"]
 
 
 def test_the_gain_is_measured_in_what_shooting_gains():

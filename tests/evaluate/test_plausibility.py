@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlxworld.data import open_source
+from mlxworld.data.envs.bounce import Bounce
 from mlxworld.errors import MlxworldError
 from mlxworld.evaluate import plausibility
 
@@ -54,6 +55,14 @@ def test_laws_break_as_their_names_say():
     assert meets < 12  # two bodies of 7 or more lie inside each other
     with pytest.raises(MlxworldError, match="unknown law 'gravity'"):
         state("gravity", 1)
+
+
+def test_where_no_body_stops_another_they_cannot_be_made_to_pass():
+    for scene in ("ball", "many"):
+        assert Bounce(scene).laws == ("teleport", "vanish", "energy")
+    given = plausibility.pairs(Bounce("ball"), 1)
+    assert all((a != b).any() for a, b in zip(given.possible[0], given.impossible[0], strict=True))
+    assert "pass" in Bounce("collisions").laws and "pass" in Bounce("curriculum").laws
 
 
 def test_a_new_room_keeps_its_laws():

@@ -63,18 +63,13 @@ def train(death: int, *argv) -> int:
 
 @pytest.fixture(scope="module", params=[(family, backend) for family in FLAGS for backend in BOTH], ids=" ".join)
 def run(request, dots, tmp_path_factory):
-    """A training that went through, and one that was killed twice."""
+    """A training that went through."""
     family, backend = request.param
     folder = tmp_path_factory.mktemp(f"{family}-{backend}")
     argv = ["--data", dots, "--backend", backend, "--sample-minutes", "0", *FLAGS[family]]
     assert train(-1, *argv, "--out", folder / "whole") == 0
-    argv += ["--out", folder / "killed", "--save-minutes", "0"]
-    assert train(1, *argv) == train(2, *argv, "--resume") == -9
-    assert train(-1, *argv, "--resume") == 0
     other = next(name for name in BOTH if name != backend)
-    return SimpleNamespace(
-        family=family, backend=backend, other=other, whole=folder / "whole", killed=folder / "killed"
-    )
+    return SimpleNamespace(family=family, backend=backend, other=other, whole=folder / "whole", argv=argv)
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -84,8 +79,13 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return loaded
 
 
-def test_killed_twice_it_resumes_to_the_same_weights_bit_for_bit(run):
-    whole, killed = arrays(run.whole), arrays(run.killed)
+@pytest.mark.parametrize("run", [("toy", backend) for backend in BOTH], ids=" ".join, indirect=True)
+def test_killed_twice_it_resumes_to_the_same_weights_bit_for_bit(run, tmp_path):
+    """OpenWorld is killed in more places in tests/training/test_resume.py."""
+    argv = [*run.argv, "--out", tmp_path / "killed", "--save-minutes", "0"]
+    assert train(1, *argv) == train(2, *argv, "--resume") == -9
+    assert train(-1, *argv, "--resume") == 0
+    whole, killed = arrays(run.whole), arrays(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert [name for name, x in whole.items() if x.tobytes() != killed[name].tobytes()] == []
 
@@ -93,7 +93,7 @@ def test_killed_twice_it_resumes_to_the_same_weights_bit_for_bit(run):
 def test_the_world_is_the_same_on_the_other_backend(run):
     frames = []
     for backend in (run.backend, run.other):
-        world = World.load(run.killed, backend=backend, precision="float32")
+        world = World.load(run.whole, backend=backend, precision="float32")
         frames.append([world.reset(seed=3), *(world.step(a) for a in (1, 2, 0, "up"))])
     for ours, theirs in zip(*frames, strict=True):
         assert np.abs(ours.video.astype(int) - theirs.video).max() <= 1

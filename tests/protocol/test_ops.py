@@ -60,6 +60,11 @@ def loud(q, k, v):
     return attention(q * 0.7 * math.sqrt(q.shape[-1]), k, v)
 
 
+def turned(x, cos, sin, gains=1.0):
+    x = x * gains
+    return x * cos + np.roll(x, x.shape[-1] // 2, -1) * sin
+
+
 def written(ring, new, slots):
     after = ring.copy()
     after[:, :, slots] = new
@@ -118,6 +123,8 @@ CASES = [
     ),
     ("roll", lambda o, x: o.roll(x, 2, axis=-1), lambda x: np.roll(x, 2, -1), [X]),
     ("roll", lambda o, x: o.roll(x, -1, axis=1), lambda x: np.roll(x, -1, 1), [X]),
+    ("rotary", lambda o, x, c, s: o.rotary(x, c, s), turned, [Q, Q[:1], Q[:1] + 1]),
+    ("rotary", lambda o, *a: o.rotary(*a), turned, [Q, Q[0, 0], Q[0, 0] - 1, Q[0, :, :1]]),
     ("clip", lambda o, x: o.clip(x, -1, 0.5), lambda x: np.clip(x, -1, 0.5), [X]),
     ("max", lambda o, x: o.max(x, axis=-1), lambda x: x.max(-1), [X]),
     ("max", lambda o, x: o.max(x, axis=(0, 2), keepdims=True), lambda x: x.max((0, 2), keepdims=True), [X]),

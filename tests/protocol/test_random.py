@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +83,24 @@ def test_other_seeds_other_numbers(backend):
     r, numpy = backend.random, backend.engine.numpy
     first = [float(numpy(r.uniform(r.key(seed), ()))) for seed in (0, 1, 2**32, 2**63, 2**64 - 1)]
     assert len(set(first)) == len(first)
+
+
+def test_a_draw_is_one_operation_to_pytorch_s_compiler():
+    """Written out it would be some 200, recomputed wherever they are used. Values and gradients stay the same."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    backend, called = mlxworld.on("torch"), []
+
+    def watched(graph, inputs):
+        called.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    def fn(key, weight):
+        return (backend.random.normal(backend.random.split(key)[1], (3, 5)) * weight).sum()
+
+    compiled = torch.compile(fn, backend=aot_autograd(fw_compiler=watched), fullgraph=True)
+    key, weight = backend.random.key(3), torch.ones(5, requires_grad=True)
+    ours, theirs = compiled(key, weight), fn(key, weight)
+    assert torch.equal(ours, theirs)
+    assert all(map(torch.equal, *(torch.autograd.grad(y, weight) for y in (ours, theirs))))
+    assert called.count("mlxworld.random_bits.default") == 2 and not any("bitwise" in name for name in called)

@@ -4,7 +4,7 @@ import numpy as np
 
 from mlxworld.speed import counts
 from mlxworld.speed.parts import parts
-from tests.models.small import SMALL, lively
+from tests.models.small import SMALL, changed, lively
 
 F = 4  # bytes of a float32
 
@@ -120,3 +120,14 @@ def test_quantised_weights_are_the_same_work_over_fewer_bytes(backend):
         found.append(counts.operations(backend, part.fn, part.state, *part.inputs))
     plain, packed = map(counts.summary, found)
     assert packed["flops"] == plain["flops"] and packed["bytes"] < 0.9 * plain["bytes"]
+
+
+def test_gains_and_turning_of_queries_and_keys_are_one_kernel_on_mlx():
+    import mlxworld
+
+    package, found = mlxworld.on("mlx"), []
+    for depth in (2, 4):
+        part = parts(package, package.engine.place(lively(package, changed(dynamics={"depth": depth}))))["dynamics"]
+        ops = counts.operations(package, part.fn, part.state, *part.inputs)
+        found.append(sum(op[0] == "Gather" for op in ops))
+    assert found[0] == found[1], "a layer gathers nothing: a head's halves change places as a view"

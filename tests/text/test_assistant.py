@@ -96,7 +96,7 @@ def test_what_is_refused_is_no_part_of_a_talk_and_what_is_left_early_is():
     assert talk.messages == []
     answer = it.stream("a ball", options=Options(20, (0,)), talk=talk)
     first = next(answer)
-    answer.close()
+    answer.close()  # type: ignore[attr-defined]
     assert [m["role"] for m in talk.messages] == ["user", "assistant"]
     assert talk.messages[1]["content"] == chat.parts(first)
 

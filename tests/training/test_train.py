@@ -78,7 +78,7 @@ def run(dots, tmp_path_factory):
 
 def test_the_world_plays_at_its_checkpoints_and_its_card_tells_its_training(run):
     assert len(run.cards) == 6 + 6 + 4 + 1
-    data = {"source": "dots", "frames": 70, "episodes": 2, "hours": round(70 / tiny.FPS / 3600, 3)}
+    data = {"source": "dots", "frames": 70, "episodes": 2, "hours": round(70 / tiny.FPS / 3600, 3), "aspect": 1}
     steps = {"tokenizer": 6, "dynamics": 6, "forcing": 4}
     where = {"backend": "torch", "device": "cpu", "precision": "bfloat16", "preset": "nano-64"}
     last = run.cards[-1]

@@ -11,12 +11,13 @@ export function saveText(text, name) {
 }
 
 // The pixels of a picture file, cut to the shape of a world and scaled to its size, as base64 of RGB; null: not a picture.
-export async function pixelsOf(file, [height, width]) {
+// aspect: how many times as wide as high a pixel of the world is shown.
+export async function pixelsOf(file, [height, width], aspect) {
   const image = await createImageBitmap(file).catch(() => null);
   if (!image) return null;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  const scale = Math.max(width / image.width, height / image.height);
-  const [w, h] = [image.width * scale, image.height * scale];
+  const scale = Math.max((width * aspect) / image.width, height / image.height);
+  const [w, h] = [(image.width * scale) / aspect, image.height * scale];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);

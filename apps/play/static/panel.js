@@ -56,6 +56,8 @@ export class Panel {
     $("fork").disabled = branches.length >= state.max_branches;
     $("undo").disabled = !undo;
     $("pilot").setAttribute("aria-pressed", String(Boolean(pilot && begun)));
+    $("show-bodies").hidden = !state.embodied;
+    $("show-bodies").setAttribute("aria-pressed", String(Boolean(state.bodies)));
     $("record").setAttribute("aria-pressed", String(Boolean(recording)));
     $("record").textContent = recording ? "Stop and save" : "Record";
     $("rec").hidden = !recording;
@@ -67,7 +69,6 @@ export class Panel {
   beside(beside) {
     document.body.classList.toggle("beside", Boolean(beside));
     for (const what of ["real", "future"]) $(what).setAttribute("aria-pressed", String(beside === what));
-    if (!beside) $("bodies").hidden = true;
     $("beside-screen").hidden = $("dream-caption").hidden = $("beside-tools").hidden = !beside;
     [$("beside-name").textContent, $("dream-name").textContent] = BESIDE[beside] ?? ["", ""];
     $("sync").hidden = beside !== "real";

@@ -4,6 +4,7 @@
 import { copy, linkOf, logOf, pixelsOf, save, saveText } from "./files.js";
 import { Input, SCROLLS } from "./input.js";
 import { Meters, pair } from "./meters.js";
+import { Bodies } from "./overlay.js";
 import { Painter } from "./paint.js";
 import { Panel } from "./panel.js";
 import { Settings } from "./settings.js";
@@ -11,11 +12,11 @@ import { Shelf } from "./shelf.js";
 import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
 import { Stage } from "./stage.js";
-import { $, Worlds, badge, drawBodies, feel, label, note, showLink, toast, veil } from "./view.js";
-import { BESIDE, BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, OFFER, draw } from "./wire.js";
+import { $, Worlds, badge, feel, label, note, showLink, toast, veil } from "./view.js";
+import { BESIDE, BRANCH, FRAME, Link, MAX_MESSAGE, MOMENT, OFFER, draw, refusal } from "./wire.js";
 
 const picture = $("picture");
-const settings = new Settings({ volume: 80, muted: false, keys: true, settings: false, numbers: false, phone: false });
+const settings = new Settings({ volume: 80, muted: false, bodies: true, keys: true, settings: false, numbers: false, phone: false });
 const meters = new Meters();
 const sound = new Sound((text) => note("sound-note", text));
 let world = null; // the last "world" message
@@ -48,7 +49,7 @@ const link = new Link({
     sound.pause(true);
     meters.serial = null;
     veil("Connection lost. Trying again …");
-    if (code === 1006) tellRefusal();
+    if (code === 1006) refusal().then((text) => text && showLink("lost", text));
   },
   message: (message) => {
     if (!["control", "error"].includes(message.type)) silence.heard(); // those two come without the world, too
@@ -63,13 +64,13 @@ const on = {
     const sounds = changed("sample_rate", "samples");
     const inputs = ({ actions, keys, together }) => JSON.stringify([actions, keys, together]);
     if (!world || inputs(message) !== inputs(world)) input.use(message.actions, message.keys, $("pads"), message.together);
-    if (changed("opened")) painter.close();
+    if (changed("opened")) painter.close(), bodies.forget();
     world = message;
     silence.expect({ loading: false });
     meters.reset();
     veil("");
     input.tell(true); // a key that is held stays held
-    stage.use(world.size, world.fps);
+    stage.use(world.size, world.fps, world.aspect);
     panel.world(world);
     if (sounds && begun) await sound.start(world.sample_rate, world.samples);
   },
@@ -78,6 +79,7 @@ const on = {
     silence.expect({ running: state.running });
     stage.span(state.span, state.position);
     showState();
+    bodies.use(state, mine);
     if (!shown) first();
   },
   control(message) {
@@ -97,7 +99,7 @@ const on = {
     silence.refused(); // an error of the world itself is followed by what is true
     toast(text, "bad"); // where loading failed the present world is told again, and ends the veil
   },
-  physics: ({ bodies }) => drawBodies($("bodies"), bodies),
+  physics: (physics) => bodies.show(physics),
   note: ({ text, undo }) => toast(text, "", undo && mine ? { label: "Undo", onClick: () => command("undo") } : null),
   fresh: ({ world: name }) =>
     toast(`${label(name)} has been trained on.`, "good", { label: "Load it", onClick: () => load({ world: name }) }),
@@ -160,6 +162,7 @@ const frames = {
   [OFFER]: (frame) => frame.ident < worlds.names.length && draw(worlds.canvas(frame.ident), frame),
 };
 
+const bodies = new Bodies($("dream-bodies"), $("beside-bodies"), settings, (on) => link.send("bodies", { on }));
 const panel = new Panel({ input, shelves, worlds, shortcuts: () => SHORTCUTS });
 
 const pause = () => run(!state.running);
@@ -210,12 +213,6 @@ function listen(to) {
   heard = to;
   $("hear-beside").setAttribute("aria-pressed", String(to === "beside"));
   $("hear-dream").setAttribute("aria-pressed", String(to === "dream"));
-}
-
-// A socket does not say why it was refused, as a token of an earlier start is; the page's own address does.
-async function tellRefusal() {
-  const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
-  if (answer?.status === 403) showLink("lost", await answer.text());
 }
 
 const fileName = () => `${label(world.world)}-seed${state.seed}-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}`;
@@ -290,7 +287,7 @@ function paint() {
 async function take(file) {
   if (!file) return;
   if (file.type.startsWith("image/")) {
-    const pixels = await pixelsOf(file, world.size);
+    const pixels = await pixelsOf(file, world.size, world.aspect);
     if (!pixels) return toast(`${file.name} is no picture that this browser can read.`, "bad");
     return command("picture", { picture: pixels }) && run(true);
   }
@@ -311,6 +308,7 @@ const CLICKS = {
   share: () => (linking = command("log")), record: () => command("record", { on: !state.recording }),
   real: () => beside("real"), future: () => beside("future"), sync: () => command("sync"), swap: () => command("swap"),
   pilot: () => command("pilot", { on: !state.pilot }) && run(true),
+  "show-bodies": () => bodies.toggle(),
   brush: paint, full: () => stage.toggleFull(), "from-picture": () => $("picture-file").click(),
   replay: () => (state.replay ? command("stop") : $("replay-file").click()),
   "hear-beside": () => listen("beside"), "hear-dream": () => listen("dream"),

@@ -8,6 +8,7 @@ export class Stage {
   constructor({ stage, screens, slider, ago, onSeek }) {
     Object.assign(this, { stage, screens, slider, ago });
     this.size = [128, 128];
+    this.aspect = 1; // how many times as wide as high a pixel is shown
     this.first = this.last = this.at = 0;
     this.fps = 30;
     slider.addEventListener("input", () => onSeek(Number(slider.value)));
@@ -31,7 +32,7 @@ export class Stage {
 
   // Whole device pixels for each pixel of the world, as many as there is room for.
   fit() {
-    const [height, width] = this.size;
+    const [height, width] = [this.size[0], this.size[1] * this.aspect];
     const shown = [...this.screens.children].filter((child) => !child.hidden).length || 1;
     const rest = this.full ? 0 : this.stage.offsetHeight - this.screens.offsetHeight;
     const top = this.full ? 0 : this.stage.getBoundingClientRect().top + scrollY;
@@ -51,8 +52,9 @@ export class Stage {
     this.stage.style.setProperty("--wide", `${stacked ? w : shown * w + (shown - 1) * GAP}px`);
   }
 
-  use([height, width], fps) {
+  use([height, width], fps, aspect) {
     this.size = [height, width];
+    this.aspect = aspect;
     this.fps = fps;
     this.fit();
   }

@@ -107,23 +107,3 @@ export function feel(milliseconds, speed) {
   if (milliseconds < 200) return ["slow", `answers a little late, ${ms}`];
   return ["slow", `answers late, ${ms}`];
 }
-
-const SCALE = 5; // pixels of the overlay for each of 128
-const AHEAD_S = 0.2; // how far the arrows reach
-
-// Where bodies are and where they go: bodies [[x, y, vx, vy], ...] in pixels of 128, and those a second.
-export function drawBodies(canvas, bodies) {
-  Object.assign(canvas, { width: 128 * SCALE, height: 128 * SCALE });
-  const context = canvas.getContext("2d");
-  Object.assign(context, { strokeStyle: "#fff", fillStyle: "#fff", lineWidth: 2 });
-  for (const [x, y, vx, vy] of bodies) {
-    context.beginPath();
-    context.arc(x * SCALE, y * SCALE, 4, 0, 7);
-    context.fill();
-    context.beginPath();
-    context.moveTo(x * SCALE, y * SCALE);
-    context.lineTo((x + vx * AHEAD_S) * SCALE, (y + vy * AHEAD_S) * SCALE);
-    context.stroke();
-  }
-  canvas.hidden = false;
-}

@@ -76,3 +76,9 @@ export class Link {
     return true;
   }
 }
+
+// A socket does not say why it was refused, as a token of an earlier start is; the page's own address does.
+export async function refusal() {
+  const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+  return answer?.status === 403 ? answer.text() : "";
+}

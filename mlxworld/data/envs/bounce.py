@@ -48,7 +48,7 @@ class Bounce:
     name, fps, samples = "bounce", 30, 1024
     licence = "CC0-1.0"
     actions: tuple[str, ...] = ("noop", "left", "right", "up", "down")
-    laws = ("teleport", "vanish", "pass", "energy")  # what `violate` breaks
+    laws: tuple[str, ...] = ("teleport", "vanish", "pass", "energy")  # what `violate` breaks
     _PUSHES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
     def __init__(self, scene: str = "friction"):
@@ -57,6 +57,8 @@ class Bounce:
             raise MlxworldError(f"unknown scene {scene!r} of bounce: choose one of {', '.join(SCENES)}, curriculum")
         self.name = "bounce" if scene == "friction" else f"bounce:{scene}"
         self._name = scene
+        if scene in ("ball", "many"):  # one body meets no other, and three pass through one another as it is
+            self.laws = tuple(law for law in self.laws if law != "pass")
         self._pymunk: Any = require("pymunk", "physics")
 
     def reset(self, seed: int) -> Step:

@@ -165,12 +165,26 @@ class MujocoRoom:
         """Nothing to give back."""
 
 
-def _rays() -> np.ndarray:
-    """Directions (4 * SIZE * SIZE, 3) of unit length, four a pixel, rows from the top."""
+def in_picture(position: np.ndarray) -> np.ndarray:
+    """Where points (..., 3) of the room are in the picture (..., 2): (0, 0) is its upper left corner, (1, 1) the lower
+    right one."""
+    forward, right, up = _camera()
+    way = position - np.array(EYE)
+    depth = np.maximum(way @ forward, 1e-3)  # nothing that is seen lies behind the eye
+    return 0.5 + 0.5 * LENS * np.stack([way @ right, -(way @ up)], axis=-1) / depth[..., None]
+
+
+def _camera() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors (3,) forward, right and up of who looks."""
     forward = np.subtract(AT, EYE) / np.linalg.norm(np.subtract(AT, EYE))
     right = np.cross(forward, (0, 0, 1))
     right /= np.linalg.norm(right)
-    up = np.cross(right, forward)
+    return forward, right, np.cross(right, forward)
+
+
+def _rays() -> np.ndarray:
+    """Directions (4 * SIZE * SIZE, 3) of unit length, four a pixel, rows from the top."""
+    forward, right, up = _camera()
     across = (np.arange(2 * SIZE) + 0.5) / SIZE - 1
     rays = LENS * forward + across[None, :, None] * right - across[:, None, None] * up
     return (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).reshape(-1, 3)

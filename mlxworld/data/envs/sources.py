@@ -1,10 +1,28 @@
 """The worlds that can be recorded, by name."""
 
+import numpy as np
+
 from ...errors import MlxworldError
 from .source import Source
 
 SOURCES = "pong, jumper, doom, doom:SCENARIO, bounce, bounce:SCENE, scenes, mujoco, atari:GAME, gym:ENVIRONMENT, "
 SOURCES += "hybrid:ENVIRONMENT"
+
+
+def aspect(name: str) -> float:
+    """How many times as wide as high a pixel of the world called `name` is to be shown: pictures are recorded square,
+    and Doom's are 4:3."""
+    return 4 / 3 if name.partition(":")[0] == "doom" else 1.0
+
+
+def in_picture(name: str, position: np.ndarray) -> np.ndarray:
+    """Where positions (..., 2 or 3) of the state of the world called `name` are in its picture (..., 2): (0, 0) is its
+    upper left corner, (1, 1) the lower right one. A world that says nothing else has them in pixels of 128."""
+    if name == "mujoco":
+        from .mujoco_room import in_picture as seen
+
+        return seen(position)
+    return position[..., :2] / 128
 
 
 def open_source(name: str) -> Source:

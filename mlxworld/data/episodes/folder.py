@@ -13,7 +13,7 @@ SUFFIXES = (
     *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
     *(".wmv", ".asf", ".flv", ".ogv", ".3gp", ".gif", ".y4m", ".mxf", ".dv", ".m2v", ".f4v"),
 )
-_BESIDE = (".actions.csv", ".state.npz")  # what lies beside an episode's film
+_BESIDE = (".actions.csv", ".state.npz", ".srt", ".txt")  # what lies beside an episode's film
 
 
 @dataclass(frozen=True)

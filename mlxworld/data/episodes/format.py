@@ -34,6 +34,7 @@ from .media import read_film, write_clip
 
 VERSION = 1
 NOOP = "noop"
+MOST_ASPECT = 4  # times as wide as high, or as high as wide
 DEFAULT_FPS, DEFAULT_SAMPLES, DEFAULT_SIZE = 30, 1024, (128, 128)
 
 
@@ -50,6 +51,7 @@ class DatasetInfo:
     recording: dict[str, Any] = field(default_factory=dict)
     buttons: tuple[str, ...] = ()  # with axes: what each action is made of, beside its name
     axes: tuple[str, ...] = ()
+    aspect: int | float = 1  # how many times as wide as high a pixel is to be shown
     version: int = VERSION
 
     @property
@@ -103,6 +105,8 @@ def read_info(folder: str | os.PathLike) -> DatasetInfo | None:
 def require_info(info: DatasetInfo, source: str) -> None:
     """Raises MlxworldError, naming `source`, for rates, sizes or names that no dataset has."""
     require_rates(info.fps, info.samples, info.size, source)
+    if not MOST_ASPECT >= info.aspect >= 1 / MOST_ASPECT:
+        raise MlxworldError(f"{source}: aspect must be from 1/{MOST_ASPECT} to {MOST_ASPECT}, not {shown(info.aspect)}")
     wrong = [n for n in (*info.actions, *info.buttons, *info.axes) if not n or not n.isprintable()]
     if wrong or not info.actions:
         raise MlxworldError(f"{source}: {shown(wrong[0]) if wrong else 'nothing'} is no name of an action")

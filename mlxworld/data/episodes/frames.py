@@ -133,7 +133,8 @@ def _users_cache() -> Path:
 
 
 def _key(folder: Path, files: list[Path], info: DatasetInfo) -> str:
-    entries: list[Any] = [_VERSION, asdict(info)]
+    decoded = {name: value for name, value in asdict(info).items() if name != "aspect"}  # which changes no pixel
+    entries: list[Any] = [_VERSION, decoded]
     for file in files:
         for path in (file, actions_file(file), state_file(file)):
             if path.exists():

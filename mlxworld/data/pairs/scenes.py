@@ -1,68 +1,57 @@
-"""Batches of told scenes, made as they are needed. Batch i is a pure function of (seed, i)."""
+"""Told scenes, made as they are needed."""
 
-import itertools
-from collections import deque
+import hashlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ...evaluate.audio import log_mel
-from ...text.bytes import rows
-from ..envs.scenes import RATE, SAMPLES, Scene, draw, make_scene, sound, tell
+from ...configs.translator import TranslatorConfig
+from ...errors import MlxworldError
+from ...text.bytes import Bytes
+from ...text.rows import rows
+from ...text.tokenizer import Tokenizer
+from ..envs.scenes import FPS, FRAMES, RATE, SAMPLES, SIZE, Scene, draw, make_scene, sound, tell
+from .batches import Pairs
+from .spectrogram import spectrogram
 
 COLUMNS = 4  # of the spectrogram, a frame of video
 LEARNT, HELD_OUT = 1 << 40, 1 << 41  # seeds of scenes for learning, and of those to hold out, begin here
 
 
-def spectrogram(audio: np.ndarray, bands: int) -> np.ndarray:
-    """Sound (T, S) -> (T * COLUMNS, bands): log-mel, silence at -1, a loud tone at about 1."""
-    hop = SAMPLES // COLUMNS
-    mel = log_mel(audio, RATE, 2 * hop, hop, bands)[: len(audio) * COLUMNS]
-    return (mel / 40).clip(-1, 2).astype(np.float32)
-
-
-def batch_of(scenes: list[Scene], bands: int, letters: int) -> dict[str, np.ndarray]:
-    """text (B, letters) int32, audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8, the first frame, and video
-    (B, T, H, W, 3) uint8."""
+def batch_of(
+    scenes: list[Scene], bands: int, letters: int, tokenizer: Tokenizer | None = None
+) -> dict[str, np.ndarray]:
+    """text (B, letters) int32 by the tokenizer, else bytes; audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8,
+    the first frame, and video (B, T, H, W, 3) uint8."""
     video = np.stack([draw(scene) for scene in scenes])
-    audio = np.stack([spectrogram(sound(scene), bands) for scene in scenes])
-    return {"text": rows([tell(s) for s in scenes], letters), "audio": audio, "image": video[:, 0], "video": video}
+    hop = SAMPLES // COLUMNS
+    audio = np.stack([spectrogram(sound(scene).reshape(-1), RATE, hop, bands) for scene in scenes])
+    text = rows([tell(s) for s in scenes], letters, tokenizer or Bytes())
+    return {"text": text, "audio": audio, "image": video[:, 0], "video": video}
 
 
-class SceneBatches:
-    """An endless iterator of `batch_of`, from batch `start` on, prepared by threads."""
+class ToldScenes(Pairs):
+    """Told scenes as data: each batch has scenes of its own, of seeds for learning."""
 
-    def __init__(self, size: int, bands: int, letters: int, seed: int, start: int = 0, workers: int = 4):
-        self.size, self.bands, self.letters, self.seed = size, bands, letters, seed
-        self._batches = self._threads(start, workers)
+    def __init__(self, cfg: TranslatorConfig):
+        """Raises MlxworldError for a model of other sizes than the scenes'."""
+        self.cfg = cfg
+        needed = (COLUMNS * FRAMES, SIZE, SIZE, FRAMES, FPS, RATE)
+        if (cfg.audio_frames, cfg.image_size, cfg.video_size, cfg.frames, cfg.fps, cfg.sample_rate) != needed:
+            raise MlxworldError("told scenes need a model of their sizes: --preset scenes, or nano")
+        first = batch_of(held_out(2, False), cfg.bands, cfg.max_text)
+        digest = hashlib.sha256(b"".join(x.tobytes() for x in first.values())).hexdigest()[:16]
+        self.identity = {"source": "scenes", "digest": digest}
+        self.card = {"data": {"source": "scenes"}, "licence": "CC0-1.0"}
 
-    def batch(self, index: int) -> dict[str, np.ndarray]:
-        """Batch number `index`, made now."""
-        drawn = np.random.default_rng([self.seed, index]).integers(0, LEARNT, self.size)
-        return batch_of([make_scene(LEARNT + int(n)) for n in drawn], self.bands, self.letters)
+    def texts(self) -> Iterator[str]:
+        """What a tokenizer may be taught from."""
+        return (tell(make_scene(LEARNT + i)) for i in range(2000))
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        return next(self._batches)
-
-    def close(self) -> None:
-        """Stop preparing batches."""
-        self._batches.close()
-
-    def _threads(self, start: int, workers: int):
-        waiting: deque[Future] = deque()
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for index in itertools.count(start):
-                    waiting.append(pool.submit(self.batch, index))
-                    if len(waiting) > workers:
-                        yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+    def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
+        """`size` scenes: see `batch_of`."""
+        scenes = [make_scene(LEARNT + int(n)) for n in rng.integers(0, LEARNT, size)]
+        return batch_of(scenes, self.cfg.bands, self.cfg.max_text, self.tokenizer)
 
 
 def held_out(count: int, new_combinations: bool) -> list[Scene]:

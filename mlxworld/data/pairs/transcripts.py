@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import MlxworldError
 from ...files import atomic
+from ...files.reading import shown
 
 Line = tuple[float, float, str]  # start and end in seconds, text
 MOST_BYTES = 16 << 20
@@ -21,8 +22,9 @@ def write_transcript(path: Path, lines: Sequence[Line]) -> None:
     atomic.write_text(path, "\n".join(blocks))
 
 
-def read_transcript(path: Path) -> list[Line]:
-    """The lines of an .srt file, by their start. Raises MlxworldError for one that is none."""
+def read_transcript(path: Path) -> tuple[list[Line], bool]:
+    """The lines of an .srt file by their start, and whether they stand so in the file. Lines may overlap: two people
+    speak at once. An empty file has none. Raises MlxworldError for a file that is no transcript."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise MlxworldError(f"{path} is larger than a transcript can be")
@@ -30,15 +32,16 @@ def read_transcript(path: Path) -> list[Line]:
     except (OSError, UnicodeDecodeError) as error:
         raise MlxworldError(f"{path} cannot be read as text: {error}") from error
     lines = []
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
+    for block in filter(None, re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip())):
         times = _TIMES.search(block)
         if times is None:
-            raise MlxworldError(f"{path} is no transcript: no times in {block.splitlines()[0][:40]!r}")
+            raise MlxworldError(f"{path} is no transcript: no times in {shown(block.splitlines()[0], 40)}")
         start, end = (_seconds(times.groups()[i : i + 4]) for i in (0, 4))
         if end < start:
             raise MlxworldError(f"{path}: a line ends before it begins ({times.group()})")
         lines.append((start, end, " ".join(block[times.end() :].split())))
-    return sorted(lines, key=lambda line: line[0])
+    ordered = sorted(lines, key=lambda line: line[0])
+    return ordered, ordered == lines
 
 
 def _clock(seconds):

@@ -114,17 +114,12 @@ class Attention(Module):
         H, G = self.heads, self.groups
         if source is None:
             x = self._split(self.qkv(x))
-            qk, v = self._scaled(x, 0, H + G), x[:, :, :, H + G :]
-            if rope is not None:
-                qk = rope(qk)
+            qk, v = self._scaled(x, 0, H + G, rope), x[:, :, :, H + G :]
             q, k = ops.split(qk, [H, G], axis=3)
             q, k, v = (a.moveaxis(3, 1) for a in (q, k, v))  # (B, H or G, T, K, E)
         else:
             k, v = source if isinstance(source, tuple) else self.keys_values(source)
-            q = self._scaled(self._split(self.q(x)), 0, H)
-            if rope is not None:
-                q = rope(q)
-            q = q.moveaxis(3, 1)
+            q = self._scaled(self._split(self.q(x)), 0, H, rope).moveaxis(3, 1)
         if cache is not None:
             k, v, cache = cache.update(k, v)
         y = attend(q, k, v, mask).swapaxes(1, 2).reshape(B, T, K, -1)
@@ -139,8 +134,17 @@ class Attention(Module):
         """(B, T, K, n * E) -> (B, T, K, n, E)."""
         return x.reshape(*x.shape[:3], -1, self.width)
 
-    def _scaled(self, x, first, n):
-        """The first n heads of x (B, T, K, ..., E), normalised, times the gains from number `first` on."""
+    def _scaled(self, x, first, n, rope=None):
+        """The first n heads of x (B, T, K, ..., E), normalised, times the gains from number `first` on, and turned."""
+        if self.qk_norm in ("each", "shared"):
+            normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out
+            normed, gains = normed[:, :, :, :n], self._gains()[first : first + n]
+            return normed * gains if rope is None else rope(normed, gains)
+        scaled = self._other(x, first, n)
+        return scaled if rope is None else rope(scaled)
+
+    def _other(self, x, first, n):
+        """As `_scaled`, of the norms that are not of each head's mean square, and not turned."""
         if self.qk_norm == "none":
             return x[:, :, :, :n]
         if self.qk_norm == "whole":
@@ -148,12 +152,9 @@ class Attention(Module):
             parts = [x[:, :, :, a - first : b - first] for a, b in parts if first <= a < first + n]
             normed = [ops.rms_norm(part.flatten(3), self.eps).reshape(part.shape) for part in parts]
             return (normed[0] if len(normed) == 1 else ops.concat(normed, axis=3)) * self._gains()[first : first + n]
-        if self.qk_norm == "layer":
-            x = x[:, :, :, :n]
-            normed = ops.rms_norm(x - x.mean(-1, keepdims=True), self.eps)
-            return normed * self._gains()[first : first + n] + self._of_heads(self.qk_shift)[first : first + n]
-        normed = ops.rms_norm(x, self.eps)  # of values too, where they are in x: less work than to cut them out first
-        return normed[:, :, :, :n] * self._gains()[first : first + n]
+        x = x[:, :, :, :n]
+        normed = ops.rms_norm(x - x.mean(-1, keepdims=True), self.eps)
+        return normed * self._gains()[first : first + n] + self._of_heads(self.qk_shift)[first : first + n]
 
     def _gains(self):
         """(H + G, E)."""

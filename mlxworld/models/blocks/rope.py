@@ -11,19 +11,26 @@ from ... import ops
 from ..arrays import Array
 
 
-def rotate(x: Array, angles: Any) -> Array:
-    """x (B, T, K, H, E) turned by angles (cosines and signed sines, each (T, 1, 1, E) or (B, T, 1, 1, E)) in x's
-    dtype."""
-    return x * angles[0] + ops.roll(x, x.shape[-1] // 2, axis=-1) * angles[1]
+def rotate(x: Array, angles: Any, gains: Array | None = None) -> Array:
+    """x (B, T, K, H, E), times gains (H, E) where they are given, turned by angles (cosines and signed sines, each
+    (T, 1, 1, E) or (B, T, 1, 1, E)) in x's dtype."""
+    return ops.rotary(x, angles[0], angles[1], gains)
 
 
-def turning(angles: Any, interleaved: bool = False) -> Callable[[Array], Array]:
-    """What `Attention` takes as rope: a function of queries or keys that turns them by these angles.
+def turning(angles: Any, interleaved: bool = False) -> Callable[..., Array]:
+    """What `Attention` takes as rope: a function of queries or keys, and of their gains (H, E) if there are any, that
+    turns them by these angles.
 
     interleaved: numbers 2 i and 2 i + 1 turn together. They come out as i and i + E / 2: queries and keys are put into
     the same other order, which their products do not see.
     """
-    return lambda x: rotate(_apart(x) if interleaved else x, angles)
+
+    def turn(x: Array, gains: Array | None = None) -> Array:
+        if not interleaved:
+            return rotate(x, angles, gains)
+        return rotate(_apart(x if gains is None else x * gains), angles)
+
+    return turn
 
 
 def _apart(x):

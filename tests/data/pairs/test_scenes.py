@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from mlxworld.data.envs import scenes
-from mlxworld.data.pairs.scenes import HELD_OUT, SceneBatches, held_out
+from mlxworld.data.pairs.batches import Batches
+from mlxworld.data.pairs.scenes import HELD_OUT, ToldScenes, held_out
 from mlxworld.data.pairs.transcripts import read_transcript, write_transcript
 from mlxworld.errors import MlxworldError
-from mlxworld.text.bytes import Bytes, rows
+from mlxworld.text.bytes import Bytes
+from mlxworld.text.rows import rows
+from tests.translators import SCENES
 
 
 def test_what_is_told_is_seen():
@@ -47,25 +50,27 @@ def test_held_out_combinations_are_never_learnt_but_each_two_of_them_are():
 
 
 def test_a_batch_is_a_function_of_its_number():
-    batches = SceneBatches(2, 16, 100, seed=3, start=5)
+    data = ToldScenes(SCENES)
+    batches = Batches(data, 2, seed=3, start=5)
     first = next(batches)
     batches.close()
-    again = SceneBatches(2, 16, 100, seed=3).batch(5)
+    again = Batches(data, 2, seed=3).batch(5)
     assert all(first[name].tobytes() == again[name].tobytes() for name in first)
-    assert first["video"].shape == (2, 16, 64, 64, 3) and first["audio"].shape == (2, 64, 16)
-    assert first["text"].tobytes() != SceneBatches(2, 16, 100, seed=3).batch(6)["text"].tobytes()
+    assert first["video"].shape == (2, 16, 64, 64, 3) and first["audio"].shape == (2, 64, 64)
+    assert first["text"].tobytes() != Batches(data, 2, seed=3).batch(6)["text"].tobytes()
     assert HELD_OUT > 2**40 + 2**40 - 1, "seeds that are learnt from end before it"
 
 
 def test_a_transcript_comes_back(tmp_path):
     lines = scenes.transcript(scenes.make_scene(1))
     write_transcript(tmp_path / "a.srt", lines)
-    back = read_transcript(tmp_path / "a.srt")
+    back, in_order = read_transcript(tmp_path / "a.srt")
+    assert in_order
     assert [text for _, _, text in back] == [text for _, _, text in sorted(lines, key=lambda line: line[0])]
     assert max(abs(a[0] - b[0]) for a, b in zip(back, sorted(lines, key=lambda x: x[0]), strict=True)) <= 0.0005
 
 
-@pytest.mark.parametrize("text", ["hello\n", "1\n00:00:02,000 --> 00:00:01,000\nx\n", "\xff"])
+@pytest.mark.parametrize("text", ["hello\n", "1\n00:00:02,000 --> 00:00:01,000\nx\n", "\xff", "\x1b[2J hello"])
 def test_what_is_no_transcript_is_one_line(tmp_path, text):
     (tmp_path / "a.srt").write_bytes(text.encode("latin-1"))
     with pytest.raises(MlxworldError, match=r"a\.srt"):

@@ -55,3 +55,20 @@ def test_weights_of_tasks_are_in_the_optimizer_and_go_to_ln_l(made):
     assert s[0] == pytest.approx(np.log(metrics["text"]), abs=0.1)
     assert s[2] == pytest.approx(np.log(metrics["image"]), abs=0.1)
     assert s[1] == s[3] == 0, "tasks that are not there stay"
+
+
+def test_which_of_two_moments_came_first_is_learnt_from_their_videos(made):
+    package, _, losses = made
+    backend = "mlx" if package.__name__ == "mlxworld" else "torch"
+    _, model = tiny.model(backend, config=replace(tiny.CONFIG, order=True))
+    data, r = tiny.data(), np.random.default_rng(0)
+    grey = np.sort(r.integers(0, 256, (4, 2)), axis=1).reshape(-1)  # the later one of two is the brighter one
+    video = np.broadcast_to(grey.astype(np.uint8)[:, None, None, None, None], (8, *data["video"].shape[1:]))
+    turn = Turn("t", lambda m, b, key: losses.moments_loss(m, b, ()), replace(OptimConfig(name="adamw"), lr=3e-3))
+    package.engine.place(model)
+    trainer = package.engine.Trainer(model, (turn,))
+    rows = [package.engine.numpy(trainer.step({"video": video.copy()}, step)) for step in range(30)]
+    assert rows[0]["order"] > 0.2 > 0.1 > rows[-1]["order"] and rows[-1]["in_order"] == 1
+    arrays = package.engine.array({"video": video.reshape(4, 2, *video.shape[1:])[:, ::-1].reshape(video.shape).copy()})
+    _, turned = losses.moments_loss(model, arrays, ())
+    assert float(package.engine.numpy(turned["in_order"])) == 0

@@ -1,0 +1,1 @@
+"""The page for a model that reads and writes any modality."""
