@@ -15,5 +15,5 @@ def test_two_keys_are_exchanged_and_nothing_else(tmp_path):
 
 
 def test_the_table_has_a_row_for_each():
-    row = dict.fromkeys(COLUMNS, 0.5)
+    row: dict[str, float] = dict.fromkeys(COLUMNS, 0.5)
     assert table({"nothing": row, "a hook": row}).count("\n| ") == 2
