@@ -72,3 +72,22 @@ def test_which_of_two_moments_came_first_is_learnt_from_their_videos(made):
     arrays = package.engine.array({"video": video.reshape(4, 2, *video.shape[1:])[:, ::-1].reshape(video.shape).copy()})
     _, turned = losses.moments_loss(model, arrays, ())
     assert float(package.engine.numpy(turned["in_order"])) == 0
+
+
+def test_order_is_learnt_by_the_last_layer_of_the_backbone(made):
+    """A fault of the ancestor: its temporal tasks read the stems' patches, so the layers learnt nothing of time."""
+    package, _, losses = made
+    backend = "mlx" if package.__name__ == "mlxworld" else "torch"
+    _, model = tiny.model(backend, config=replace(tiny.CONFIG, order=True))
+    last = f"blocks.{tiny.CONFIG.num_layers - 1}."
+    optim = replace(OptimConfig(name="adamw"), lr=1e-2, weight_decay=0.0)
+    turn = Turn("t", lambda m, b, key: losses.moments_loss(m, b, ()), optim, ("blocks.", "order."))
+    package.engine.place(model)
+    start = {n: x.copy() for n, x in package.engine.numpy(package.nn.parameters(model)).items()}
+    trainer = package.engine.Trainer(model, (turn,))
+    video = np.random.default_rng(0).integers(0, 256, (4, *tiny.data()["video"].shape[1:])).astype(np.uint8)
+    for step in range(2):
+        trainer.step({"video": video}, step)
+    end = package.engine.numpy(package.nn.parameters(model))
+    still = [n for n in start if n.startswith(last) and (start[n] == end[n]).all()]
+    assert any(n.startswith(last) for n in start) and not still, still
