@@ -21,7 +21,7 @@ from starlette.routing import Route
 from mlxworld import MlxworldError
 
 from ..play.__main__ import bind, make_server, open_page, page_address
-from ..play.app import answer_with, route_of, sweep
+from ..play.app import SHARED, answer_with, route_of, sweep
 from ..play.connections import Connections
 from ..play.safety import Guard
 
@@ -83,7 +83,11 @@ def create_app(begin: Callable[[], Talk], name: str, token: str | None = None) -
             await task
 
     about = answer_with(json.dumps({"model": name}).encode(), "application/json")
-    routes = [Route("/ask", ask, methods=["POST"]), Route("/about", about), *map(route_of, sorted(STATIC.iterdir()))]
+    routes = [
+        Route("/ask", ask, methods=["POST"]),
+        Route("/about", about),
+        *map(route_of, (*SHARED, *sorted(STATIC.iterdir()))),
+    ]
     app = Starlette(
         routes=routes, middleware=[Middleware(Guard, token=token, connections=connections)], lifespan=lifespan
     )

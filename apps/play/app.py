@@ -20,6 +20,7 @@ from .hub import Hub
 from .safety import Guard
 
 STATIC = Path(__file__).parent / "static"
+SHARED = (STATIC / "icon.svg", STATIC / "palette.css")  # by all pages of the package
 MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 FILM = "video/mp4"
 SWEEP_S = 0.5

@@ -22,13 +22,11 @@ from starlette.routing import Route
 
 import mlxworld
 
-from ..play.app import STATIC as PLAY
-from ..play.app import route_of, sweep
+from ..play.app import SHARED, route_of, sweep
 from ..play.connections import Connections
 from ..play.safety import Guard
 
 STATIC = Path(__file__).parent / "static"
-ICON = PLAY / "icon.svg"
 WAITING = 8  # requests
 LONGEST_TEXT, LARGEST_PICTURE = 4096, 16 << 20  # bytes
 HARDLY = 1000  # steps, below which a model has learnt next to nothing
@@ -90,7 +88,7 @@ def create_app(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
         Route("/scene", answer(partial(scene, translator), LONGEST_TEXT), methods=["POST"]),
         Route("/words", answer(partial(words, translator), LARGEST_PICTURE), methods=["POST"]),
         Route("/example", answer(partial(example, translator), LONGEST_TEXT), methods=["POST"]),
-        *map(route_of, (ICON, *sorted(STATIC.iterdir()))),
+        *map(route_of, (*SHARED, *sorted(STATIC.iterdir()))),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Guard, connections=connections)], lifespan=lifespan)
     app.state.connections = connections
