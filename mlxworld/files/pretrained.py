@@ -22,6 +22,7 @@ from .reading import listed, read_json, shown
 from .weights import Weights
 
 PACKED = 16  # numbers in a word, at most
+MOST_SIZE = 2**24  # of what config.json calls a size
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def load(
     folder, engine = Path(folder), package.engine
     published = read_config(folder)
     layout = _layout(published, str(folder / "config.json"))
+    _refuse_absurd_sizes(published)
     config = our_config(published, str(folder / "config.json"))
     arrays = our_weights(folder, published)
     numbers = sum(math.prod(e.shape) * (PACKED if e.dtype == np.uint32 else 1) for e in arrays.entries.values())
@@ -54,6 +56,15 @@ def load(
     engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
+
+
+def _refuse_absurd_sizes(published: Mapping[str, Any]) -> None:
+    """A size that no array can have is refused here, before a backend fails on it in its own words."""
+    for name, value in published.items():
+        if isinstance(value, Mapping):
+            _refuse_absurd_sizes(value)
+        elif name.endswith("_size") and isinstance(value, int) and value > MOST_SIZE:
+            raise MlxworldError(f"config.json: {name} {value}; sizes up to {MOST_SIZE} are read")
 
 
 def untrained(folder: str | Path, package: ModuleType, precision: str, weights: str | None = None) -> Any:

@@ -119,6 +119,14 @@ def test_configurations_that_are_refused(about, said, tmp_path):
         pretrained.load(tmp_path, mlxworld.on("torch"))
 
 
+def test_a_size_that_no_array_has_is_refused_in_one_line(backend, tmp_path):
+    about = {"model_type": "cohere", "hidden_size": 10**12, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    checkpoint.save(tmp_path / "model.safetensors", arrays("cohere"))
+    with pytest.raises(MlxworldError, match="hidden_size 1000000000000; sizes up to 16777216 are read"):
+        pretrained.load(tmp_path, backend)
+
+
 def test_a_folder_without_a_configuration(tmp_path):
     with pytest.raises(MlxworldError, match=r"no config\.json"):
         pretrained.load(tmp_path, mlxworld.on("torch"))
