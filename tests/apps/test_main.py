@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
@@ -54,7 +55,9 @@ def test_every_flag_reaches_the_world_and_the_page_opens(monkeypatch, host):
     monkeypatch.setattr(command.socket, "gethostname", lambda: "localhost")
     made = command.make_server
     monkeypatch.setattr(command, "make_server", lambda app: servers.append(made(app)) or servers[0])
-    flags = "--world pong --backend mlx --steps 4 --precision float16 --weights int8 --port 0 --open --host"
+    flags = (
+        "--world pong --backend mlx --steps 4 --precision float16 --weights int8 --hook night --port 0 --open --host"
+    )
     thread = threading.Thread(target=command.main, args=([*flags.split(), host],))
     thread.start()
     try:
@@ -64,7 +67,7 @@ def test_every_flag_reaches_the_world_and_the_page_opens(monkeypatch, host):
         assert ("token=" in address) == (host == "0.0.0.0")
         world = servers[0].config.app.state.game._branch.world
         assert (world.name, world.backend, world.steps, world.precision) == ("pong", "mlx", 4, "float16")
-        assert world.weights == "int8"
+        assert world.weights == "int8" and world.hooks == (Path("night"),)
     finally:
         servers[0].should_exit = True
         thread.join(10)

@@ -46,6 +46,7 @@ class ToyWorld:
     fps, samples, sample_rate, size, starts = 30, 1024, 30720, (128, 128), 3
     device = "cpu"
     weights: str | None = None
+    hooks: tuple = ()
     delay = 0.0
     bodies, aspect = 0, 1.0
 
@@ -56,13 +57,13 @@ class ToyWorld:
         self._state = State(0, 0, 0, 0, 0, 0, 0)
 
     @classmethod
-    def load(cls, name: str, backend=None, batch=1, precision=None, weights=None, steps=None) -> Any:
+    def load(cls, name: str, backend=None, batch=1, precision=None, weights=None, steps=None, hooks=()) -> Any:
         if name == "broken":
             raise MlxworldError("unknown world 'broken': choose one of pong, doom")
         if steps is not None and 8 % steps:
             raise MlxworldError("dynamics.steps must divide dynamics.levels")
         world = cls(name, backend or "torch", precision or "float32", steps or 2)
-        world.weights = weights
+        world.weights, world.hooks = weights, hooks
         return world
 
     @property
