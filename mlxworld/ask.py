@@ -99,8 +99,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     talk, options = Talk(), Options(cfg.most, (), cfg.choice, cfg.beams)
     if cfg.page:
-        page = importlib.import_module("mlxworld.apps.ask.app")
-        page.serve(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
+        app = importlib.import_module("mlxworld.apps.ask.app")
+        app.page(lambda: Visit(assistant, options, cfg.stop), folder.name, cfg.port, cfg.open)
         return
     for question in [cfg.question] if cfg.question is not None else lines():
         begun, count = time.perf_counter(), 0

@@ -1,13 +1,12 @@
 """The page and its one question: POST /ask answers as text, piece by piece. One answer at a time."""
 
-import asyncio
 import base64
 import binascii
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +19,8 @@ from starlette.routing import Route
 
 from mlxworld import MlxworldError
 
-from ..play.__main__ import bind, make_server, open_page, page_address
-from ..play.app import SHARED, answer_with, route_of, sweep
+from ..play.__main__ import bind, page_address, serve
+from ..play.app import SHARED, answer_with, going_on, route_of, sweep
 from ..play.connections import Connections
 from ..play.safety import Guard
 
@@ -76,11 +75,8 @@ def create_app(begin: Callable[[], Talk], name: str, token: str | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(sweep(connections))
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        async with going_on(sweep(connections)):
+            yield
 
     about = answer_with(json.dumps({"model": name}).encode(), "application/json")
     routes = [
@@ -126,12 +122,7 @@ async def _read(request: Request) -> tuple[str, str, list[bytes]]:
     return talk, question, decoded
 
 
-def serve(begin: Callable[[], Talk], name: str, port: int, show: bool) -> None:
-    """Serves the page on the loopback until Ctrl-C. show: opens it in the browser."""
+def page(begin: Callable[[], Talk], name: str, port: int, opened: bool) -> None:
+    """Serves the page on the loopback until Ctrl-C. opened: in the browser, too."""
     with bind("127.0.0.1", port) as listener:
-        address = page_address(listener, None)
-        server = make_server(create_app(begin, name))
-        print(f"ask at {address}\nCtrl-C ends it", flush=True)
-        if show:
-            threading.Thread(target=open_page, args=(server, address), daemon=True).start()
-        server.run(sockets=[listener])
+        serve(create_app(begin, name), listener, page_address(listener, None), opened, verb="ask")

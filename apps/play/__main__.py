@@ -87,9 +87,9 @@ def telling(options: Options, loopback: bool) -> Starlette:
     return tell.create_app(load)
 
 
-def serve(app: Starlette, listener: Listener, address: str, opened: bool, code: str = "") -> None:
-    """Serve until Ctrl-C; the address is printed, and a picture of it."""
-    print(f"play at {address}\nCtrl-C ends it", flush=True)
+def serve(app: Starlette, listener: Listener, address: str, opened: bool, code: str = "", verb: str = "play") -> None:
+    """Serve until Ctrl-C; the address is printed, and a picture of it (`code`, where it is not empty)."""
+    print(f"{verb} at {address}\nCtrl-C ends it", flush=True)
     if code:
         print(code)
     server = make_server(app)

@@ -1,7 +1,7 @@
 """The network side of the play app: one page, one socket. Joins pages to the game; the model never waits for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -52,12 +52,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         hub.bind(asyncio.get_running_loop())
-        tasks = [asyncio.create_task(sweep(connections)), asyncio.create_task(look(game))]
-        yield
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        async with going_on(sweep(connections), look(game)):
+            yield
         await asyncio.to_thread(game.stop)
 
     async def give_film(request: Request) -> Response:
@@ -76,6 +72,19 @@ def create_app(
     app = Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
     app.state.game, app.state.connections = game, connections
     return app
+
+
+@asynccontextmanager
+async def going_on(*endless: Coroutine) -> AsyncIterator[None]:
+    """While it lasts, these go on beside."""
+    tasks = [asyncio.create_task(one) for one in endless]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 async def sweep(connections: Connections) -> None:

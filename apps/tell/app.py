@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 import mlxworld
 
-from ..play.app import SHARED, route_of, sweep
+from ..play.app import SHARED, going_on, route_of, sweep
 from ..play.connections import Connections
 from ..play.safety import Guard
 
@@ -76,11 +76,8 @@ def create_app(load: Callable[[], "mlxworld.Translator"]) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(sweep(connections))
-        yield
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
+        async with going_on(sweep(connections)):
+            yield
         thread.shutdown()
 
     routes = [

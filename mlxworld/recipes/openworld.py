@@ -62,6 +62,8 @@ class Recipe(WorldRecipe):
             raise MlxworldError("--own-frames and --critic must not be negative")
         super().__init__(cfg, frames)
         self.whole_parent = cfg.hook is not None
+        if cfg.hook is not None:
+            self.use = f"mlxworld play --world {cfg.from_} --hook {{out}}/{cfg.hook}.safetensors"
         if self.whole_parent:
             return
         if frames is None:

@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,11 +21,11 @@ from playwright.sync_api import Page as BrowserPage
 from websockets.sync.client import connect
 
 from apps.play import connections as bounds
-from apps.play.__main__ import bind, make_server
 from apps.play.app import create_app
 from apps.play.game import Choice, Game
 
 from .browsing import wait
+from .running import running
 from .toy import ToyWorld
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
@@ -142,18 +141,8 @@ def serving(world=ToyWorld, token: str | None = None, choice: str = "pong", wide
     """Serve the app around a world class until the block ends."""
     worlds, backends = ["pong", "doom", "broken"], ["torch", "mlx"]
     app = create_app(world.load, Choice(choice), worlds=worlds, backends=backends, token=token, wide=wide)
-    listener, server = bind("127.0.0.1", 0), make_server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield Served(listener.getsockname()[1], app.state.game, token)
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()
+    with running(app) as port:
+        yield Served(port, app.state.game, token)
 
 
 @pytest.fixture

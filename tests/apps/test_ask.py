@@ -17,10 +17,11 @@ from playwright.sync_api import expect
 
 import mlxworld
 from apps.ask.app import MOST_BYTES, TALKS, create_app
-from apps.play.__main__ import bind, make_server
 from mlxworld import MlxworldError, ask
 from mlxworld.text.assistant import Assistant, Talk
 from mlxworld.text.generate import Options
+
+from .running import running
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 
@@ -55,19 +56,8 @@ class Echo:
 
 @contextmanager
 def serving(begin: Callable = Echo):
-    app = create_app(begin, "a <model>")
-    listener, server = bind("127.0.0.1", 0), make_server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()
+    with running(create_app(begin, "a <model>")) as port:
+        yield port
 
 
 @pytest.fixture

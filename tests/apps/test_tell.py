@@ -16,29 +16,20 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from apps.play import __main__ as command
-from apps.play.__main__ import Options, bind, make_server, telling
+from apps.play.__main__ import Options, telling
 from apps.tell.app import LONGEST_TEXT, create_app
 from mlxworld import MlxworldError, Translator
 from tests.translators import run_folder
 
 from .browsing import wait
+from .running import running
 
 
 @contextmanager
 def served(folder, load=None):
     app = create_app(load or (lambda: Translator.load(folder, "torch")))
-    listener, server = bind("127.0.0.1", 0), make_server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()
+    with running(app) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 import mlxworld
 from mlxworld import MlxworldError, train
 from mlxworld.files import checkpoint, hook_file
+from mlxworld.recipes.openworld import Recipe, Settings
 from tests.training import tiny
 
 ONLY = {"dynamics.steps": 4, "dynamics.frames": (6,), "dynamics.lr": 0.05, "save-minutes": 0}
@@ -53,6 +54,13 @@ def test_the_hook_alone_learns_and_its_world_plays_with_it(dots, parent, tmp_pat
     )
     frames = [[w.reset(seed=1), w.step("up"), w.step("down")][-1].audio for w in (plain, hooked)]
     assert not np.array_equal(frames[0], frames[1])
+
+
+def test_what_is_done_with_it_is_told(dots):
+    argv = ["--data", str(dots), "--out", "y", *tiny.argv(), "--from", "pong", "--hook", "night"]
+    cfg = train.parse(argv)
+    assert isinstance(cfg, Settings)
+    assert Recipe(cfg).use.format(out="y") == "mlxworld play --world pong --hook y/night.safetensors"
 
 
 def test_a_hook_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
