@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MlxworldError
+from ..errors import MlxworldError, one_line
 from . import checkpoint, layouts, names
 from .layouts import open_clip
 from .reading import listed, read_json, shown
 from .weights import Weights
 
 PACKED = 16  # numbers in a word, at most
-MOST_SIZE = 2**24  # of what config.json calls a size
+MOST = {"modules": 1 << 20, "numbers": 1 << 40}  # of a model that is built without weights
 
 
 @dataclass(frozen=True)
@@ -45,37 +45,35 @@ def load(
     """
     folder, engine = Path(folder), package.engine
     published = read_config(folder)
-    layout = _layout(published, str(folder / "config.json"))
-    _refuse_absurd_sizes(published)
     config = our_config(published, str(folder / "config.json"))
     arrays = our_weights(folder, published)
     numbers = sum(math.prod(e.shape) * (PACKED if e.dtype == np.uint32 else 1) for e in arrays.entries.values())
-    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
-    with package.nn.limit(modules=10 * len(arrays) + 1000, numbers=2 * numbers + 1000):
-        model = engine.build(lambda: getattr(family, layout.model(published))(config))
+    most = {"modules": 10 * len(arrays) + 1000, "numbers": 2 * numbers + 1000}
+    model = _built(package, published, config, str(folder), most)
     engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
-
-
-def _refuse_absurd_sizes(published: Mapping[str, Any]) -> None:
-    """A size that no array can have is refused here, before a backend fails on it in its own words."""
-    for name, value in published.items():
-        if isinstance(value, Mapping):
-            _refuse_absurd_sizes(value)
-        elif name.endswith("_size") and isinstance(value, int) and value > MOST_SIZE:
-            raise MlxworldError(f"config.json: {name} {value}; sizes up to {MOST_SIZE} are read")
 
 
 def untrained(folder: str | Path, package: ModuleType, precision: str, weights: str | None = None) -> Any:
     """The model of a folder's config.json, on the host, with numbers that mean nothing: for what a step
     costs."""
     published, engine = read_config(Path(folder)), package.engine
-    layout = _layout(published, str(folder))
-    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
     config = our_config(published, str(folder))
-    model = engine.cast(engine.build(lambda: getattr(family, layout.model(published))(config)), precision)
+    model = engine.cast(_built(package, published, config, str(folder), MOST), precision)
     return engine.quantize(model, weights) if weights else model
+
+
+def _built(package: ModuleType, published: dict[str, Any], config: Any, source: str, most: dict[str, int]) -> Any:
+    """The model, with unset weights. most: modules and numbers. Raises MlxworldError for sizes that none can have."""
+    layout = _layout(published, source)
+    family = importlib.import_module(f"{package.__name__}.models.{layout.FAMILY}")
+    try:
+        with package.nn.limit(**most):
+            return package.engine.build(lambda: getattr(family, layout.model(published))(config))
+    except (OverflowError, MemoryError, RuntimeError) as error:
+        line = one_line(str(error))
+        raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
 
 
 def usual_precision(engine: ModuleType) -> str:

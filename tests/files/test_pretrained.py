@@ -119,12 +119,16 @@ def test_configurations_that_are_refused(about, said, tmp_path):
         pretrained.load(tmp_path, mlxworld.on("torch"))
 
 
-def test_a_size_that_no_array_has_is_refused_in_one_line(backend, tmp_path):
-    about = {"model_type": "cohere", "hidden_size": 10**12, "num_attention_heads": 4}
+@pytest.mark.parametrize("size", ["hidden_size", "head_dim", "intermediate_size"])
+def test_a_size_that_no_array_has_is_refused_in_one_line(backend, tmp_path, size):
+    """With weights, and without."""
+    about = json.loads((ORACLES / "cohere" / "config.json").read_text()) | {size: 2**44}
     (tmp_path / "config.json").write_text(json.dumps(about))
     checkpoint.save(tmp_path / "model.safetensors", arrays("cohere"))
-    with pytest.raises(MlxworldError, match="hidden_size 1000000000000; sizes up to 16777216 are read"):
-        pretrained.load(tmp_path, backend)
+    for read in (pretrained.load, pretrained.untrained):
+        with pytest.raises(MlxworldError) as failure:
+            read(tmp_path, backend, "float32")
+        assert str(failure.value).isprintable()
 
 
 def test_a_folder_without_a_configuration(tmp_path):
