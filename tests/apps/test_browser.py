@@ -169,7 +169,15 @@ COMMANDS = {
     "save": "save", "fork": "fork", "undo": "undo", "film": "film", "pilot": "pilot",
 }  # fmt: skip
 ELSEWHERE = {"begin", "mute", "take", "record", "replay", "log", "share", "full", "brush", "from-picture"}
-ELSEWHERE |= {"real", "future", "sync", "swap", "hear-beside", "hear-dream"}  # buttons with a test of their own
+ELSEWHERE |= {
+    "real",
+    "future",
+    "show-bodies",
+    "sync",
+    "swap",
+    "hear-beside",
+    "hear-dream",
+}  # buttons with a test of their own
 
 
 def test_no_button_is_dead(visit):
