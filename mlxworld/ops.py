@@ -123,9 +123,8 @@ def rms_norm(x, eps=1e-5):
 
 def rotary(x, cos, sin, gains=None):
     halves, cos, sin = (a.reshape(*a.shape[:-1], 2, a.shape[-1] // 2) for a in (x, cos, sin))
-    if gains is not None:
-        gains = gains.reshape(*gains.shape[:-1], 2, gains.shape[-1] // 2)
-        cos, sin = cos * gains, sin * gains[..., ::-1, :]
+    if gains is not None:  # in the order of PyTorch's, or sounds, which sum up phases, would drift apart
+        halves = halves * gains.reshape(*gains.shape[:-1], 2, gains.shape[-1] // 2)
     return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape)  # views and one kernel
 
 
