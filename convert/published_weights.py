@@ -44,12 +44,12 @@ def convert(folder: Path, part: Path, kind: str | None) -> None:
     shapes = {name: tuple(x.shape) for name, x in (package.nn.parameters(model) | package.nn.buffers(model)).items()}
     weights = quantized.plain(arrays, shapes, source)
     checkpoint.check(shapes, weights, source)
-    held = quantized.formats(arrays, shapes, source).values()
-    about = {name: value for name, value in published.items() if name not in ("quantization", "quantization_config")}
+    layouts = quantized.formats(arrays, shapes, source).values()
+    config = {name: value for name, value in published.items() if name not in ("quantization", "quantization_config")}
     if kind:
-        as_it_is = held and all(how == quantized.KINDS[kind] for how in held)
+        as_it_is = layouts and all(layout == quantized.KINDS[kind] for layout in layouts)
         weights = arrays if as_it_is else packed(weights, package.engine.packing(model, kind))
-        about["quantization"] = quantized.KINDS[kind]
+        config["quantization"] = quantized.KINDS[kind]
     part.mkdir()
     theirs = pretrained.their_weights(weights, published, source)
     checkpoint.save(part / "model.safetensors", theirs, {"format": "mlx" if kind else "pt"}, shard_bytes=SHARD)
@@ -57,7 +57,7 @@ def convert(folder: Path, part: Path, kind: str | None) -> None:
         for path in folder.glob(pattern):
             if path.name != "model.safetensors.index.json":
                 shutil.copyfile(path, part / path.name)
-    atomic.write_text(part / "config.json", json.dumps(about, indent=2) + "\n")
+    atomic.write_text(part / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def packed(weights: Mapping[str, np.ndarray], layers: Mapping[str, dict[str, Any]]) -> Weights:

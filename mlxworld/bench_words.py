@@ -54,8 +54,11 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError(f"{folder}: {shown(published['model_type'])} is no model that writes text")
     if cfg.predict:
         rows = words.forecast(folder, cfg.weights)
-        told = json.dumps({"model": folder.name, "predict": rows})
-        print(told if cfg.json else table(folder.name, rows, "one row, tokens/s"))
+        print(
+            json.dumps({"model": folder.name, "predict": rows})
+            if cfg.json
+            else table(folder.name, rows, "one row, tokens/s")
+        )
         return
     figures = bench(folder, cfg)
     print(json.dumps(figures) if cfg.json else report(figures))

@@ -112,9 +112,9 @@ def scene(translator: "mlxworld.Translator", body: bytes) -> dict[str, Any]:
         raise Refusal(422, "there is no text")
     video, sound = translator(text, "video"), translator(text, "audio")
     strip = np.concatenate(list(video))
-    made = {"picture": translator(text, "image"), "strip": strip, "sound": sound}
+    files = {"picture": translator(text, "image"), "strip": strip, "sound": sound}
     peak = float(np.abs(sound).max())
-    return {n: _coded(translator.file(x)) for n, x in made.items()} | {
+    return {n: _coded(translator.file(x)) for n, x in files.items()} | {
         "frames": len(video),
         "fps": translator.config.fps,
         "peak": peak,

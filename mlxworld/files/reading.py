@@ -72,19 +72,24 @@ def read_at(handle: int, start: int, size: int, source: str) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def read_json(path: str | os.PathLike, most: int = MOST_BYTES) -> Any:
-    """What a JSON file of at most `most` bytes holds, in UTF-8, -16 or -32, with a byte order mark or without.
-
-    Raises MlxworldError for a file that cannot be read, is larger, or is no JSON: see `parse_json`.
-    """
+def read_whole(path: str | os.PathLike, most: int, what: str) -> bytes:
+    """All of a file. Raises MlxworldError, saying what was to be read, for one of more than `most` bytes."""
     handle = open_regular(path)
     try:
         blob = read_at(handle, 0, most + 1, str(path))
     finally:
         os.close(handle)
     if len(blob) > most:
-        raise MlxworldError(f"{path} is too large: at most {most:,} bytes of JSON are read")
-    return parse_json(blob, str(path))
+        raise MlxworldError(f"{path} is too large: at most {most:,} bytes of {what} are read")
+    return blob
+
+
+def read_json(path: str | os.PathLike, most: int = MOST_BYTES) -> Any:
+    """What a JSON file of at most `most` bytes holds, in UTF-8, -16 or -32, with a byte order mark or without.
+
+    Raises MlxworldError for a file that cannot be read, is larger, or is no JSON: see `parse_json`.
+    """
+    return parse_json(read_whole(path, most, "JSON"), str(path))
 
 
 def parse_json(blob: bytes | str, source: str) -> Any:

@@ -6,12 +6,11 @@ sentencepiece model fits whose pieces the vocabulary has room for.
 """
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import MlxworldError
-from ..files.reading import open_regular, read_at
+from ..files.reading import read_whole
 from .bytes import BOS, EOS, FIRST, PAD, Bytes
 from .bytes import SIZE as BYTES
 from .tokenizer import Tokenizer, imported
@@ -87,14 +86,7 @@ def teach(texts: Iterable[str], vocabulary: int) -> bytes:
 
 def load(path: Path) -> WordPieces:
     """A sentencepiece model's file. Raises MlxworldError for what is none."""
-    handle = open_regular(path)
-    try:
-        blob = read_at(handle, 0, MOST_BYTES + 1, str(path))
-    finally:
-        os.close(handle)
-    if len(blob) > MOST_BYTES:
-        raise MlxworldError(f"{path} is larger than a tokenizer can be")
-    return WordPieces(blob, str(path))
+    return WordPieces(read_whole(path, MOST_BYTES, "a tokenizer"), str(path))
 
 
 def of_run(folder: Path) -> Tokenizer:

@@ -1,6 +1,7 @@
 """Batches of things in several modalities. Batch i is a function of (seed, i): a resumed run sees the same ones."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from ...text.bytes import Bytes
 from ...text.tokenizer import Tokenizer
 
 
-class Pairs:
+class Pairs(ABC):
     """Things in several modalities, to draw batches from. Made for the configuration of a model."""
 
     modalities: tuple[str, ...] = MODALITIES  # that each of them has
@@ -23,15 +24,15 @@ class Pairs:
     identity: dict[str, Any]  # what must not change between a run and its resumption
     card: dict[str, Any]  # facts for the model's card
 
+    @abstractmethod
     def texts(self) -> Iterator[str]:
         """What a tokenizer may be taught from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
         """{modality: its rows}: text (B, max_text) int32, audio (B, audio_frames, bands) float32, image (B, H, W, 3)
         uint8, video (B, T, H, W, 3) uint8. moments: rows 2 k and 2 k + 1 are of one film, the first of them earlier;
         "time" (B,) float32 is then when each begins, in seconds."""
-        raise NotImplementedError
 
 
 class Batches:
