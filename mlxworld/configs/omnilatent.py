@@ -29,6 +29,7 @@ class OmniLatentConfig(TranslatorConfig):
     fps: float = 8.0  # frames a second of a video
     sample_rate: int = 16384  # samples a second of the sound that a spectrogram is of
     order: bool = False  # with a head that says which of two clips came first
+    memory_tokens: int = 0  # M, of a recurrent memory; 0: none
     checkpointing: bool = False  # activations are computed again in the backward pass
 
     def __post_init__(self):
@@ -39,6 +40,8 @@ class OmniLatentConfig(TranslatorConfig):
         self.require_rates()
         if max(self.max_text, self.audio_frames, self.image_tokens, self.video_tokens) > SPAN:
             raise MlxworldError(f"OmniLatentConfig: a modality has at most {SPAN} tokens")
+        if not 0 <= self.memory_tokens <= SPAN:
+            raise MlxworldError(f"OmniLatentConfig: memory_tokens lies between 0 and {SPAN}")
         for whole, part, names in (
             (self.hidden_dim, 2 * self.num_heads, "hidden_dim must be a multiple of 2 num_heads"),
             (self.image_size, self.image_patch, "image_size must be a multiple of image_patch"),

@@ -1,0 +1,187 @@
+"""Recurrent memory of OmniLatent: what is written, how far back it is learnt, what it keeps, and what goes without."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlxworld.configs.omnilatent import Config
+from mlxworld.configs.optim import OptimConfig
+from mlxworld.errors import MlxworldError
+from mlxworld.files import checkpoint
+from mlxworld.training.turn import Turn
+from tests.models.omnilatent import tiny
+
+CONFIG = replace(tiny.CONFIG, num_layers=1, memory_tokens=8)
+COLOURS = np.array([[r, g, b] for r in (40, 210) for g in (40, 210) for b in (40, 210)], np.uint8)
+
+
+def made(backend, config=CONFIG):
+    package, model = tiny.model(backend, config=config)
+    package.engine.place(model)
+    return package, model, importlib.import_module(f"{package.__name__}.models.omnilatent.memory")
+
+
+@pytest.fixture(params=tiny.BOTH)
+def one(request):
+    return made(request.param)
+
+
+def streams(seed, rows, clips=5):
+    """Pictures of one colour each, and its name: a token, then the end. Numbers (B, K) of the colours."""
+    colours = np.random.default_rng(seed).integers(0, len(COLOURS), (rows, clips))
+    image = np.broadcast_to(COLOURS[colours][:, :, None, None], (rows, clips, 16, 16, 3)).copy()
+    return {"image": image, "text": np.stack([colours + 3, np.full_like(colours, 2)], -1).astype(np.int32)}, colours
+
+
+def watched(package, model, image, forgetful=False):
+    """The state after all clips of a stream; forgetful: of the last clip alone, the control."""
+    state = model.memory.start(len(image))
+    for t in range(image.shape[1]):
+        state = model.memory.start(len(image)) if forgetful else state
+        state, _ = model.remember(state, "image", package.engine.array(image[:, t].astype(np.float32) / 255))
+    return state
+
+
+def recall(package, model, forgetful=False):
+    """How many first clips of held-out streams are named, four clips later."""
+    batch, colours = streams(99, 256)
+    with package.engine.inference():
+        told = package.engine.numpy(model.generate("memory", watched(package, model, batch["image"], forgetful), 1))
+    return (told[:, 0] == colours[:, 0] + 3).mean()
+
+
+@pytest.mark.parametrize(("backend", "bptt"), [("torch", 5), ("mlx", 2), ("torch", 1)])
+def test_a_cue_four_clips_ago_is_learnt_unless_states_are_detached_from_clip_to_clip(backend, bptt):
+    package, model, memory = made(backend)
+    optim = replace(OptimConfig(name="adamw"), lr=5e-3, weight_decay=0.0)
+    turn = Turn("t", lambda m, b, key: memory.recall_loss(m, b, "image", "text", bptt), optim)
+    trainer = package.engine.Trainer(model, (turn,))
+    for step in range(80):
+        trainer.step(streams([0, step], 16)[0], step, min(1.0, (step + 1) / 10))
+    assert abs(recall(package, model, forgetful=True) - 1 / len(COLOURS)) < 0.07, "no memory: chance"
+    if bptt > 1:
+        assert recall(package, model) >= 0.95
+    else:
+        assert recall(package, model) < 0.3, "a clip's write is asked for after later clips alone"
+
+
+def slopes(package, model, memory, clips, bptt):
+    """By how much the recall after the last clip hangs on each clip's pixels, as far as the gradient says."""
+    batch, ops = package.engine.array(streams(1, 2, clips)[0]), importlib.import_module(f"{package.__name__}.ops")
+
+    def told(image):
+        return memory.recall_loss(model, batch | {"image": image}, "image", "text", bptt)[1]["recall"]
+
+    _, slope = ops.value_and_gradient(told, ops.float32(batch["image"]))
+    return np.abs(package.engine.numpy(slope)).max(axis=(0, 2, 3, 4))
+
+
+def test_the_first_write_is_reached_through_all_clips_and_the_cut_is_where_it_was_asked_for(one):
+    """A fault of the ancestor: the write path got no gradient."""
+    assert (slopes(*one, clips=5, bptt=5) > 0).all()
+    assert (slopes(*one, clips=2, bptt=2) > 0).all()
+    assert (slopes(*one, clips=4, bptt=2) > 0).tolist() == [False, False, True, True]
+    assert (slopes(*one, clips=2, bptt=1) > 0).tolist() == [False, True], "detached between clips: none"
+
+
+def test_every_weight_of_the_write_path_moves(one):
+    package, model, memory = one
+    turn = Turn("t", lambda m, b, key: memory.recall_loss(m, b, "image", "text", 2), OptimConfig(), ("memory.",))
+    before = package.engine.numpy(package.nn.parameters(model))
+    before = {n: x.copy() for n, x in before.items() if n.startswith("memory.")}
+    package.engine.Trainer(model, (turn,)).step(streams(0, 4, 2)[0], 0)
+    after = package.engine.numpy(package.nn.parameters(model))
+    assert len(before) == 5 and all((after[n] != x).any() for n, x in before.items())
+
+
+def test_states_and_what_they_tell_are_the_same_on_both_backends_also_from_a_file(tmp_path):
+    results = []
+    for backend in tiny.BOTH:
+        package, model, _ = made(backend, replace(CONFIG, num_layers=3))
+        array, data, to = package.engine.array, tiny.data(), package.engine.numpy
+        state = model.memory.start(2)
+        for modality in ("video", "audio", "text"):
+            state, latent = model.remember(state, modality, array(data[modality]))
+        path = tmp_path / f"{backend}.safetensors"
+        checkpoint.save(path, {"state": to(state)}, {})
+        state = array(checkpoint.load(path)[0]["state"])
+        told = model("memory", state, "text", text=array(data["text"]))["output"]
+        both = model.forward_multimodal({"memory": state, "image": array(data["image"])}, ("audio",))["audio"]
+        results.append([to(x) for x in (state, latent, told, both)])
+    for ours, theirs in zip(*results, strict=True):
+        assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
+    assert results[0][0].shape == (2, 8, 32)
+
+
+def test_a_cache_writes_from_memory_what_whole_texts_do(one):
+    package, model, _ = one
+    to, state = package.engine.numpy, watched(package, model, streams(3, 2)[0]["image"])
+    text = to(model.generate("memory", state, 4))
+    whole = to(model("memory", state, "text", text=package.engine.array(text))["output"])
+    assert (whole.argmax(-1) == text)[:, 0].all()
+    logits, cached = model.step(model.init_state("memory", state, 4), None)
+    second, _ = model.step(cached, package.engine.array(text[:, 0]))
+    assert np.abs(to(logits) - whole[:, 0]).max() < 2e-6 and np.abs(to(second) - whole[:, 1]).max() < 2e-6
+
+
+def test_a_row_that_starts_anew_is_as_a_fresh_one_and_its_neighbour_stays(one):
+    package, model, _ = one
+    array, to, image = package.engine.array, package.engine.numpy, streams(4, 2, 3)[0]["image"]
+    whole = to(watched(package, model, image))
+    state = to(watched(package, model, image[:, :2])).copy()
+    state[0] = 0
+    mixed, _ = model.remember(array(state), "image", array(image[:, 2].astype(np.float32) / 255))
+    np.testing.assert_array_equal(to(mixed)[1], whole[1])
+    np.testing.assert_allclose(to(mixed)[0], to(watched(package, model, image[:, 2:]))[0], atol=2e-6)
+    assert np.abs(to(mixed)[0] - whole[0]).max() > 1e-3
+
+
+def test_a_latent_is_of_the_clip_after_what_came_before_it_and_frames_that_do_not_count_move_nothing(one):
+    package, model, _ = one
+    array, to, audio = package.engine.array, package.engine.numpy, tiny.data()["audio"]
+    first, second = watched(package, model, streams(5, 2, 1)[0]["image"]), model.memory.start(2)
+    latents = [to(model.remember(state, "audio", array(audio))[1]) for state in (first, second)]
+    assert latents[0].shape == (2, 32) and np.abs(latents[0] - latents[1]).max() > 1e-4
+    whole = model.remember(first, "audio", array(audio), lengths=array(np.array([6, 4], np.int32)))
+    alone = model.remember(first[1:], "audio", array(audio[1:, :4]))
+    for ours, theirs in zip(whole, alone, strict=True):
+        np.testing.assert_allclose(to(ours)[1], to(theirs)[0], atol=2e-6)
+
+
+def test_a_state_stays_bounded_and_weights_that_are_large_can_hold_it(one):
+    package, model, _ = one
+    nn, to, image = package.nn, package.engine.numpy, streams(6, 1, 30)[0]["image"]
+    bias = package.engine.array(np.full(32, -40, np.float32))
+    nn.assign(model.memory.content, {"weight": 50 * model.memory.content.weight})
+    state = to(watched(package, model, image))
+    assert 0.5 < np.abs(state).max() <= 1
+    nn.assign(model.memory.gate, {"weight": 0 * model.memory.gate.weight, "bias": bias})
+    held, _ = model.remember(package.engine.array(state), "image", package.engine.array(image[:, 0] / np.float32(255)))
+    np.testing.assert_array_equal(to(held), state)
+
+
+def test_what_reads_no_memory_is_bit_equal_to_a_model_without(one):
+    package, model, _ = one
+    plain = type(model)(replace(CONFIG, memory_tokens=0))
+    weights = package.nn.parameters(model)
+    package.nn.assign(plain, {n: x for n, x in weights.items() if not n.startswith("memory.")})
+    package.engine.place(plain)
+    video, to = package.engine.array(tiny.data()["video"]), package.engine.numpy
+    np.testing.assert_array_equal(
+        to(model("video", video, "image")["output"]), to(plain("video", video, "image")["output"])
+    )
+
+
+def test_bad_input_says_what_it_is(one):
+    package, model, _ = one
+    image = package.engine.array(tiny.data()["image"])
+    with pytest.raises(ValueError, match=r"a memory is \(8, 32\) a row, not \(4, 32\)"):
+        model.remember(model.memory.start(2)[:, :4], "image", image)
+    _, plain = tiny.model("mlx" if package.__name__ == "mlxworld" else "torch")
+    with pytest.raises(ValueError, match="made without a memory"):
+        plain.remember(model.memory.start(2), "image", image)
+    for wrong in (-1, 1025):
+        with pytest.raises(MlxworldError, match="memory_tokens lies between 0 and 1024"):
+            Config(memory_tokens=wrong)
