@@ -138,12 +138,18 @@ def test_a_row_that_starts_anew_is_as_a_fresh_one_and_its_neighbour_stays(one):
     assert np.abs(to(mixed)[0] - whole[0]).max() > 1e-3
 
 
-def test_a_latent_is_of_the_clip_after_what_came_before_it_and_frames_that_do_not_count_move_nothing(one):
-    package, model, _ = one
+def test_a_latent_is_of_the_clip_after_what_came_before_it_and_frames_that_do_not_count_move_nothing(one, monkeypatch):
+    package, model, memory = one
     array, to, audio = package.engine.array, package.engine.numpy, tiny.data()["audio"]
     first, second = watched(package, model, streams(5, 2, 1)[0]["image"]), model.memory.start(2)
     latents = [to(model.remember(state, "audio", array(audio))[1]) for state in (first, second)]
     assert latents[0].shape == (2, 32) and np.abs(latents[0] - latents[1]).max() > 1e-4
+    write, came = memory.Memory.write, []
+    monkeypatch.setattr(memory.Memory, "write", lambda own, state, y: came.append(y) or write(own, state, y))
+    latent = to(model.remember(first, "audio", array(audio))[1])
+    of_all = to(model.forward_multimodal({"memory": first, "audio": array(audio)}, ("text",))["latent"])
+    alone = (12 * of_all - to(came[0]).sum(axis=1)) / 4  # 8 tokens of memory and 4 of the clip
+    np.testing.assert_allclose(latent, alone, atol=1e-5)
     whole = model.remember(first, "audio", array(audio), lengths=array(np.array([6, 4], np.int32)))
     alone = model.remember(first[1:], "audio", array(audio[1:, :4]))
     for ours, theirs in zip(whole, alone, strict=True):
