@@ -9,7 +9,8 @@ from mlxworld import train
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
 from mlxworld.play.translator import Translator
-from tests.training.test_any_modality import LINES, Stopped, argv
+from mlxworld.recipes.omnilatent import Streams
+from tests.training.test_any_modality import LINES, Stopped, argv, settings
 from tests.translators import film
 
 MEMORY = ("--steps=1", "--fractions", 0, 1, "--memory.steps=3", "--memory.batch=2", "--memory.clips=3")
@@ -100,3 +101,10 @@ def test_bad_input_is_one_line_and_leaves_no_run(tmp_path, flags, line):
     with pytest.raises(MlxworldError, match=line):
         train.main([*argv("synthetic", tmp_path / "run", "--memory.steps=2"), *flags])
     assert not (tmp_path / "run/train.json").exists()
+
+
+def test_with_minutes_it_has_a_share_beside_all_other_phases():
+    planned = settings("synthetic", minutes=5.0, memory=Streams(steps=1))
+    planned.check()
+    shares = {n: s.share for n, s in planned.planned().stages() if s.steps}
+    assert shares.pop("memory") == 0.25 and sum(shares.values()) == pytest.approx(1)
