@@ -6,7 +6,7 @@ a source: what it holds is told by `model("memory", state, target)` or `model.ge
 
 Learning goes back through a number of clips (truncated backpropagation through time, Williams & Peng 1990). What is
 written is asked for after later clips alone: were states detached from clip to clip, the first write would get no
-gradient, and nothing would be remembered.
+gradient, and only what its random weights happen to write could be told.
 
 B rows, M tokens of memory, C model width, K clips of a stream.
 """

@@ -50,21 +50,22 @@ def test_memory_is_asked_after_later_clips_alone(one):
     assert loss != last, "the mean, and the last alone"
 
 
-def slopes(package, model, memory, clips, bptt):
+def slopes(package, model, memory, clips, bptt, target="text"):
     """By how much the recall after the last clip hangs on each clip's pixels, as far as the gradient says."""
     batch, ops = package.engine.array(streams(1, 2, clips)[0]), importlib.import_module(f"{package.__name__}.ops")
+    batch["video"] = ops.stack([batch["image"]] * 4, axis=2)
 
-    def told(image):
-        return memory.recall_loss(model, batch | {"image": image}, "image", "text", bptt)[1]["recall"]
+    def told(video):
+        return memory.recall_loss(model, batch | {"video": video}, "video", target, bptt)[1]["recall"]
 
-    _, slope = ops.value_and_gradient(told, ops.float32(batch["image"]))
-    return np.abs(package.engine.numpy(slope)).max(axis=(0, 2, 3, 4))
+    _, slope = ops.value_and_gradient(told, ops.float32(batch["video"]))
+    return np.abs(package.engine.numpy(slope)).max(axis=(0, 2, 3, 4, 5))
 
 
 def test_the_first_write_is_reached_through_all_clips_and_the_cut_is_where_it_was_asked_for(one):
     """A fault of the ancestor: the write path got no gradient."""
     assert (slopes(*one, clips=5, bptt=5) > 0).all()
-    assert (slopes(*one, clips=2, bptt=2) > 0).all()
+    assert (slopes(*one, clips=2, bptt=2) > 0).all() and (slopes(*one, clips=2, bptt=2, target="image") > 0).all()
     assert (slopes(*one, clips=4, bptt=2) > 0).tolist() == [False, False, True, True]
     assert (slopes(*one, clips=2, bptt=1) > 0).tolist() == [False, True], "detached between clips: none"
 
