@@ -50,6 +50,18 @@ def test_memory_is_asked_after_later_clips_alone(one):
     assert loss != last, "the mean, and the last alone"
 
 
+def test_rows_of_a_batch_in_turn_are_streams_and_each_clip_counts_for_itself_too(one):
+    package, model, memory = one
+    array, losses = package.engine.array, importlib.import_module(f"{package.__name__}.models.omnilatent.losses")
+    batch, pairs = streams(3, 2, 3)[0], (("image", "image"), ("image", "text"))
+    flat = array({m: x.reshape(6, *x.shape[2:]) for m, x in batch.items()})
+    whole, parts = memory.streams_loss(model, flat, pairs, 0.1, clips=3, source="image", target="text", bptt=2)
+    recalled, last = memory.recall_loss(model, array(batch), "image", "text", 2)
+    alone, _ = losses.pairs_loss(model, flat, pairs, 0.1)
+    whole, told, recalled, last, alone = package.engine.numpy([whole, parts["recall"], recalled, last["recall"], alone])
+    assert whole == pytest.approx(recalled + alone, rel=1e-5) and told == pytest.approx(last, rel=1e-5)
+
+
 def slopes(package, model, memory, clips, bptt, target="text"):
     """By how much the recall after the last clip hangs on each clip's pixels, as far as the gradient says."""
     batch, ops = package.engine.array(streams(1, 2, clips)[0]), importlib.import_module(f"{package.__name__}.ops")
