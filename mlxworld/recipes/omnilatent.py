@@ -125,13 +125,7 @@ class Settings(TrainConfig):
     def check(self) -> None:
         if self.steps < 1 or self.contrast < 0 or (self.fps is not None and not 0.1 <= self.fps <= 500):
             raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
-        memory, planned = self.memory, self.planned()
-        if not 2 <= memory.bptt <= memory.clips:
-            raise MlxworldError("--memory.clips must be at least 2, and --memory.bptt from 2 to --memory.clips")
-        if memory.batch % (memory.clips * memory.accumulate):
-            raise MlxworldError("--memory.batch must be a multiple of --memory.clips, times --memory.accumulate")
-        if memory.tokens is not None and not 1 <= memory.tokens <= SPAN:
-            raise MlxworldError(f"--memory.tokens lies between 1 and {SPAN}")
+        planned = self.planned()
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
@@ -141,6 +135,13 @@ class Settings(TrainConfig):
             if self.minutes is not None and given is None:
                 planned = replace(planned, **{name: replace(phase, steps=0)})
         super(Settings, planned).check()
+        memory = self.memory
+        if not 2 <= memory.bptt <= memory.clips:
+            raise MlxworldError("--memory.clips must be at least 2, and --memory.bptt from 2 to --memory.clips")
+        if memory.batch % (memory.clips * memory.accumulate):
+            raise MlxworldError("--memory.batch must be a multiple of --memory.clips, times --memory.accumulate")
+        if memory.tokens is not None and not 1 <= memory.tokens <= SPAN:
+            raise MlxworldError(f"--memory.tokens lies between 1 and {SPAN}")
 
 
 class Recipe(BaseRecipe):

@@ -93,7 +93,8 @@ def test_noise_says_how_fast_its_clips_are(tmp_path):
         (["--memory.bptt", "6"], "--memory.bptt from 2 to --memory.clips"),
         (["--memory.clips", "1"], "--memory.clips must be at least 2"),
         (["--memory.tokens", "0"], "--memory.tokens lies between 1 and 1024"),
-        (["--memory.batch", "5", "--memory.accumulate", "2"], "--memory.batch must be a multiple of --memory.clips"),
+        (["--memory.batch", "8", "--memory.accumulate", "2"], "--memory.batch must be a multiple of --memory.clips"),
+        (["--memory.accumulate", "0"], "batch and accumulate must be >= 1"),
         (["--memory.steps", "-1"], "steps and lr must be >= 0"),
     ],
 )
