@@ -26,7 +26,7 @@ LINES = [(0.0, 0.5, "a grey room, dark"), (1.0, 1.5, "a grey room, it is bright 
 
 def argv(data, out, *more) -> list[str]:
     flags = [f"--config.{name}={value}" for name, value in MODEL.items()] + [f"--{p}.batch=2" for p in PHASES]
-    fixed = ["--model=omnilatent", "--backend=torch", "--log-steps=1", "--steps=8", "--optim.name=adamw"]
+    fixed = ["--model=omnilatent", "--backend=torch", "--log-steps=1", "--steps=8", "--optim.name=adamw", "--clips=2"]
     return [*fixed, f"--data={data}", f"--out={out}", *flags, *map(str, more)]
 
 
@@ -67,8 +67,8 @@ def test_films_in_five_phases_stopped_and_resumed_with_pieces_of_their_own_words
 
     about = json.loads((tmp_path / "whole/config.json").read_text())
     assert about["card"]["steps"] == {"reconstruct": 1, "cross": 2, "temporal": 2, "grounding": 1, "joint": 2}
-    assert (about["model"]["fps"], about["model"]["sample_rate"], about["model"]["order"]) == (8.0, 8192, True)
-    assert "order.weigh.weight" in a and (tmp_path / "whole/samples/final.png").exists()
+    assert (about["model"]["fps"], about["model"]["sample_rate"], about["model"]["timeline"]) == (8.0, 8192, True)
+    assert "timeline.order.weigh.weight" in a and (tmp_path / "whole/samples/final.png").exists()
     translator = Translator.load(tmp_path / "whole", "torch")
     assert isinstance(translator.tokenizer, pieces.WordPieces) and translator.steps == 8
     assert isinstance(translator("a grey room", "text"), str)
@@ -80,11 +80,11 @@ def test_the_head_of_order_learns_in_its_phase_alone(folder, tmp_path):
     for name, fractions in (("with", (0, 0, 1, 0, 0)), ("without", (0, 1, 0, 0, 0))):
         train.main(argv(folder, tmp_path / name, "--steps=2", "--fractions", *fractions))
     weights = [checkpoint.load(tmp_path / name / "model.safetensors")[0] for name in ("with", "without")]
-    assert "order.weigh.weight" in weights[0] and "order.weigh.weight" not in weights[1]
+    assert "timeline.order.weigh.weight" in weights[0] and "timeline.order.weigh.weight" not in weights[1]
     package, config = on("torch"), from_dict(Config, json.loads((tmp_path / "with/config.json").read_text())["model"])
     fresh = families.model(package, "omnilatent")(config).init(package.random.key(0))
-    before = package.engine.numpy(package.nn.parameters(fresh))["order.weigh.weight"]
-    assert np.abs(before - weights[0]["order.weigh.weight"]).max() > 1e-4
+    before = package.engine.numpy(package.nn.parameters(fresh))["timeline.order.weigh.weight"]
+    assert np.abs(before - weights[0]["timeline.order.weigh.weight"]).max() > 1e-4
 
 
 def test_a_model_goes_on_with_its_tokenizer_from_words_of_pictures(folder, tmp_path):
@@ -139,7 +139,7 @@ def test_fractions_are_the_phases():
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--fractions", "0.5"], "2, 3 or 5 numbers"),
+        (["--fractions", "0.5"], "2, 3, 4 or 5 numbers"),
         (["--fractions", "0", "0"], "not all of them 0"),
         (["--cross.frames", "8"], "--cross.frames is 4"),
         (["--steps", "0"], "--steps must be at least 1"),
@@ -151,6 +151,10 @@ def test_fractions_are_the_phases():
         (["--tokenizer", __file__], "is no sentencepiece model"),
         (["--config.vocab-size", "100"], "do not fit a vocabulary of 100"),
         (["--temporal.batch", "3", "--fractions", "0", "0", "1", "0", "0"], "--temporal.batch must be a multiple of 2"),
+        (["--clips", "3", "--fractions", "0", "0", "1", "1", "0"], "--temporal.batch must be a multiple of 3"),
+        (["--clips", "3", "--temporal.batch", "3", "--fractions", "0", "0", "1", "1", "0"], "of 6"),
+        (["--clips", "1"], "--clips lies between 2 and 256"),
+        (["--config.segment", "1"], "segment 2"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_run(tmp_path, flags, line):
@@ -161,12 +165,15 @@ def test_bad_input_is_one_line_and_leaves_no_run(tmp_path, flags, line):
 
 def test_films_too_short_for_two_moments_name_the_way_out(tmp_path):
     film(tmp_path / "films/a.mp4", 6, "grey")
-    with pytest.raises(MlxworldError, match=r"no film of two clips .* give 2 or 3 --fractions"):
+    with pytest.raises(MlxworldError, match=r"no film of two clips .* give 2, 3 or 4 --fractions"):
         train.main(argv(tmp_path / "films", tmp_path / "run"))
+    film(tmp_path / "films/b.mp4", 12, "grey")
+    with pytest.raises(MlxworldError, match=r"no film of 4 clips \(2 s\), .* give --clips 3, or 2 or 3 --fractions"):
+        train.main([*argv(tmp_path / "films", tmp_path / "run"), "--clips=4"])
     with pytest.raises(MlxworldError, match="lies inside the dataset"):
         train.main(argv(tmp_path / "films", tmp_path / "films/run"))
 
 
-def test_moments_of_noise_are_pairs():
-    batch = noise.Noise(CONFIG).batch(np.random.default_rng(0), 4, moments=True)
+def test_noise_has_clips_in_turn():
+    batch = noise.Noise(CONFIG).batch(np.random.default_rng(0), 4, clips=2)
     assert batch["time"].tolist() == [0, 1, 0, 1] and batch["text"].max() < CONFIG.vocab_size
