@@ -57,6 +57,12 @@ class Timeline(Module):
         x = self.norm(x)
         return {"context": x, "next": self.predictor(x), "boundary": self.boundary(x[:, :-1], x[:, 1:])[..., 0]}
 
+    def pairs(self, z: Array) -> tuple[Array, Array]:
+        """Latents z (B, N, C) -> of each two clips a < b, in the order (0, 1), (0, 2) .. (1, 2) ..: logits (B, P) that
+        a is the earlier one, and logits (B, P, DISTANCES) of how far apart they are."""
+        first, second = (ops.take(z, index, axis=1) for index in two(z.shape[1], like=z))
+        return self.order(first, second), self.distance(first, second)
+
     def _level(self, x, blocks, window):
         """x (B, N, C) through blocks; each place sees `window` of them, itself the last."""
         N = x.shape[1]
@@ -76,6 +82,13 @@ class Timeline(Module):
             ends = x[:, K - 1 :: K]
             told = ops.concat([told, self._level(ends, self.segment_blocks, ends.shape[1])], axis=1)
         return ops.take(told, ops.array([(n + 1) // K for n in range(N)], like=ops.arange(1, like=x)), axis=1)
+
+
+def two(clips: int, like: Array) -> tuple[Array, Array]:
+    """The numbers a and b (P,) of each two of N clips, a < b."""
+    pairs = [(a, b) for a in range(clips) for b in range(a + 1, clips)]
+    a, b = (ops.array([pair[i] for pair in pairs], like=ops.arange(1, like=like)) for i in range(2))
+    return a, b
 
 
 def next_loss(predicted: Array, z: Array, same: Array) -> tuple[Array, dict[str, Array]]:
@@ -102,11 +115,7 @@ def next_loss(predicted: Array, z: Array, same: Array) -> tuple[Array, dict[str,
 def tasks(timeline: Timeline, z: Array, time: Array, scene: Array) -> tuple[dict[str, Array], dict[str, Array]]:
     """The losses of the four TASKS, and figures that are shown: latents z (B, N, C) of clips in their order, N at least
     2, the seconds (B, N) at which they begin, and the numbers (B, N) of their scenes."""
-    N, whole = z.shape[1], ops.arange(1, like=z)
-    two = [(a, b) for a in range(N) for b in range(a + 1, N)]
-    a, b = (ops.array([pair[i] for pair in two], like=whole) for i in range(2))
-    first, second = ops.take(z, a, axis=1), ops.take(z, b, axis=1)
-    order, distance = timeline.order(first, second), timeline.distance(first, second)
+    (a, b), (order, distance) = two(z.shape[1], like=z), timeline.pairs(z)
     classes = distance_class(ops.take(time, b, axis=1) - ops.take(time, a, axis=1))
     told = timeline(z)
     new, said = ops.float32(scene[:, 1:] != scene[:, :-1]), told["boundary"]
