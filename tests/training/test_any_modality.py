@@ -1,7 +1,9 @@
 """Training of what reads and writes any modality: phases by data, tokenizers kept in the run, resuming, bad input."""
 
+import contextlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from mlxworld import families, on, train
 from mlxworld.configs.load import from_dict
 from mlxworld.configs.omnilatent import Config
 from mlxworld.data.pairs import noise
+from mlxworld.data.pairs.scenes import ToldScenes
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
 from mlxworld.play.translator import Translator
 from mlxworld.text import pieces
-from tests.translators import CONFIG, film
+from tests.translators import CONFIG, SCENES, film
 
 MODEL = {"hidden-dim": 32, "num-layers": 1, "num-heads": 1, "vocab-size": 340, "max-text": 16, "bands": 16}
 MODEL |= {"audio-frames": 16, "image-size": 16, "image-patch": 8, "video-size": 16, "video-patch": 8}
@@ -134,6 +137,42 @@ def test_fractions_are_the_phases():
     timed.check()
     with pytest.raises(MlxworldError, match=r"--minutes plans the steps"):
         replace(timed, joint=replace(timed.joint, steps=7)).check()
+
+
+def first_batches(data, config, fractions):
+    """{phase: the names of its first batch, and of what is learnt of it} of a plan of 8 rows a batch."""
+    package = on("torch")
+    phases = {name: replace(phase, batch=8) for name, phase in settings().stages()}
+    recipe = families.recipe("omnilatent")(
+        replace(settings(fractions=fractions, clips=4, **phases), config=config), data
+    )
+    model = families.model(package, "omnilatent")(recipe.config).init(package.random.key(0))
+    names = {}
+    for stage in recipe.stages(SimpleNamespace(package=package)):  # type: ignore[arg-type]
+        if stage.name in recipe.cfg.plan:
+            with contextlib.closing(stage.batches[0](0)) as batches:
+                batch = next(batches)
+            _, parts = stage.turns[0].loss(model, package.engine.array(batch), None)
+            names[stage.name] = set(batch), set(parts)
+    return names
+
+
+def test_what_is_learnt_of_time_goes_on_in_the_phases_after_it():
+    names, time = first_batches(noise.Noise(CONFIG), CONFIG, (1, 1, 1, 1, 1)), {"order", "distance", "next", "boundary"}
+    assert list(names) == list(PHASES)
+    for phase, (batch, parts) in names.items():
+        later = phase in ("grounding", "joint")
+        assert ("film" in batch) == later and (time <= parts) == (later or phase == "temporal"), phase
+    without = first_batches(noise.Noise(CONFIG), CONFIG, (1, 1, 1))
+    assert not any("film" in batch or time & parts for batch, parts in without.values())
+
+
+def test_days_of_told_scenes_are_learnt_from_without_words():
+    names = first_batches(ToldScenes(SCENES), SCENES, (0, 0, 1, 1))
+    assert "text" not in names["temporal"][0] and {"order", "audio", "image"} <= names["temporal"][1]
+    assert {"text", "film"} <= names["joint"][0] and "order" in names["joint"][1]
+    with pytest.raises(MlxworldError, match=r"with words of their own, as grounding needs: give 2, 3 or 4 --fractions"):
+        first_batches(ToldScenes(SCENES), SCENES, (1, 1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,7 @@ def day_of(rng: np.random.Generator, clips: int, bands: int, first: int) -> dict
     begin, LEARNT or HELD_OUT."""
     starts, numbers = sequence(rng, clips, FRAMES, int(DAY * FPS))
     known = [make_scene(first + int(n)) for n in rng.integers(0, LEARNT, int(numbers[-1]) + 1)]
-    begins = [int(starts[numbers == n][0]) for n in range(len(known))]
-    scenes = [later(known[n], (s - begins[n]) / FPS) for s, n in zip(starts.tolist(), numbers.tolist(), strict=True)]
+    scenes = [later(known[n], start / FPS) for start, n in zip(starts.tolist(), numbers.tolist(), strict=True)]
     video = np.stack([draw(scene) for scene in scenes])
     for clip, start in zip(video, starts, strict=True):
         burn_down(clip, start / FPS)

@@ -88,7 +88,7 @@ def test_a_clip_changes_nothing_of_those_before_it_and_reaches_all_after_it(made
     package, model, _ = made
     z, _, _ = arrays(package)
     first = package.engine.numpy(model.timeline(z))
-    for clip in (0, 3, N - 1):
+    for clip in range(N):
         other = package.engine.numpy(z).copy()
         other[:, clip] += 1
         second = package.engine.numpy(model.timeline(package.engine.array(other)))
@@ -138,6 +138,7 @@ def test_the_next_clip_s_loss_is_its_definition_and_collapse_is_seen(made):
     moved = package.ops.concat([z[:, 1:], z[:, :1]], axis=1)
     assert package.engine.numpy(temporal.next_loss(moved, z, whole))[1]["next_right"] == pytest.approx(1)
     still = package.ops.ones((3, N, C), like=z)
+    assert package.engine.numpy(temporal.next_loss(still, z, whole))[1]["spread_clips"] > 0.5, "it is of targets"
     loss, shown = package.engine.numpy(temporal.next_loss(still, still, whole))
     assert loss < 1e-6 and shown["spread_clips"] < 1e-3 and shown["next_right"] == 0, "a small loss alone says nothing"
 
@@ -179,9 +180,10 @@ def test_both_backends_say_the_same():
 def learnt(made, shuffled):
     """What is found of films that were not learnt from, after some steps."""
     package, model, temporal = made
-    optim = replace(OptimConfig(name="adamw"), lr=3e-3)
+    optim = replace(OptimConfig(name="adamw"), lr=3e-3, weight_decay=0.0)
     turn = Turn("t", lambda m, batch, key: temporal.temporal_loss(m, batch, (), 0.0, N), optim)
     package.engine.place(model)
+    start = {name: x.copy() for name, x in package.engine.numpy(package.nn.parameters(model)).items()}
     trainer, rng = package.engine.Trainer(model, (turn,)), np.random.default_rng(0)
     for step in range(50):
         trainer.step(films(rng, 8, shuffled), step)
@@ -192,15 +194,16 @@ def learnt(made, shuffled):
     classes = np.digitize(time[:, b] - time[:, a], [10, 60, 300])
     new = (np.diff(scene, axis=1) != 0).mean()
     usual = {"order": 0.5, "distance": np.bincount(classes.ravel()).max() / classes.size, "boundary": max(new, 1 - new)}
-    weights = package.engine.numpy(package.nn.parameters(model))["timeline.objective.log_variance"]
-    return package.engine.numpy(found), usual, weights
+    end = package.engine.numpy(package.nn.parameters(model))
+    still = [name for name in end if name.startswith("timeline.") and np.abs(end[name] - start[name]).max() < 1e-3]
+    return package.engine.numpy(found), usual, still
 
 
 def test_all_four_are_learnt_in_seconds(made):
-    found, usual, weights = learnt(made, shuffled=False)
+    found, usual, still = learnt(made, shuffled=False)
     assert found["in_order"] > 0.85 and found["distance_right"] > usual["distance"] + 0.2
     assert found["boundary_right"] > usual["boundary"] + 0.2 and found["next_right"] > 10 / (16 * (N - 1))
-    assert found["spread_clips"] > 0.2 and np.abs(weights).min() > 1e-3, "the weights of the tasks learn"
+    assert found["spread_clips"] > 0.2 and not still, f"all learn, the tasks' weights too: {still}"
 
 
 def test_of_shuffled_clips_nothing_is_learnt():
