@@ -71,7 +71,7 @@ class Timeline(Module):
         rope, seen = turning(turned), mask(band(N, window, like=x), like=x)
         x = x[:, :, None]
         for block in blocks:
-            x = apply(block, x, rope, seen, self.cfg.checkpointing)
+            x = apply(block, x, rope, seen)
         return x[:, :, 0]
 
     def _told(self, x):
