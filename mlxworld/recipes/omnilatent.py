@@ -233,9 +233,8 @@ class Recipe(BaseRecipe):
                 f"--data {cfg.data} has no film of {cfg.clips} clips ({seconds:g} s), as temporal needs: give {fewer}"
                 "2 or 3 --fractions"
             )
-        for name in plan:
-            later = PLANS[5].index(name) >= PLANS[5].index("temporal") and "temporal" in plan
-            clips = math.lcm(cfg.clips if later else 1, 2 if name == "grounding" else 1)
+        for name in set(plan) & {"temporal", "grounding", "joint"}:
+            clips = math.lcm(cfg.clips if "temporal" in plan else 1, 2 if name == "grounding" else 1)
             phase = getattr(cfg, name)
             if phase.batch % (clips * phase.accumulate):
                 times = f", times --{name}.accumulate" if phase.accumulate > 1 else ""
