@@ -31,6 +31,7 @@ class OmniLatentConfig(TranslatorConfig):
     timeline: bool = False  # with a transformer over a film's clips, and heads of what they say of time
     timeline_layers: int = 1  # of each of its two levels
     segment: int = 4  # clips that its lower level sees one by one, and that one place of its upper level stands for
+    memory_tokens: int = 0  # M, of a recurrent memory; 0: none
     checkpointing: bool = False  # activations are computed again in the backward pass
 
     def __post_init__(self):
@@ -43,6 +44,8 @@ class OmniLatentConfig(TranslatorConfig):
         self.require_rates()
         if max(self.max_text, self.audio_frames, self.image_tokens, self.video_tokens) > SPAN:
             raise MlxworldError(f"OmniLatentConfig: a modality has at most {SPAN} tokens")
+        if not 0 <= self.memory_tokens <= SPAN:
+            raise MlxworldError(f"OmniLatentConfig: memory_tokens lies between 0 and {SPAN}")
         for whole, part, names in (
             (self.hidden_dim, 2 * self.num_heads, "hidden_dim must be a multiple of 2 num_heads"),
             (self.image_size, self.image_patch, "image_size must be a multiple of image_patch"),

@@ -48,6 +48,11 @@ def video_loss(video: Array, target: Array) -> Array:
     return ops.abs(d).mean() + 0.2 * ops.abs(d[:, 1:] - d[:, :-1]).mean()
 
 
+def unit(modality: str, data: Array) -> Array:
+    """Data as a model reads it: pictures and videos, uint8, in [0, 1]."""
+    return ops.float32(data) / 255 if modality in ("image", "video") else data
+
+
 LOSSES = {"text": text_loss, "audio": audio_loss, "image": image_loss, "video": video_loss}
 
 
@@ -57,7 +62,7 @@ def pairs_loss(
     """batch: of each modality its data, pictures and videos uint8. The mean loss of each target over its sources among
     `pairs`, weighed; plus `contrast` times InfoNCE of the latents of every two modalities. "spread_M" of a modality's
     latents goes to 0 when they collapse: it is shown, not minimised."""
-    data = {m: ops.float32(batch[m]) / 255 if m in ("image", "video") else batch[m] for m in MODALITIES if m in batch}
+    data = {m: unit(m, batch[m]) for m in MODALITIES if m in batch}
     losses: dict[str, list[Array]] = {m: [] for m in MODALITIES}
     latents: dict[str, Array] = {}
     for source, target in pairs:
