@@ -233,7 +233,7 @@ class Recipe(BaseRecipe):
                 f"--data {cfg.data} has no film of {cfg.clips} clips ({seconds:g} s), as temporal needs: give {fewer}"
                 "2 or 3 --fractions"
             )
-        for name in set(plan) & {"temporal", "grounding", "joint"}:
+        for name in (n for n in ("temporal", "grounding", "joint") if n in plan):
             clips = math.lcm(cfg.clips if "temporal" in plan else 1, 2 if name == "grounding" else 1)
             phase = getattr(cfg, name)
             if phase.batch % (clips * phase.accumulate):
