@@ -7,7 +7,6 @@ from mlxworld.configs.omnilatent import MODALITIES, PAD
 from ... import ops
 from ..arrays import Array
 from ..objectives.contrastive import info_nce, spread
-from ..objectives.temporal import order_loss
 
 
 def text_loss(logits: Array, ids: Array) -> Array:
@@ -81,17 +80,3 @@ def pairs_loss(
     if contrast:
         parts |= {f"spread_{m}": ops.stop_gradient(spread(x)) for m, x in latents.items()}
     return loss, parts
-
-
-def moments_loss(
-    model: Any, batch: dict[str, Array], pairs: tuple[tuple[str, str], ...], contrast: float = 0.0
-) -> tuple[Array, dict[str, Array]]:
-    """`pairs_loss`, and which of two moments of a film came first, told by the latents of their videos. batch: rows
-    2 k and 2 k + 1 are of one film, the first of them earlier."""
-    loss, parts = pairs_loss(model, batch, pairs, contrast)
-    z = model.encode("video", ops.float32(batch["video"]) / 255)
-    z = z.reshape(z.shape[0] // 2, 2, z.shape[-1])
-    logits = model.order(z[:, 0], z[:, 1])
-    parts["order"] = order_loss(logits, logits * 0 + 1)
-    parts["in_order"] = ops.stop_gradient(ops.float32(logits > 0).mean())
-    return loss + parts["order"], parts

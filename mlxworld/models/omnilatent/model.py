@@ -19,10 +19,10 @@ from ..blocks import Block, Ring, init_weights, mask
 from ..blocks.cache import Start
 from ..blocks.hooks import Hooked, at, gates, stack
 from ..blocks.rope import angles, frequencies, turning
-from ..objectives.temporal import Order
 from ..objectives.uncertainty import Uncertainty
 from .memory import Memory
 from .stems import stems
+from .temporal import Timeline
 
 
 class OmniLatentModel(Hooked):
@@ -38,8 +38,8 @@ class OmniLatentModel(Hooked):
         self.blocks = [Block(cfg.block) for _ in range(cfg.num_layers)]
         self.norm = RMSNorm(cfg.hidden_dim)
         self.objective = Uncertainty(dict.fromkeys(MODALITIES, 0.0))
-        if cfg.order:
-            self.order = Order(cfg.hidden_dim)
+        if cfg.timeline:
+            self.timeline = Timeline(cfg)
         if cfg.memory_tokens:
             self.memory = Memory(cfg.memory_tokens, cfg.hidden_dim)
         self.hook_width = cfg.hidden_dim
