@@ -71,28 +71,18 @@ class Phase(StageConfig):
     frames: tuple[int, ...] = ()
     lr: float = 1e-3
 
-    @property
-    def rows(self) -> int:
-        """Clips of a step."""
-        return self.batch
-
 
 @dataclass(frozen=True)
 class Streams(Phase):
     """A stage of clips in streams; off unless it is given steps."""
 
     steps: int | None = 0
-    batch: int = 6  # streams a step
+    batch: int = 30  # clips a step, of all streams
     lr: float = 5e-4
     share: float = 0.25  # of the time that --minutes gives, where all other phases together have 1
     clips: int = 5  # of a stream: the one that is told, and those that come after it
     bptt: int = 5  # clips that a gradient goes back through, at least 2
     tokens: int | None = None  # of the memory; 8, or as --from has
-
-    @property
-    def rows(self) -> int:
-        """Clips of a step."""
-        return self.batch * self.clips
 
 
 @dataclass(frozen=True)
@@ -141,11 +131,7 @@ class Settings(TrainConfig):
             raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
         if not 2 <= self.clips <= MOST_CLIPS:
             raise MlxworldError(f"--clips lies between 2 and {MOST_CLIPS}")
-        memory, planned = self.memory, self.planned()
-        if not 2 <= memory.bptt <= memory.clips:
-            raise MlxworldError("--memory.clips must be at least 2, and --memory.bptt from 2 to --memory.clips")
-        if memory.tokens is not None and not 1 <= memory.tokens <= SPAN:
-            raise MlxworldError(f"--memory.tokens lies between 1 and {SPAN}")
+        planned = self.planned()
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
@@ -155,6 +141,13 @@ class Settings(TrainConfig):
             if self.minutes is not None and given is None:
                 planned = replace(planned, **{name: replace(phase, steps=0)})
         super(Settings, planned).check()
+        memory = self.memory
+        if not 2 <= memory.bptt <= memory.clips:
+            raise MlxworldError("--memory.clips must be at least 2, and --memory.bptt from 2 to --memory.clips")
+        if memory.batch % (memory.clips * memory.accumulate):
+            raise MlxworldError("--memory.batch must be a multiple of --memory.clips, times --memory.accumulate")
+        if memory.tokens is not None and not 1 <= memory.tokens <= SPAN:
+            raise MlxworldError(f"--memory.tokens lies between 1 and {SPAN}")
 
 
 class Recipe(BaseRecipe):
@@ -206,7 +199,8 @@ class Recipe(BaseRecipe):
         after = {"objective": losses.pairs_loss}  # what is learnt of time is not forgotten in the phases to come
         if self._timed_films:
             after = {"objective": partial(temporal.temporal_loss, clips=n), "beside": n}
-        streams = partial(memory.streams_loss, **self._told, bptt=self.cfg.memory.bptt)
+        c = self.cfg.memory
+        streams = partial(memory.streams_loss, clips=c.clips, **self._told, bptt=c.bptt)
         return (
             self._stage(run, "reconstruct", same, 0.0, losses.pairs_loss),
             self._stage(run, "cross", cross, contrast, losses.pairs_loss),
@@ -234,15 +228,10 @@ class Recipe(BaseRecipe):
             return objective(model, batch, pairs, contrast)
 
         def batches(start: int) -> Batches:
-            return Batches(self.data, c.rows, seed, start, clips, beside)
-
-        def extend(batch: Batch, step: int) -> Batch:
-            if self._is_noise:
-                self._clock(step)
-            return {m: x.reshape(c.batch, -1, *x.shape[1:]) for m, x in batch.items()} if c.rows > c.batch else batch
+            return Batches(self.data, c.batch, seed, start, clips, beside)
 
         turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
-        parts = {"extend": extend, "sample": lambda path: self.sample(run, path)}
+        parts = {"sample": lambda path: self.sample(run, path), "extend": self._clocked if self._is_noise else None}
         return Stage(name, c.steps, (turn,), (batches,), c.accumulate, c.share, **parts)
 
     @property
@@ -296,10 +285,11 @@ class Recipe(BaseRecipe):
             raise MlxworldError(f"--tokenizer {name}: no such file; or give bytes, or sentencepiece")
         return pieces.load(Path(name))
 
-    def _clock(self, step: int) -> None:
+    def _clocked(self, batch: Batch, step: int) -> Batch:
         """Notes when a step began: the last phase's speed is told at its end."""
         self._timed = self._timed if step else []
         self._timed.append((step, time.perf_counter()))
+        return batch
 
     def sample(self, run: "Run", path: Path) -> None:
         """PATH.png: pictures of the data, and under each what the model draws from its text; PATH.txt: what it writes
@@ -351,7 +341,7 @@ class Recipe(BaseRecipe):
         half = self._timed[len(self._timed) // 2 :]
         name = [n for n, phase in self.cfg.planned().stages() if phase.steps][-1]
         phase: Phase = getattr(self.cfg, name)
-        rate = phase.rows * len(half) / (time.perf_counter() - half[0][1])
+        rate = phase.batch * len(half) / (time.perf_counter() - half[0][1])
         lengths = {"text": self.config.max_text, "audio": self.config.audio_frames // 2}
         lengths |= {"image": self.config.image_tokens, "video": self.config.video_tokens}
         pairs = self._pairs[name]

@@ -13,7 +13,7 @@ from mlxworld.recipes.omnilatent import Streams
 from tests.training.test_any_modality import LINES, Stopped, argv, settings
 from tests.translators import film
 
-MEMORY = ("--steps=1", "--fractions", 0, 1, "--memory.steps=3", "--memory.batch=2", "--memory.clips=3")
+MEMORY = ("--steps=1", "--fractions", 0, 1, "--memory.steps=3", "--memory.batch=6", "--memory.clips=3")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_there_is_no_memory_unless_it_is_asked_for_and_a_child_keeps_its_parent_
 
 
 def test_noise_says_how_fast_its_clips_are(tmp_path):
-    flags = ("--steps=1", "--fractions", 0, 1, "--memory.steps=6", "--memory.batch=2", "--memory.accumulate=2")
+    flags = ("--steps=1", "--fractions", 0, 1, "--memory.steps=6", "--memory.batch=10", "--memory.accumulate=2")
     train.main(argv("synthetic", tmp_path / "run", *flags))
     line = (tmp_path / "run/samples/final.txt").read_text()
     assert line.startswith("memory: ") and "rows/s of 16 pairs" in line
@@ -93,7 +93,8 @@ def test_noise_says_how_fast_its_clips_are(tmp_path):
         (["--memory.bptt", "6"], "--memory.bptt from 2 to --memory.clips"),
         (["--memory.clips", "1"], "--memory.clips must be at least 2"),
         (["--memory.tokens", "0"], "--memory.tokens lies between 1 and 1024"),
-        (["--memory.batch", "3", "--memory.accumulate", "2"], "--memory.batch must be a multiple"),
+        (["--memory.batch", "8", "--memory.accumulate", "2"], "--memory.batch must be a multiple of --memory.clips"),
+        (["--memory.accumulate", "0"], "batch and accumulate must be >= 1"),
         (["--memory.steps", "-1"], "steps and lr must be >= 0"),
     ],
 )

@@ -71,12 +71,14 @@ def streams_loss(
     batch: Mapping[str, Array],
     pairs: tuple[tuple[str, str], ...],
     contrast: float,
+    clips: int,
     source: str,
     target: str,
     bptt: int,
 ) -> tuple[Array, dict[str, Array]]:
-    """`pairs_loss` of all clips, each for itself, and `recall_loss` of the streams that they make. batch: of each
-    modality (B, K, ...)."""
-    loss, parts = pairs_loss(model, {m: x.flatten(0, 1) for m, x in batch.items()}, pairs, contrast)
-    recall, more = recall_loss(model, batch, source, target, bptt)
+    """`pairs_loss` of all clips, each for itself, and `recall_loss` of the streams that each `clips` rows of the batch
+    make."""
+    loss, parts = pairs_loss(model, dict(batch), pairs, contrast)
+    streams = {m: x.reshape(x.shape[0] // clips, clips, *x.shape[1:]) for m, x in batch.items()}
+    recall, more = recall_loss(model, streams, source, target, bptt)
     return loss + recall, parts | more

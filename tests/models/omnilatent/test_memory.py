@@ -26,9 +26,9 @@ def one(request):
     return made(request.param)
 
 
-@pytest.mark.parametrize(("backend", "bptt"), [("torch", 5), ("mlx", 2)])
-def test_a_cue_four_clips_ago_is_recalled_and_without_memory_it_is_guessed(backend, bptt):
-    package, model = taught(backend, bptt)
+@pytest.mark.parametrize("backend", tiny.BOTH)
+def test_a_cue_four_clips_ago_is_recalled_and_without_memory_it_is_guessed(backend):
+    package, model = taught(backend, bptt=5)
     assert recall(package, model) >= 0.9
     assert abs(recall(package, model, forgetful=True) - 1 / len(COLOURS)) < 0.07, "chance"
 
@@ -48,6 +48,18 @@ def test_memory_is_asked_after_later_clips_alone(one):
         np.testing.assert_allclose(package.engine.numpy(ours), theirs, atol=1e-6)
     loss, last = package.engine.numpy([loss, parts["recall"]])
     assert loss != last, "the mean, and the last alone"
+
+
+def test_rows_of_a_batch_in_turn_are_streams_and_each_clip_counts_for_itself_too(one):
+    package, model, memory = one
+    array, losses = package.engine.array, importlib.import_module(f"{package.__name__}.models.omnilatent.losses")
+    batch, pairs = streams(3, 2, 3)[0], (("image", "image"), ("image", "text"))
+    flat = array({m: x.reshape(6, *x.shape[2:]) for m, x in batch.items()})
+    whole, parts = memory.streams_loss(model, flat, pairs, 0.1, clips=3, source="image", target="text", bptt=2)
+    recalled, last = memory.recall_loss(model, array(batch), "image", "text", 2)
+    alone, _ = losses.pairs_loss(model, flat, pairs, 0.1)
+    whole, told, recalled, last, alone = package.engine.numpy([whole, parts["recall"], recalled, last["recall"], alone])
+    assert whole == pytest.approx(recalled + alone, rel=1e-5) and told == pytest.approx(last, rel=1e-5)
 
 
 def slopes(package, model, memory, clips, bptt, target="text"):
