@@ -8,7 +8,10 @@ FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, tim
 synthetic  noise of the model's sizes: what fits, and how fast
 
 Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, five of reconstruct,
-cross, temporal, grounding and joint."""
+cross, temporal, grounding and joint.
+
+With --method pc each layer learns from its own error, by predictive coding (docs/predictive_coding.md): in float32, and
+not compiled, unless --precision or --compile says otherwise."""
 
 import hashlib
 import importlib
@@ -22,6 +25,7 @@ import numpy as np
 import tyro
 
 from ..configs.omnilatent import OmniLatentConfig, preset_of
+from ..configs.predictive_coding import PredictiveCodingConfig
 from ..data.pairs.batches import Batches, Pairs
 from ..data.pairs.noise import Noise
 from ..data.pairs.opening import open_pairs
@@ -52,6 +56,7 @@ PLANS = {
 FRACTIONS = {"scenes": (0.1, 0.6, 0.3), "coco": (0.15, 0.85), "synthetic": (0.1, 0.6, 0.3)}
 OF_FILMS = (0.1, 0.25, 0.25, 0.15, 0.25)
 GROUNDING = 5.0  # times the weight of InfoNCE, where other moments of the same film are among the wrong ones
+SHARE = "share of predictive coding"  # the name that it has in a batch, the same number for each row
 LATER = 1 << 40  # the number of the batch that samples are made of: training never comes to it
 
 
@@ -66,7 +71,7 @@ class Phase(StageConfig):
 
 
 @dataclass(frozen=True)
-class Settings(TrainConfig):
+class Settings(PredictiveCodingConfig, TrainConfig):
     preset: str = "scenes"
     image_dir: Path | None = None  # of --data coco
     annotation_file: Path | None = None  # of --data coco
@@ -102,11 +107,14 @@ class Settings(TrainConfig):
         return replace(self, **phases)
 
     def resolved(self, on_gpu: bool) -> "Settings":
-        return super().resolved(on_gpu).planned()
+        slow = on_gpu and self.method == "backprop"  # a graph of T passes takes too long to compile
+        return super().resolved(slow).planned()
 
     def check(self) -> None:
         if self.steps < 1 or self.contrast < 0 or (self.fps is not None and not 0.1 <= self.fps <= 500):
             raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
+        if self.method == "pc":
+            self.require_layers(self.config.num_layers + 1, self.shard, self.config.checkpointing)
         planned = self.planned()
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
@@ -155,7 +163,7 @@ class Recipe(BaseRecipe):
                 (run.out / pieces.FILE).unlink(missing_ok=True)
 
     def stages(self, run: "Run") -> tuple[Stage, ...]:
-        losses = importlib.import_module(f"{run.package.__name__}.models.omnilatent.losses")
+        losses = self._module(run, "omnilatent.losses")
         there = self.data.modalities
         same = tuple((m, m) for m in there)
         cross = tuple((a, b) for a in there for b in there if a != b)
@@ -177,14 +185,21 @@ class Recipe(BaseRecipe):
         cfg, c = self.cfg, getattr(self.cfg.planned(), name)
         seed, self._pairs[name] = cfg.seed * 8 + PLANS[5].index(name), pairs
 
-        def loss(model, batch, key):
+        def backprop(model, batch, key):
             return objective(model, batch, pairs, contrast)
+
+        def coding(model, batch, key):
+            share = batch[SHARE].mean() if cfg.blend_anneal else cfg.blend
+            return coded(lambda relay: objective(model, batch, pairs, contrast, relay), cfg, share)
+
+        coded = self._module(run, "objectives.predictive_coding").predictive_coding
+        loss = coding if cfg.method == "pc" else backprop
 
         def batches(start: int) -> Batches:
             return Batches(self.data, c.batch, seed, start, moments)
 
         turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
-        parts = {"sample": lambda path: self.sample(run, path), "extend": self._clocked if self._is_noise else None}
+        parts = {"sample": lambda path: self.sample(run, path), "extend": self._extended if self._is_noise or cfg.blend_anneal else None}
         return Stage(name, c.steps, (turn,), (batches,), c.accumulate, c.share, **parts)
 
     @property
@@ -230,11 +245,19 @@ class Recipe(BaseRecipe):
             raise MlxworldError(f"--tokenizer {name}: no such file; or give bytes, or sentencepiece")
         return pieces.load(Path(name))
 
-    def _clocked(self, batch: Batch, step: int) -> Batch:
-        """Notes when a step began: the last phase's speed is told at its end."""
+    def _module(self, run: "Run", name: str) -> Any:
+        """models/NAME as it runs on the run's backend."""
+        return importlib.import_module(f"{run.package.__name__}.models.{name}")
+
+    def _extended(self, batch: Batch, step: int) -> Batch:
+        """With the share of predictive coding in the update. Notes when a step began: the last phase's speed is told
+        at its end."""
         self._timed = self._timed if step else []
         self._timed.append((step, time.perf_counter()))
-        return batch
+        if not self.cfg.blend_anneal:
+            return batch
+        rows = len(next(iter(batch.values())))
+        return batch | {SHARE: np.full(rows, self.cfg.share(step), np.float32)}
 
     def sample(self, run: "Run", path: Path) -> None:
         """PATH.png: pictures of the data, and under each what the model draws from its text; PATH.txt: what it writes
