@@ -14,17 +14,19 @@ class PredictiveCodingConfig:
     blend: float = 1.0  # its share of the update; the rest is backprop's
     blend_anneal: int = 0  # steps of each phase over which that share grows from 0
     inference_steps: int = 20  # T, of the values, before the weights are moved
-    inference_rate: float = 0.3  # length of such a step
+    inference_rate: float = 0.01  # of the first of them; the others are as long as F's slope has room for
     nudge: float = 0.1  # beta: how strongly the loss pulls at the last layer's values; 1: it is their energy
-    precisions: tuple[float, ...] = (1.0,)  # pi of each layer from the first one up; one number: of all
-    fixed_prediction: bool = False  # predictions and slopes stay those of the forward pass (Millidge et al. 2020)
+    precisions: tuple[float, ...] = (
+        1.0,
+    )  # of each layer from the first one up, times 1 / variance; one number: of all
+    fixed_prediction: bool = False  # predictions, slopes stay those of the forward pass; T >= layers is then backprop
     analytical: bool = False  # the values in closed form, without steps: to first order in the nudge
 
     def __post_init__(self):
         rules = [
             (0 <= self.blend <= 1 and self.blend_anneal >= 0, "--blend lies between 0 and 1, --blend-anneal is >= 0"),
             (1 <= self.inference_steps <= 10000, "--inference-steps lies between 1 and 10000"),
-            (0 < self.inference_rate <= 2, "--inference-rate lies above 0 and up to 2"),
+            (0 < self.inference_rate <= 1, "--inference-rate lies above 0 and up to 1"),
             (1e-6 <= self.nudge <= 1e6, "--nudge lies between 1e-6 and 1e6"),
             (all(1e-6 <= x <= 1e6 for x in self.precisions), "--precisions lie between 1e-6 and 1e6"),
             (len(self.precisions) > 0, "--precisions are one number or more"),

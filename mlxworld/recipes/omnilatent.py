@@ -199,7 +199,10 @@ class Recipe(BaseRecipe):
             return Batches(self.data, c.batch, seed, start, moments)
 
         turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
-        parts = {"sample": lambda path: self.sample(run, path), "extend": self._extended if self._is_noise or cfg.blend_anneal else None}
+        parts = {
+            "sample": lambda path: self.sample(run, path),
+            "extend": self._extended if self._is_noise or cfg.blend_anneal else None,
+        }
         return Stage(name, c.steps, (turn,), (batches,), c.accumulate, c.share, **parts)
 
     @property

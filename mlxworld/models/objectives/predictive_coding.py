@@ -1,16 +1,17 @@
 """Predictive coding: every layer learns from its own error (Whittington and Bogacz 2017).
 
 A value v_l stands after each layer l = 1 .. n, beside what the layer predicts, f_l(v_{l-1}); v_0 is the input. With
-M, the vectors of a layer's values, and L, a loss of means read from the last values,
+M, the vectors of a layer's values, and L, a loss of means that is read from the last values,
 
     F = sum_l 1/2 pi_l |v_l - f_l(v_{l-1})|^2 + beta M L(v_n).
 
-Values begin as the forward pass and move down F's slope T times; then weights move down F's slope with values held.
-F splits into terms of one layer each, so a weight sees its own layer's error and input, nothing else. beta -> 0 is
-backprop. beta = 1 clamps the output: L is its energy (of 1/2 |y - f|^2, as in the paper; of cross entropy, that of
-Pinchetti et al. 2022). Smaller ones nudge it, for any loss.
+Values begin as those of the forward pass and move down F's slope T times; then weights move down F's slope, values
+held. F is a sum of terms of one layer each, so a weight sees its own layer's error and input, nothing else. beta -> 0
+is backprop. beta = 1 clamps the output, whose energy L is (of 1/2 |y - f|^2, as in the paper; of cross entropy, as in
+Pinchetti et al. 2022); less nudges it, whatever the loss. pi_l, an inverse variance, is `precisions` over the mean
+square of each vector of the forward pass, so that neither the size of values nor their norms set the pace.
 
-A model takes part by a relay: it hands it the output of every layer, and goes on with what it gets back.
+A model takes part by a relay: it gives it the output of every layer, and goes on with what it gets back.
 """
 
 import math
@@ -24,7 +25,7 @@ from ..arrays import Array
 
 Relay = Callable[[Array], Array]  # a layer's prediction -> the value that is read in its place
 Loss = Callable[[Relay], tuple[Array, dict[str, Array]]]
-EPS = 1e-6  # of mean squares
+EPS, TINY = 1e-6, 1e-30  # of mean squares; of what divides
 Meet = Callable[[int, Array], tuple[Array, Any]]  # number of a layer, its prediction -> its value, its term of F
 
 
@@ -68,24 +69,37 @@ class Inference:
         self.loss, self.cfg, self.start = loss, cfg, start
         self.scale = cfg.nudge * sum(math.prod(x.shape[:-1]) for x in start) / len(start)  # beta M
         given = [cfg.precisions[n % len(cfg.precisions)] for n in range(len(start))]
-        self.precision = [p / (ops.square(x).mean(axis=-1, keepdims=True) + EPS) for p, x in zip(given, start, strict=True)]
-        self.lengths = self._flat([cfg.inference_rate / p + 0 * x for p, x in zip(self.precision, start, strict=True)])
+        self.precision = [
+            p / (ops.square(x).mean(axis=-1, keepdims=True) + EPS) for p, x in zip(given, start, strict=True)
+        ]
+        self.variance = self._flat([0 * x + 1 / p for p, x in zip(self.precision, start, strict=True)])  # 1 / pi
 
     def settled(self) -> list[Array]:
-        """The values after T steps down F's slope, each step rate / pi_l long."""
-        values = self._flat(self.start)
+        """The values after T steps down F's slope, as long as rate / pi.
+
+        The rate of the first is given, that of the others follows from how the slope has changed since the step before
+        (Barzilai and Borwein 1988): values of layers that pull hard at each other need short ones.
+        """
+        values, rate = self._flat(self.start), ops.float32(ops.array(self.cfg.inference_rate, like=self.variance))
+        move = before = None
 
         def meet(own, layer, prediction):
             return own[layer], self._term(layer, own[layer] - prediction)
 
         for _ in range(self.cfg.inference_steps):
-            values = values - self.lengths * self._slope(meet, values)
+            slope = self._slope(meet, values)
+            if before is not None:
+                change = slope - before
+                rate = ops.abs((move * change).sum()) / ((self.variance * ops.square(change)).sum() + TINY)
+                rate = ops.clip(rate, 0.0, 1.0)
+            move, before = -rate * self.variance * slope, slope
+            values = values + move
         return self._parted(values)
 
     def fixed(self) -> list[Array]:
-        """The errors e_l = v_l - f_l after T steps, predictions and slopes being those of the forward pass all along.
+        """The errors e_l = v_l - f_l after T steps of rate 1, predictions and slopes being those of the forward pass.
 
-        A step of rate 1 brings the error one layer down, whole: n steps are backprop (Millidge et al. 2020).
+        A step brings the error one layer down, whole: n steps are backprop (Millidge et al. 2020).
         """
         still = self._flat(self.start) * 0
         errors = still
@@ -95,7 +109,7 @@ class Inference:
             def meet(moved, layer, prediction, pulls=pulls):  # -pull * f slopes as what the layer above hands down
                 return self.start[layer] + moved[layer], -(pulls[layer] * prediction).sum()
 
-            errors = errors - self.lengths * (self._flat(pulls) + self._slope(meet, still))
+            errors = -self.variance * self._slope(meet, still)
         return self._parted(errors)
 
     def analytical(self) -> list[Array]:
@@ -108,8 +122,7 @@ class Inference:
         def meet(errors, layer, prediction):
             return prediction + errors[layer], 0
 
-        slopes = self._parted(self._slope(meet, self._flat(self.start) * 0))
-        return [-x / p for x, p in zip(slopes, self.precision, strict=True)]
+        return self._parted(-self.variance * self._slope(meet, self._flat(self.start) * 0))
 
     def learn(self) -> tuple[Array, Any]:
         """The loss at the last values, and F's terms: values are constants, so each reaches one layer's weights."""
