@@ -1,15 +1,14 @@
-"""python -m docs.predictive_coding [--backend torch] [--out table.json]: the figures of docs/predictive_coding.md.
+"""python -m docs.predictive_coding [--backend torch]: the figures of docs/predictive_coding.md.
 
 Drawn digits by an MLP, and told scenes by a small OmniLatent: the same steps by backprop and by predictive coding.
 """
 
 import argparse
 import importlib
-import json
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,8 +19,7 @@ from mlxworld.cli import entry
 from mlxworld.configs.omnilatent import preset_of
 from mlxworld.configs.optim import OptimConfig
 from mlxworld.configs.predictive_coding import PredictiveCodingConfig
-from mlxworld.data.pairs.scenes import batch_of, held_out
-from mlxworld.files import atomic
+from mlxworld.data.pairs.scenes import ToldScenes, batch_of, held_out
 from mlxworld.text.bytes import Bytes
 from mlxworld.training.turn import Turn
 
@@ -46,6 +44,17 @@ METHODS: dict[str, PredictiveCodingConfig | None] = {
     "half pc, half backprop": PredictiveCodingConfig("pc", blend=0.5),
     "pc, fixed prediction": PredictiveCodingConfig("pc", fixed_prediction=True),
     "pc, analytical": PredictiveCodingConfig("pc", analytical=True),
+}
+
+
+WAYS = {
+    f"T {steps}, beta {nudge}": PredictiveCodingConfig("pc", inference_steps=steps, nudge=nudge)
+    for steps, nudge in ((5, 0.1), (20, 0.1), (60, 0.1), (200, 0.1), (20, 1.0), (200, 1.0))
+}
+WAYS |= {f"analytical, beta {n}": PredictiveCodingConfig("pc", nudge=n, analytical=True) for n in (1.0, 0.1, 0.001)}
+WAYS |= {
+    f"fixed prediction, T {n}": PredictiveCodingConfig("pc", fixed_prediction=True, inference_steps=n)
+    for n in (2, 4, 20)
 }
 
 
@@ -82,7 +91,7 @@ def mlp(package: ModuleType, widths: tuple[int, ...] = (SIDE * SIDE, 64, 64, 10)
     class Mlp(package.nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = [package.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+            self.layers = [package.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
 
     rng, model = np.random.default_rng(seed), Mlp()
     for name, x in package.engine.numpy(package.nn.parameters(model)).items():
@@ -131,3 +140,100 @@ def taught(
         z = package.engine.numpy(logits(package, model, package.engine.array(told["x"])))
     each = 1e3 * (time.perf_counter() - begun) / steps
     return float((z.argmax(-1) == told["y"]).mean()), each
+
+
+PAIRS = (("text", "image"), ("image", "text"))
+CONFIG = replace(preset_of("nano"), num_layers=4)  # 5 values in each pass: before the first layer, and after each
+
+
+def scenes_loss(package: ModuleType, model: Any, batch: Any, relay: Callable[[Any], Any] | None = None) -> Any:
+    """Pictures from words and words from pictures."""
+    losses = importlib.import_module(f"{package.__name__}.models.omnilatent.losses")
+    return losses.pairs_loss(model, batch, PAIRS, 0.0, relay)
+
+
+def omnilatent(package: ModuleType) -> Any:
+    """A fresh small model, on the device."""
+    return package.engine.place(families.model(package, "omnilatent")(CONFIG).init(package.random.key(0)))
+
+
+def told(
+    package: ModuleType, cfg: PredictiveCodingConfig | None, steps: int, rows: int = 8
+) -> tuple[float, float, float]:
+    """A small OmniLatent after so many steps on told scenes: its losses of text and of pictures on held-out ones, and
+    milliseconds a step."""
+    model, data, engine = omnilatent(package), ToldScenes(CONFIG), package.engine
+    turn = Turn("scenes", objective(package, scenes_loss, cfg), OptimConfig(name="muon", lr=2e-3, ema=0.0))
+    trainer, spent = engine.Trainer(model, (turn,)), 0.0
+    for step in range(steps):
+        batch = data.batch(np.random.default_rng([0, step]), rows)
+        begun = time.perf_counter()
+        metrics = trainer.step(batch, step, 0.5 * (1 + np.cos(np.pi * step / steps)))
+        engine.numpy(metrics)
+        spent += time.perf_counter() - begun
+    with engine.inference():
+        batch = batch_of(held_out(32, False), CONFIG.bands, CONFIG.max_text, Bytes())
+        _, parts = scenes_loss(package, model, engine.array(batch))
+        parts = engine.numpy(parts)
+    return float(parts["text"]), float(parts["image"]), 1e3 * spent / steps
+
+
+def gradients(model: Any, loss: Callable[..., Any], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The gradient of each weight, on PyTorch."""
+    import torch
+
+    package = on("torch")
+    held = dict(package.engine.parameters(model))
+    found = torch.autograd.grad(
+        loss(model, package.engine.array(batch), None)[0], [*held.values()], materialize_grads=True
+    )
+    return package.engine.numpy(dict(zip(held, found, strict=True)))
+
+
+def cosines(model: Any, loss: Callable[..., Any], batch: dict[str, np.ndarray], parts: tuple[str, ...]) -> list[str]:
+    """A line for each way to predictive coding: the cosine of its gradient with that of backprop, in all and in the
+    weights whose names begin with each of `parts`."""
+    package = on("torch")
+    backprop, lines = gradients(model, objective(package, loss, None), batch), []
+    for name, cfg in WAYS.items():
+        own = gradients(model, objective(package, loss, cfg), batch)
+        each = []
+        for part in ("", *parts):
+            a, b = (np.concatenate([g[n].ravel() for n in sorted(g) if n.startswith(part)]) for g in (own, backprop))
+            each.append(f"{a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-30):.4f}")
+        lines.append(f"| {name} | {' | '.join(each)} |")
+    return lines
+
+
+def show(lines: list[str]) -> None:
+    """Prints them as they are made."""
+    print("\n".join(lines), "\n", flush=True)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="torch", choices=("mlx", "torch"))
+    parser.add_argument("--seeds", type=int, default=5, help="MLPs taught each way")
+    parser.add_argument("--steps", type=int, default=400, help="of the MLP")
+    parser.add_argument("--scenes", type=int, default=150, help="steps of OmniLatent")
+    args = parser.parse_args()
+    package, layers = on(args.backend), tuple(f"layers.{n}." for n in range(3))
+    show(["digits: cosine with backprop's gradient, MLP", f"| way | all | {' | '.join(layers)} |"])
+    show(cosines(mlp(on("torch")), cross_entropy, digits(64, 0), layers))
+    show(["digits: accuracy, mean over seeds; ms a step", "| method | accuracy | ms |"])
+    for name, cfg in METHODS.items():
+        rows = np.array([taught(package, cfg, args.steps, seed) for seed in range(args.seeds)])
+        show([f"| {name} | {100 * rows[:, 0].mean():.2f} +- {100 * rows[:, 0].std():.2f} | {rows[:, 1].mean():.0f} |"])
+    layers = ("text.", "image.", *(f"blocks.{n}." for n in range(CONFIG.num_layers)), "norm.")
+    batch = batch_of(held_out(4, False), CONFIG.bands, CONFIG.max_text, Bytes())
+    show(["scenes: cosine with backprop's gradient, OmniLatent", f"| way | all | {' | '.join(layers)} |"])
+    show(cosines(omnilatent(on("torch")), scenes_loss, batch, layers))
+    show(["scenes: loss of text and of pictures, held out; ms a step", "| method | text | image | ms |"])
+    for name in ("backprop", "pc, T 20", "half pc, half backprop", "pc, analytical"):
+        text, image, each = told(package, METHODS[name], args.scenes)
+        show([f"| {name} | {text:.3f} | {image:.4f} | {each:.0f} |"])
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -42,7 +42,9 @@ class PredictiveCodingConfig:
 
     def require_layers(self, layers: int, shard: bool, checkpointing: bool) -> None:
         """Raises MlxworldError unless a training of a model with so many values goes with predictive coding."""
+        enough = self.analytical or self.inference_steps >= layers  # a step brings an error one layer down
         rules = [
+            (enough, f"--inference-steps must be at least {layers}, or the lowest of the layers learn nothing"),
             (len(self.precisions) in (1, layers), f"--precisions are 1 number, or {layers}: of each layer's values"),
             (not shard, "--shard does not go with --method pc"),
             (not checkpointing, "--config.checkpointing does not go with --method pc: values are differentiated alone"),

@@ -1,0 +1,75 @@
+"""OmniLatent's layers learn from their own errors, hooks among them, and the relay is nothing where it does nothing."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlxworld.configs.optim import OptimConfig
+from mlxworld.configs.predictive_coding import PredictiveCodingConfig
+from mlxworld.training.turn import Turn
+from tests.models.omnilatent import tiny
+from tests.models.small import gap, gradients
+
+PAIRS, PC = (
+    (("image", "text"), ("text", "image")),
+    PredictiveCodingConfig("pc", inference_steps=tiny.CONFIG.num_layers + 1),
+)
+DATA = tiny.data()
+BATCH = DATA | {name: (255 * DATA[name]).astype(np.uint8) for name in ("image", "video")}
+
+
+def parts(package):
+    rooms = f"{package.__name__}.models"
+    coding = importlib.import_module(f"{rooms}.objectives.predictive_coding").predictive_coding
+    losses = importlib.import_module(f"{rooms}.omnilatent.losses")
+
+    def coded(cfg, pairs=PAIRS, loss=losses.moments_loss):
+        return lambda m, b, key: coding(lambda relay: loss(m, b, pairs, 0.1, relay), cfg, cfg.blend)
+
+    return losses, coded
+
+
+@pytest.mark.parametrize("backend_name", tiny.BOTH)
+def test_fixed_predictions_are_backprop_in_all_weights_hooks_and_heads_too(backend_name):
+    """Every value of the stack goes through the relay, of hooks too: what went by it would learn from no error."""
+    package, model = tiny.model(backend_name, config=replace(tiny.CONFIG, order=True))
+    model.register_hook(tiny.hook(package))
+    losses, coded = parts(package)
+    backprop = gradients(package, model, lambda m, b, key: losses.moments_loss(m, b, PAIRS, 0.1), BATCH)
+    layers = tiny.CONFIG.num_layers + 1
+    cfg = replace(PC, fixed_prediction=True, precisions=(1.0, 2.0, 0.5, 1.0), inference_steps=layers)
+    ours = gradients(package, model, coded(cfg), BATCH)
+    assert any("hooks" in name for name in ours) and any("order" in name for name in ours)
+    for name, wanted in backprop.items():
+        assert gap(ours[name], wanted) <= 1e-4 * np.abs(wanted).max() + 1e-7, name
+    early = gradients(package, model, coded(replace(cfg, inference_steps=layers - 1)), BATCH)
+    assert gap(early["image.inward.weight"], backprop["image.inward.weight"]) > 1e-4, "it takes a step a layer"
+
+
+@pytest.mark.parametrize("backend_name", tiny.BOTH)
+def test_every_weight_of_a_training_moves_and_what_is_shown_is_the_loss(backend_name):
+    """A fault of the ancestor: its updates were exact no-ops."""
+    package, model = tiny.model(backend_name)
+    losses, coded = parts(package)
+    turn = Turn("t", coded(PC, loss=losses.pairs_loss), replace(OptimConfig(name="adamw"), lr=1e-3, weight_decay=0.0))
+    package.engine.place(model)
+    plain = float(package.engine.numpy(losses.pairs_loss(model, package.engine.array(BATCH), PAIRS, 0.1)[0]))
+    before = {n: x.copy() for n, x in package.engine.numpy(package.nn.parameters(model)).items()}
+    metrics = package.engine.numpy(package.engine.Trainer(model, (turn,)).step(BATCH, 0))
+    after = package.engine.numpy(package.nn.parameters(model))
+    others = ("audio", "video", "objective")  # no pair has them
+    still = [n for n in before if not n.startswith(others) and gap(before[n], after[n]) < 1e-5]
+    assert not still, still
+    assert metrics["loss"] == pytest.approx(plain, rel=1e-5) and metrics["free_energy"] < plain
+
+
+@pytest.mark.parametrize("backend_name", tiny.BOTH)
+def test_a_relay_that_gives_back_what_it_gets_changes_no_bit(backend_name):
+    package, model = tiny.model(backend_name)
+    given, seen = package.engine.array(DATA["image"]), []
+    plain = package.engine.numpy(model("image", given, "audio"))
+    same = package.engine.numpy(model("image", given, "audio", relay=lambda x: seen.append(x.shape) or x))
+    assert all(plain[name].tobytes() == same[name].tobytes() for name in plain)
+    assert len(seen) == tiny.CONFIG.num_layers + 1
