@@ -16,9 +16,7 @@ class PredictiveCodingConfig:
     inference_steps: int = 20  # T, of the values, before the weights are moved
     inference_rate: float = 0.01  # of the first of them; the others are as long as F's slope has room for
     nudge: float = 0.1  # beta: how strongly the loss pulls at the last layer's values; 1: it is their energy
-    precisions: tuple[float, ...] = (
-        1.0,
-    )  # of each layer from the first one up, times 1 / variance; one number: of all
+    precisions: tuple[float, ...] = (1.0,)  # pi of each layer from the first one up, over its variance; one: of all
     fixed_prediction: bool = False  # predictions, slopes stay those of the forward pass; T >= layers is then backprop
     analytical: bool = False  # the values in closed form, without steps: to first order in the nudge
 
