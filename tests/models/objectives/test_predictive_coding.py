@@ -49,10 +49,10 @@ def by_hand(weights: dict, cfg: PredictiveCodingConfig) -> dict[str, np.ndarray]
         v = [start[0] + e0]
         v.append(predict(1, v[0]) + e1)
     else:
-        v, rate, before, move = start, cfg.inference_rate, None, None
+        v, rate, before, move = start, cfg.inference_rate, [], []
         for _ in range(cfg.inference_steps):
             g = pull(v)
-            if before is not None:
+            if before:
                 change = [a - b for a, b in zip(g, before, strict=True)]
                 along = sum((m * c).sum() for m, c in zip(move, change, strict=True))
                 rate = sum((c**2 / p).sum() for c, p in zip(change, pi, strict=True))
