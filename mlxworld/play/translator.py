@@ -102,6 +102,23 @@ class Translator:
         """Latents (B, C) of a batch."""
         return self._batched(lambda x: self.model.encode(modality, x), data).astype(np.float32)
 
+    def tell_time(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """Latents (B, N, C) of clips of films in their order -> "order" (B, P), logits that the first of each two clips
+        is the earlier one; "distance" (B, P, classes); "boundary" (B, N - 1) and "next" (B, N, C): what a model says
+        that was taught of time. Raises MlxworldError for another one."""
+        self.require_timeline()
+        engine, timeline = self.package.engine, self.model.timeline
+        with engine.inference():
+            z = engine.array(latents)
+            order, distance = timeline.pairs(z)
+            told = engine.numpy(timeline(z) | {"order": order, "distance": distance})
+        return {name: x.astype(np.float32) for name, x in told.items()}
+
+    def require_timeline(self) -> None:
+        """Raises MlxworldError for a model that was taught nothing of time."""
+        if not hasattr(self.model, "timeline"):
+            raise MlxworldError(f"{self.name} was taught nothing of time: train it with a temporal phase")
+
     def read(self, given: str) -> tuple[str, np.ndarray]:
         """A file, or words, as the model reads them: see `media.read`."""
         return media.read(given, self.config, self.tokenizer)

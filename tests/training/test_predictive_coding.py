@@ -1,11 +1,13 @@
 """--method pc: its flags reach the training, anneal, and are refused in a line where they make no sense."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mlxworld import train
+from mlxworld import on, train
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
 from mlxworld.recipes.omnilatent import SHARE, Recipe, Settings
@@ -34,9 +36,11 @@ def test_flags_reach_a_training_which_says_what_it_was(tmp_path):
 def test_its_share_grows_in_each_phase(tmp_path):
     cfg = train.parse(argv("synthetic", tmp_path, "--method=pc", "--blend=0.5", "--blend-anneal=10"))
     assert isinstance(cfg, Settings)
-    recipe = Recipe(cfg)
-    shares = [recipe._extended({"text": np.zeros((4, 3))}, step)[SHARE] for step in (0, 5, 10, 11)]
-    assert np.array_equal(shares, np.repeat([[0], [0.25], [0.5], [0.5]], 4, axis=1))
+    run: Any = SimpleNamespace(package=on("torch"))
+    for stage in Recipe(cfg).stages(run)[:2]:
+        assert stage.extend is not None
+        shares = [stage.extend({"text": np.zeros((2, 3))}, step)[SHARE] for step in (0, 5, 10, 11)]
+        assert np.array_equal(shares, np.repeat([[0], [0.25], [0.5], [0.5]], 2, axis=1)), stage.name
 
 
 def test_on_a_gpu_it_is_neither_compiled_nor_rounded_unless_asked_for(tmp_path):
@@ -57,6 +61,7 @@ WRONG = [
     (("--method=pc", "--analytical", "--fixed-prediction"), "not both"),
     (("--method=pc", "--precisions", "1", "2", "3"), "--precisions are 1 number, or 2"),
     (("--method=pc", "--precisions", "1", "0"), "--precisions lie between"),
+    (("--method=pc", "--memory.steps=2", "--memory.batch=2"), "--memory.steps does not go with --method pc"),
     (("--method=pc", "--shard"), "--shard does not go with --method pc"),
     (("--method=pc", "--config.checkpointing"), "--config.checkpointing does not go with --method pc"),
 ]
