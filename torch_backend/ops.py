@@ -140,7 +140,8 @@ def attention(q, k, v, mask=None, scale=None):
 
 
 def value_and_gradient(fn, x):
-    gradient, value = torch.func.grad_and_value(fn)(x.detach())
+    with torch.no_grad():  # x alone is followed, not the parameters: attention has no kernel for both at once
+        gradient, value = torch.func.grad_and_value(fn)(x.detach())
     return value.detach(), gradient.detach()
 
 

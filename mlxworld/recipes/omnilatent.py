@@ -9,7 +9,10 @@ synthetic  noise of the model's sizes: what fits, and how fast
 
 Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, four of reconstruct,
 cross, temporal and joint, five of reconstruct, cross, temporal, grounding and joint. --memory.steps adds a phase after
-them: clips in streams, whose first is told from recurrent memory alone, after each of the others."""
+them: clips in streams, whose first is told from recurrent memory alone, after each of the others.
+
+With --method pc each layer learns from its own error, by predictive coding (docs/predictive_coding.md): in float32, and
+not compiled, unless --precision or --compile says otherwise."""
 
 import hashlib
 import importlib
@@ -25,6 +28,7 @@ import numpy as np
 import tyro
 
 from ..configs.omnilatent import SPAN, OmniLatentConfig, preset_of
+from ..configs.predictive_coding import PredictiveCodingConfig
 from ..data.pairs.batches import Batches, Pairs
 from ..data.pairs.noise import Noise
 from ..data.pairs.opening import open_pairs
@@ -59,6 +63,7 @@ GROUNDING = 5.0  # times the weight of InfoNCE, where other moments of the same 
 MOST_CLIPS = 256  # of a film in turn
 TOKENS = 8  # of a memory
 NUMBERED = (*PLANS[5], "memory")  # each phase has seeds of its own
+SHARE = "share of predictive coding"  # the name that it has in a batch, the same number for each row
 LATER = 1 << 40  # the number of the batch that samples are made of: training never comes to it
 
 
@@ -86,7 +91,7 @@ class Streams(Phase):
 
 
 @dataclass(frozen=True)
-class Settings(TrainConfig):
+class Settings(PredictiveCodingConfig, TrainConfig):
     preset: str = "scenes"
     image_dir: Path | None = None  # of --data coco
     annotation_file: Path | None = None  # of --data coco
@@ -124,7 +129,8 @@ class Settings(TrainConfig):
         return replace(self, **phases)
 
     def resolved(self, on_gpu: bool) -> "Settings":
-        return super().resolved(on_gpu).planned()
+        fast = on_gpu and self.method == "backprop"  # a graph of T passes takes too long to compile
+        return super().resolved(fast).planned()
 
     def check(self) -> None:
         if self.steps < 1 or self.contrast < 0 or (self.fps is not None and not 0.1 <= self.fps <= 500):
@@ -132,6 +138,10 @@ class Settings(TrainConfig):
         if not 2 <= self.clips <= MOST_CLIPS:
             raise MlxworldError(f"--clips lies between 2 and {MOST_CLIPS}")
         planned = self.planned()
+        if self.method == "pc":
+            self.require_layers(self.config.num_layers + 1, self.shard, self.config.checkpointing)
+            if self.memory.steps:
+                raise MlxworldError("--memory.steps does not go with --method pc: a memory is no value of a layer")
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
@@ -188,8 +198,7 @@ class Recipe(BaseRecipe):
                 (run.out / pieces.FILE).unlink(missing_ok=True)
 
     def stages(self, run: "Run") -> tuple[Stage, ...]:
-        models = f"{run.package.__name__}.models.omnilatent"
-        losses, temporal, memory = (importlib.import_module(f"{models}.{n}") for n in ("losses", "temporal", "memory"))
+        losses, temporal, memory = (self._module(run, f"omnilatent.{n}") for n in ("losses", "temporal", "memory"))
         there = self.data.modalities
         same = tuple((m, m) for m in there)
         cross = tuple((a, b) for a in there for b in there if a != b)
@@ -224,14 +233,25 @@ class Recipe(BaseRecipe):
         cfg, c = self.cfg, getattr(self.cfg.planned(), name)
         seed, self._pairs[name] = cfg.seed * 8 + NUMBERED.index(name), pairs
 
-        def loss(model, batch, key):
+        def backprop(model, batch, key):
             return objective(model, batch, pairs, contrast)
+
+        def coding(model, batch, key):
+            share = batch[SHARE].mean() if cfg.blend_anneal else cfg.blend
+            return coded(lambda relay: objective(model, batch, pairs, contrast, relay=relay), cfg, share)
+
+        coded = self._module(run, "objectives.predictive_coding").predictive_coding
 
         def batches(start: int) -> Batches:
             return Batches(self.data, c.batch, seed, start, clips, beside)
 
-        turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
-        parts = {"sample": lambda path: self.sample(run, path), "extend": self._clocked if self._is_noise else None}
+        def extended(batch: Batch, step: int) -> Batch:
+            if self._is_noise:
+                self._clock(step)
+            return batch | {SHARE: np.full(c.batch, cfg.share(step), np.float32)} if cfg.blend_anneal else batch
+
+        turn = Turn(name, coding if cfg.method == "pc" else backprop, replace(cfg.optim, lr=c.lr))
+        parts = {"sample": lambda path: self.sample(run, path), "extend": extended}
         return Stage(name, c.steps, (turn,), (batches,), c.accumulate, c.share, **parts)
 
     @property
@@ -285,11 +305,14 @@ class Recipe(BaseRecipe):
             raise MlxworldError(f"--tokenizer {name}: no such file; or give bytes, or sentencepiece")
         return pieces.load(Path(name))
 
-    def _clocked(self, batch: Batch, step: int) -> Batch:
+    def _module(self, run: "Run", name: str) -> Any:
+        """models/NAME as it runs on the run's backend."""
+        return importlib.import_module(f"{run.package.__name__}.models.{name}")
+
+    def _clock(self, step: int) -> None:
         """Notes when a step began: the last phase's speed is told at its end."""
         self._timed = self._timed if step else []
         self._timed.append((step, time.perf_counter()))
-        return batch
 
     def sample(self, run: "Run", path: Path) -> None:
         """PATH.png: pictures of the data, and under each what the model draws from its text; PATH.txt: what it writes

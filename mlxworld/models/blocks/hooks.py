@@ -95,12 +95,16 @@ def stack(
     opened: dict[str, list[int]] | None = None,
     start: Callable[[int], Any] | None = None,
     checkpointing: bool = False,
+    relay: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, list[Any]]:
     """x (B, N, 1, C) through the blocks, hooks with it -> x, and each layer's cache.
 
     angles (2, N, 1, 1, E) of the content; hooks are not turned. mask (B, 1, N, N) is added to logits of content, reads
     (B, 1, 1, N) to those of a hook's queries. start(tokens): a layer's cache to begin with, where keys are kept.
+    relay: takes what goes into the first block and what comes out of each, hooks with it; the stack goes on with what
+    it gives (see objectives/predictive_coding.py).
     """
+    x = x if relay is None else relay(x)
     B, N = x.shape[:2]
     states, caches = {h.cfg.name: h.start(B) for h in hooks}, []
     plain = turning(angles)
@@ -119,6 +123,7 @@ def stack(
         else:
             y, cache = block(y, rope, m, start(y.shape[1]))
         caches.append(cache)
+        y = y if relay is None else relay(y)
         x, first = y[:, :N], N
         for h in joined:
             states[h.cfg.name] = h.carried(y[:, first : first + h.cfg.num_tokens], layer)

@@ -5,5 +5,6 @@ video.py        motion, Huber's loss, edges
 contrastive.py  InfoNCE, and how far latents have collapsed
 adversarial.py  a critic of patches, and its weight
 temporal.py     which of two clips comes first, and how far apart they are
+predictive_coding.py  every layer from its own error, any loss
 audio.py        short-time energy, spectra of several resolutions
 """

@@ -7,6 +7,7 @@ from mlxworld.configs.omnilatent import MODALITIES, PAD
 from ... import ops
 from ..arrays import Array
 from ..objectives.contrastive import info_nce, spread
+from ..objectives.predictive_coding import Relay
 
 
 def text_loss(logits: Array, ids: Array) -> Array:
@@ -57,16 +58,20 @@ LOSSES = {"text": text_loss, "audio": audio_loss, "image": image_loss, "video": 
 
 
 def pairs_loss(
-    model: Any, batch: dict[str, Array], pairs: tuple[tuple[str, str], ...], contrast: float = 0.0
+    model: Any,
+    batch: dict[str, Array],
+    pairs: tuple[tuple[str, str], ...],
+    contrast: float = 0.0,
+    relay: Relay | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """batch: of each modality its data, pictures and videos uint8. The mean loss of each target over its sources among
     `pairs`, weighed; plus `contrast` times InfoNCE of the latents of every two modalities. "spread_M" of a modality's
-    latents goes to 0 when they collapse: it is shown, not minimised."""
+    latents goes to 0 when they collapse: it is shown, not minimised. relay: see objectives/predictive_coding.py."""
     data = {m: unit(m, batch[m]) for m in MODALITIES if m in batch}
     losses: dict[str, list[Array]] = {m: [] for m in MODALITIES}
     latents: dict[str, Array] = {}
     for source, target in pairs:
-        out = model(source, data[source], target, text=data["text"] if target == "text" else None)
+        out = model(source, data[source], target, text=data["text"] if target == "text" else None, relay=relay)
         losses[target].append(LOSSES[target](out["output"], data[target]))
         latents[source] = out["latent"]
     means = {m: sum(each) / len(each) for m, each in losses.items() if each}

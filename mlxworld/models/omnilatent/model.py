@@ -7,7 +7,7 @@ modality, so padding moves nothing.
 B rows, N tokens, C model width, V words, T frames, F bands.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlxworld.configs.omnilatent import EOS, MODALITIES, PAD, SPAN, OmniLatentConfig
@@ -56,15 +56,16 @@ class OmniLatentModel(Hooked):
         target: str,
         text: Array | None = None,
         lengths: Array | None = None,
+        relay: Callable[[Array], Array] | None = None,
     ) -> dict[str, Array]:
         """{"output", "latent" (B, C)}: of text, logits (B, T, V); else the modality itself, channels last.
 
         data: text (B, T) ids, audio (B, T, F), image (B, H, W, 3), video (B, T, H, W, 3), or memory (B, M, C). text
         (B, T): what is to be written, each token seen after it is asked for; None: the first token alone, or a text's
-        own. lengths (B,): frames of an audio or video that count.
+        own. lengths (B,): frames of an audio or video that count. relay: see blocks.hooks.stack.
         """
         text = data if text is None and source == target == "text" else text
-        x, latent = self._run({source: data}, target, text, {source: lengths})
+        x, latent = self._run({source: data}, target, text, {source: lengths}, relay)
         return {"output": self._out(target, x), "latent": latent}
 
     def reconstruct(self, modality: str, data: Array) -> Array:
@@ -81,10 +82,17 @@ class OmniLatentModel(Hooked):
             out[target] = self._out(target, x)
         return out
 
-    def encode(self, modality: str, data: Array, lengths: Array | None = None) -> Array:
+    def encode(
+        self,
+        modality: str,
+        data: Array,
+        lengths: Array | None = None,
+        relay: Callable[[Array], Array] | None = None,
+    ) -> Array:
         """The latent (B, C) of one source: the mean of its tokens after the last layer."""
         x, place, there = self._sources({modality: data}, {modality: lengths})
-        y, _ = self._stack(x, place, mask(there, like=x)[:, None, None], mask(there, like=x)[:, None, None])
+        reads = mask(there, like=x)[:, None, None]
+        y, _ = self._stack(x, place, reads, reads, relay=relay)
         return self._pooled(y, there)
 
     def remember(self, state: Array, modality: str, data: Array, lengths: Array | None = None) -> tuple[Array, Array]:
@@ -147,7 +155,7 @@ class OmniLatentModel(Hooked):
             out.append(ids)
         return ops.stack(out, axis=1)
 
-    def _run(self, inputs, target, text, lengths):
+    def _run(self, inputs, target, text, lengths, relay=None):
         """Hidden states (B, N, C) of the target, and the sources' latent."""
         x, place, there = self._sources(inputs, lengths)
         (B, P), y = x.shape[:2], self._token(target, x.shape[0])
@@ -164,15 +172,15 @@ class OmniLatentModel(Hooked):
         m = mask(ops.concat([seen, right], axis=2), like=x)[:, None]
         reads = mask(ops.concat([there, none[:, 0]], axis=1), like=x)[:, None, None]
         place = ops.concat([place, ops.float32(t) + SPAN * len(MODALITIES)])
-        y, _ = self._stack(ops.concat([x, y], axis=1), place, m, reads)
+        y, _ = self._stack(ops.concat([x, y], axis=1), place, m, reads, relay=relay)
         return y[:, P:], self._pooled(y[:, :P], there)
 
-    def _stack(self, x, place, m, reads, start=None):
+    def _stack(self, x, place, m, reads, start=None, relay=None):
         B, N = x.shape[:2]
         m = ops.broadcast_to(m, (B, 1, N, N))
         hooks, keep = getattr(self, "hooks", []), self.cfg.checkpointing
         turned = self._angles(place, x)
-        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep)
+        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep, relay)
         return self.norm(y[:, :, 0]), caches
 
     def _sources(self, inputs, lengths):

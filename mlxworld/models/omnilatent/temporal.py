@@ -25,6 +25,7 @@ from ..arrays import Array
 from ..blocks import Block, FeedForward, apply, band, mask
 from ..blocks.rope import angles, frequencies, turning
 from ..objectives.contrastive import spread
+from ..objectives.predictive_coding import Relay
 from ..objectives.temporal import DISTANCES, Apart, Order, class_loss, distance_class, logistic_loss
 from ..objectives.uncertainty import Uncertainty
 from .losses import pairs_loss
@@ -133,19 +134,26 @@ def tasks(timeline: Timeline, z: Array, time: Array, scene: Array) -> tuple[dict
     return losses, shown | {name: ops.stop_gradient(ops.float32(x).mean()) for name, x in right.items()}
 
 
-def film_tasks(model: Any, batch: dict[str, Array], clips: int) -> tuple[dict[str, Array], dict[str, Array]]:
+def film_tasks(
+    model: Any, batch: dict[str, Array], clips: int, relay: Relay | None = None
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """`tasks` of the backbone's latents. batch: "film", or where it is not there "video", (B, T, H, W, 3) uint8: rows
     n k to n k + n - 1 are the n `clips` of one film in their order, with "time" (B,) and "scene" (B,), as
     `mlxworld.data.pairs.batches` makes them."""
-    z = model.encode("video", ops.float32(batch.get("film", batch["video"])) / 255)
+    z = model.encode("video", ops.float32(batch.get("film", batch["video"])) / 255, relay=relay)
     z, time, scene = (x.reshape(-1, clips, *x.shape[1:]) for x in (z, batch["time"], batch["scene"]))
     return tasks(model.timeline, z, time, scene)
 
 
 def temporal_loss(
-    model: Any, batch: dict[str, Array], pairs: tuple[tuple[str, str], ...], contrast: float, clips: int
+    model: Any,
+    batch: dict[str, Array],
+    pairs: tuple[tuple[str, str], ...],
+    contrast: float,
+    clips: int,
+    relay: Relay | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """`pairs_loss`, and the TASKS, weighed: see `film_tasks`."""
-    loss, parts = pairs_loss(model, batch, pairs, contrast)
-    losses, shown = film_tasks(model, batch, clips)
+    """`pairs_loss`, and the TASKS, weighed: see `film_tasks`. relay: see objectives/predictive_coding.py."""
+    loss, parts = pairs_loss(model, batch, pairs, contrast, relay)
+    losses, shown = film_tasks(model, batch, clips, relay)
     return loss + model.timeline.objective(losses), parts | losses | shown
