@@ -2,7 +2,7 @@
 
 The step, and dynamics, decoder and encoder alone; memory; operations, FLOPs and bytes of a frame; what the machine can
 do at best. On request many worlds at once, several precisions, and training. Knows nothing of how it is measured.
-`mlxworld bench words --model F` is of a published language model.
+`mlxworld bench words --model F` is of a published language model, `mlxworld bench hooks --hook H` of latent hooks.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from . import bench_words, families
+from . import bench_hooks, bench_words, families
 from .cli import entry
 from .configs.translator import TranslatorConfig
 from .configs.world import WorldConfig, require_world
@@ -59,9 +59,8 @@ class BenchConfig:
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["words"]:
-        bench_words.main(argv[1:])
-        return
+    if argv[:1] in (["words"], ["hooks"]):
+        return (bench_words if argv[0] == "words" else bench_hooks).main(argv[1:])
     cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
     check(cfg)
     if is_of_translator(cfg):

@@ -10,7 +10,9 @@ dynamics, where they read each other alone: their keys and values are the same f
 B batch, N content tokens, M tokens of a hook, C model width, L layers of a hook.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
@@ -19,8 +21,10 @@ from mlxworld.configs.hook import HookConfig
 from ... import nn, ops
 from ...nn import Module, RMSNorm
 from ..arrays import Array
+from .attention import attend as attend_all
 from .block import Block, FeedForward, apply
 from .init import init_weights
+from .probe import Attend, Probe
 from .rope import turning
 
 
@@ -95,18 +99,22 @@ def stack(
     opened: dict[str, list[int]] | None = None,
     start: Callable[[int], Any] | None = None,
     checkpointing: bool = False,
+    probe: Probe | None = None,
 ) -> tuple[Array, list[Any]]:
     """x (B, N, 1, C) through the blocks, hooks with it -> x, and each layer's cache.
 
     angles (2, N, 1, 1, E) of the content; hooks are not turned. mask (B, 1, N, N) is added to logits of content, reads
     (B, 1, 1, N) to those of a hook's queries. start(tokens): a layer's cache to begin with, where keys are kept.
+    probe: notes what content gives to hooks.
     """
     B, N = x.shape[:2]
     states, caches = {h.cfg.name: h.start(B) for h in hooks}, []
     plain = turning(angles)
     for layer, block in enumerate(blocks):
         joined = at(hooks, opened or {}, layer)
-        y, rope, m = x, plain, mask
+        y, rope, m, attend = x, plain, mask, attend_all
+        if joined and probe is not None:
+            attend = probe.watching(attend, layer, joined, N)
         if joined:
             y = ops.concat([x, *(ops.cast(states[h.cfg.name], like=x) for h in joined)], axis=1)
             M = y.shape[1] - N
@@ -115,9 +123,9 @@ def stack(
             rows = ops.concat([mask, ops.broadcast_to(reads, (B, 1, M, N))], axis=2)
             m = ops.concat([rows, ops.broadcast_to(gates(joined, layer, x), (B, 1, N + M, M))], axis=3)
         if start is None:
-            y, cache = apply(block, y, rope, m, checkpointing), None
+            y, cache = apply(block, y, rope, m, checkpointing, attend=attend), None
         else:
-            y, cache = block(y, rope, m, start(y.shape[1]))
+            y, cache = block(y, rope, m, start(y.shape[1]), attend=attend)
         caches.append(cache)
         x, first = y[:, :N], N
         for h in joined:
@@ -163,6 +171,7 @@ class Hooked(Module):
     hooks: Any
     hook_width: int
     _opened: dict[str, list[int]]
+    _probe: Probe | None
 
     def register_hook(self, hook: LatentNeuralHook) -> None:
         """The hook joins from now on. ValueError for one of another width, or a name or layer that is not there."""
@@ -193,3 +202,23 @@ class Hooked(Module):
         """What each layer sees of the hooks as a `prefix`; None where none is open."""
         opened = self.opened
         return prefix(self.blocks, self.hooks, opened) if any(opened.values()) else None
+
+    def attending(self, attend: Attend, layer: int, more: Any) -> Attend:
+        """`attend` for a layer that sees what `joined` gives of it, `more`."""
+        if self.probe is not None:
+            attend = self.probe.watching(attend, layer, at(self.hooks, self.opened, layer))
+        return functools.partial(attend, more=more)
+
+    @property
+    def probe(self) -> Probe | None:
+        """What notes attention mass on hooks; None outside `probed`."""
+        return getattr(self, "_probe", None)
+
+    @contextlib.contextmanager
+    def probed(self) -> Iterator[Probe]:
+        """While it lasts, each pass notes how much attention its hooks get. For passes that are not compiled."""
+        self._probe = Probe()
+        try:
+            yield self._probe
+        finally:
+            self._probe = None
