@@ -102,9 +102,10 @@ def is_of_translator(cfg: BenchConfig) -> bool:
     other = ("frames", "parts", "batches", "train", "clips", "data", "predict")
     wrong = [name for name in (other if translator else mine) if getattr(cfg, name) != getattr(fresh, name)]
     if translator:
-        wrong += [n for n, x in asdict(o).items() if n != "precision" and x != getattr(fresh.options, n)]
+        taken = ("precision", "hooks") if cfg.preset is None else ()
+        wrong += [n for n, x in asdict(o).items() if n not in taken and x != getattr(fresh.options, n)]
     if wrong:
-        kind = "a model that is no world" if translator else "a world"
+        kind = ("an untrained model" if cfg.preset else "a model") + " that is no world" if translator else "a world"
         raise MlxworldError(f"--{wrong[0].replace('_', '-')} says nothing of {kind}")
     if cfg.items < 2:
         raise MlxworldError(f"--items must be at least 2, got {cfg.items}")
@@ -114,7 +115,7 @@ def is_of_translator(cfg: BenchConfig) -> bool:
 def bench_translator(cfg: BenchConfig) -> dict[str, Any]:
     """The figures of a model that reads and writes any modality, and their picture. Raises MlxworldError."""
     if cfg.preset is None:
-        translator = Translator.load(str(cfg.world), cfg.backend, cfg.options.precision)
+        translator = Translator.load(str(cfg.world), cfg.backend, cfg.options.precision, cfg.options.hooks)
     else:
         translator = Translator.untrained(families.preset(cfg.model, cfg.preset), cfg.backend)
     figures = translator_figures.bench(translator, cfg.items, show)

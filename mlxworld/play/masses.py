@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 
-def masses(package: ModuleType, hooked: Any, run: Callable[[], Any]) -> dict[str, np.ndarray]:
+def masses(package: ModuleType, hooked: Any, run: Callable[[], object]) -> dict[str, np.ndarray]:
     """{hook: (L, H)}: the share of attention that its keys get in the passes of `run`, the mean over all queries of
     content. 0 in a layer that the hook does not join, and where its gate is shut."""
     with package.engine.inference(), hooked.probed() as probe:
-        package.engine.numpy(run())
+        run()
         found = package.engine.numpy(probe.mean())
     table = {}
     for hook in getattr(hooked, "hooks", []):
@@ -30,15 +30,14 @@ def of_world(
     """Of a world that foresees each frame of clips z (N, T, K, D), actions (N, T, ...), and then sees it."""
     engine, random = package.engine, package.random
 
-    def run() -> list[Any]:
+    def run() -> None:
         key = random.key(seed, like=engine.array(np.zeros(1, np.float32)))
-        past, kind, foreseen = model.init_past(len(z)), model.cfg.action_space.dtype, []
+        past, kind = model.init_past(len(z)), model.cfg.action_space.dtype
         for t in range(z.shape[1]):
             key, own = random.split(key)
             noise, action = model.noise(own, len(z)), engine.array(actions[:, t : t + 1].astype(kind))
-            foreseen.append(model.step_latent(past, noise, action)[0])
+            model.step_latent(past, noise, action)
             seen = engine.array(z[:, t : t + 1].astype(np.float32))
             past = engine.copy(model.observe_latent(past, seen, noise, action))
-        return foreseen
 
     return masses(package, model.hooked(), run)

@@ -46,6 +46,10 @@ class OmniLatentModel(Hooked):
         init_weights(self, key, self.cfg.num_layers)
         return self
 
+    def hooked(self) -> Hooked:
+        """The stack of blocks that latent hooks join."""
+        return self
+
     def forward(
         self,
         source: str,
