@@ -5,7 +5,8 @@ nothing stands between that gate and the softmax. Hooks read what the caller let
 no future token leaks through one) and each other. A stack without open hooks runs the plain code, bit for bit.
 
 Two ways to join: `stack`, where hooks read content; and `prefix`, for a stack that is causal all along, as a world's
-dynamics, where they read each other alone: their keys and values are the same for all frames, and no cache holds them.
+dynamics or a decoder of language, where they read each other alone: their keys and values are the same for all frames
+or tokens, and no cache holds them.
 
 B batch, N content tokens, M tokens of a hook, C model width, L layers of a hook.
 """
@@ -142,7 +143,10 @@ class _Kept:
 
 
 def prefix(
-    blocks: Sequence[Block], hooks: Sequence[LatentNeuralHook], opened: dict[str, list[int]]
+    blocks: Sequence[Block],
+    hooks: Sequence[LatentNeuralHook],
+    opened: dict[str, list[int]],
+    attend: Attend = attend_all,
 ) -> list[tuple[Array, Array, Array] | None]:
     """What each layer's attention sees of hooks that read nothing but each other: keys and values (1, G, M, E), and
     their gates (M,). None where no hook joins."""
@@ -155,7 +159,7 @@ def prefix(
         x = ops.concat([states[h.cfg.name] for h in joined], axis=1)
         gate = gates(joined, layer, x)
         mask = ops.broadcast_to(gate[0], (1, x.shape[1], x.shape[1]))
-        y, (k, v) = block(x, None, mask, _Kept())
+        y, (k, v) = block(x, None, mask, _Kept(), attend=attend)
         more.append((k.flatten(2, 3), v.flatten(2, 3), gate[0, 0, 0]))
         first = 0
         for h in joined:
@@ -198,10 +202,10 @@ class Hooked(Module):
         """The open layers of each hook that has joined, by its name."""
         return getattr(self, "_opened", {})
 
-    def joined(self) -> list[tuple[Array, Array, Array] | None] | None:
-        """What each layer sees of the hooks as a `prefix`; None where none is open."""
+    def joined(self, attend: Attend = attend_all) -> list[tuple[Array, Array, Array] | None] | None:
+        """What each layer sees of the hooks as a `prefix`; None where none is open. attend: how they see each other."""
         opened = self.opened
-        return prefix(self.blocks, self.hooks, opened) if any(opened.values()) else None
+        return prefix(self.blocks, self.hooks, opened, attend) if any(opened.values()) else None
 
     def attending(self, attend: Attend, layer: int, more: Any) -> Attend:
         """`attend` for a layer that sees what `joined` gives of it, `more`."""
