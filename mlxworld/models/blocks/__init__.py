@@ -2,6 +2,7 @@
 
 block.py  Block, FeedForward      attention.py  Attention, masks           rope.py  rotary positions
 hooks.py  latent hooks on any stack     probe.py     how much attention they get
+lora.py   low-rank adapters
 cache.py  Ring, Growing           init.py       fresh weights by role
 """
 
