@@ -19,6 +19,11 @@ def add(package: ModuleType, stack: Any, rank: int, seed: int) -> None:
         setattr(owner, name, rooms.LowRank(getattr(owner, name), rank, key))
 
 
+def numbers(stack: Any, rank: int) -> int:
+    """Of all that adapters of this rank consist of."""
+    return rank * sum(sum(getattr(block.attn, name).weight.shape) for block in stack.blocks for name in LAYERS)
+
+
 def names(package: ModuleType, model: Any) -> tuple[str, ...]:
     """What of a model is an adapter's."""
     return tuple(name for name in package.nn.parameters(model) if name.endswith(PARTS))
