@@ -83,10 +83,10 @@ def train(cfg: HooksConfig, source: Path, minutes: float, name: str, lr: float, 
 
 
 def shared(cfg: HooksConfig, begun: float, row: float) -> float:
-    """Minutes of each training; row: seconds that a row takes to be measured. What was planned once stays, so that a
-    comparison that goes on gives each the same. Raises MlxworldError where nothing is left."""
+    """Minutes of each training; row: seconds that a row takes to be measured. Once a training is done its minutes are
+    those of all, so that a comparison that goes on gives each the same. Raises MlxworldError where nothing is left."""
     path = cfg.out / "minutes.json"
-    if path.is_file():
+    if any(cfg.out.glob("*/samples/final.png")):
         return float(read_json(path))
     left = 60 * cfg.minutes - (time.monotonic() - begun) - (TRAININGS + 1) * row - SPARE
     if left < TRAININGS * LEAST:
