@@ -86,7 +86,7 @@ def shared(cfg: HooksConfig, begun: float, row: float) -> float:
     """Minutes of each training; row: seconds that a row takes to be measured. Once a training is done its minutes are
     those of all, so that a comparison that goes on gives each the same. Raises MlxworldError where nothing is left."""
     path = cfg.out / "minutes.json"
-    if any(cfg.out.glob("*/samples/final.png")):
+    if path.is_file() and any(cfg.out.glob("*/samples/final.png")):
         return float(read_json(path))
     left = 60 * cfg.minutes - (time.monotonic() - begun) - (TRAININGS + 1) * row - SPARE
     if left < TRAININGS * LEAST:
@@ -122,7 +122,7 @@ def compare(cfg: HooksConfig) -> None:
     second = time.monotonic()
     figures["nothing"] = measure(cfg, held, cfg.world)
     minutes = shared(cfg, begun, time.monotonic() - second)
-    stack = World.load(cfg.world, cfg.backend, compile=False).model.hooked()
+    stack = World.load(cfg.world, cfg.backend, precision="float32", compile=False).model.hooked()
     hook = train(cfg, source, minutes, "hook", cfg.hook_lr, "--hook", "exchanged") / "exchanged.safetensors"
     learnt = sum(x.size for x in hook_file.load(hook)[1].values())
     figures["a hook"] = measure(cfg, held, cfg.world, (hook,)) | {"numbers": learnt}
