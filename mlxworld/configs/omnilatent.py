@@ -28,7 +28,10 @@ class OmniLatentConfig(TranslatorConfig):
     tubelet: int = 4  # frames of a patch of video
     fps: float = 8.0  # frames a second of a video
     sample_rate: int = 16384  # samples a second of the sound that a spectrogram is of
-    order: bool = False  # with a head that says which of two clips came first
+    timeline: bool = False  # with a transformer over a film's clips, and heads of what they say of time
+    timeline_layers: int = 1  # of each of its two levels
+    segment: int = 4  # clips that its lower level sees one by one, and that one place of its upper level stands for
+    memory_tokens: int = 0  # M, of a recurrent memory; 0: none
     checkpointing: bool = False  # activations are computed again in the backward pass
 
     def __post_init__(self):
@@ -36,9 +39,13 @@ class OmniLatentConfig(TranslatorConfig):
         patches = (self.image_patch, self.video_size, self.video_patch, self.frames, self.tubelet)
         if min(*sizes, *patches) < 1 or self.vocab_size <= EOS or self.audio_frames < 2:
             raise MlxworldError("OmniLatentConfig: every size must be at least 1, vocab_size 3, audio_frames 2")
+        if self.timeline_layers < 1 or self.segment < 2:
+            raise MlxworldError("OmniLatentConfig: timeline_layers must be at least 1, segment 2")
         self.require_rates()
         if max(self.max_text, self.audio_frames, self.image_tokens, self.video_tokens) > SPAN:
             raise MlxworldError(f"OmniLatentConfig: a modality has at most {SPAN} tokens")
+        if not 0 <= self.memory_tokens <= SPAN:
+            raise MlxworldError(f"OmniLatentConfig: memory_tokens lies between 0 and {SPAN}")
         for whole, part, names in (
             (self.hidden_dim, 2 * self.num_heads, "hidden_dim must be a multiple of 2 num_heads"),
             (self.image_size, self.image_patch, "image_size must be a multiple of image_patch"),

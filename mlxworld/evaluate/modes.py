@@ -3,8 +3,9 @@
 reconstruct   each modality again
 translate     each out of each other one; of told scenes also what readers find in what is made
 latent        whether latents of one thing lie together, and how many directions they use
+temporal      what a model that was taught of time says of clips of a film: order, distance, what comes next, scenes
 file          --input: pictures, sounds, films, .txt files or words; what the model makes of each goes to --out
-all           the first three, and the last where there is an --input
+all           the first three, temporal where it was taught, and file where there is an --input
 
 Each figure stands beside what the same outputs score against another thing (shuffled), and what the mean of all things
 scores. Told scenes are held-out ones; of other data give some that training never saw.
@@ -28,16 +29,17 @@ from ..configs.translator import MODALITIES
 from ..data.pairs import media
 from ..data.pairs.noise import Noise
 from ..data.pairs.opening import open_pairs
-from ..data.pairs.scenes import ToldScenes, batch_of, held_out
+from ..data.pairs.scenes import HELD_OUT, ToldScenes, batch_of, days, held_out
 from ..data.pairs.spectrogram import SCALE
 from ..errors import MlxworldError
 from ..files import atomic
 from ..play.translator import Translator
 from ..text.rows import printable
+from . import timeline
 from .latents import alignment, effective_rank
 from .told import report
 
-MODES = ("reconstruct", "translate", "latent", "file", "all")
+MODES = ("reconstruct", "translate", "latent", "temporal", "file", "all")
 Modality = Literal["text", "audio", "image", "video"]
 UNITS = {"text": "words right", "audio": "error, dB", "image": "PSNR, dB", "video": "PSNR, dB"}
 
@@ -45,14 +47,15 @@ UNITS = {"text": "words right", "audio": "error, dB", "image": "PSNR, dB", "vide
 @dataclass(frozen=True)
 class ModesConfig:
     world: str  # a run's folder
-    model_mode: Literal["reconstruct", "translate", "latent", "file", "all"]  # see above
+    model_mode: Literal["reconstruct", "translate", "latent", "temporal", "file", "all"]  # see above
     data: str | None = None  # scenes, coco or a folder of films; scenes, of a model of their sizes
     image_dir: Path | None = None  # of --data coco
     annotation_file: Path | None = None  # of --data coco
     input: tuple[str, ...] = ()  # of file: pictures, sounds, films, .txt files, or words
     to: tuple[Modality, ...] = ()  # of file: what is made of them; all
     out: Path | None = None  # of file: the folder for what is made; of the others: figures.json is written there
-    items: int = 100  # things that figures are of
+    items: int = 100  # things that figures are of; of temporal: films
+    clips: int = 8  # of each film, of temporal
     backend: str | None = None  # mlx or torch; the best one installed
     precision: str | None = None  # float32, float16 or bfloat16
     seed: int = 0  # of what is drawn from the data
@@ -89,6 +92,8 @@ def check(cfg: ModesConfig) -> None:
         raise MlxworldError("give --out, a folder for what is made, or --to text")
     if not 2 <= cfg.items <= 10000:
         raise MlxworldError("--items lies between 2 and 10000")
+    if not 2 <= cfg.clips <= 256:
+        raise MlxworldError("--clips lies between 2 and 256")
     for given in cfg.input:
         media.kind(given)
 
@@ -113,8 +118,11 @@ def files(translator: Translator, cfg: ModesConfig) -> list[str]:
 
 def figures(translator: Translator, cfg: ModesConfig) -> dict[str, Any]:
     """The figures of a mode, as plain values."""
+    about = {"world": cfg.world, "steps": translator.steps, "data": cfg.data or "held-out scenes"}
+    if cfg.model_mode == "temporal":
+        return about | {"items": cfg.items, "temporal": of_time(translator, cfg)}
     batch, scenes = drawn(translator, cfg)
-    about = {"world": cfg.world, "steps": translator.steps, "data": "held-out scenes" if scenes else cfg.data}
+    about["data"] = "held-out scenes" if scenes else cfg.data
     made: dict[str, Any] = about | {"items": len(next(iter(batch.values())))}
     modes = ("reconstruct", "translate", "latent") if cfg.model_mode == "all" else (cfg.model_mode,)
     same, cross = [(m, m) for m in batch], list(itertools.permutations(batch, 2))
@@ -129,11 +137,23 @@ def figures(translator: Translator, cfg: ModesConfig) -> dict[str, Any]:
         latents = {m: translator.encode(m, x) for m, x in batch.items()}
         made["latent"] = alignment(latents)
         made["effective rank"] = {m: effective_rank(z) for m, z in latents.items()}
+    if cfg.model_mode == "all" and hasattr(translator.model, "timeline"):
+        made["temporal"] = of_time(translator, cfg)
     return made
 
 
-def drawn(translator: Translator, cfg: ModesConfig) -> tuple[dict[str, np.ndarray], bool]:
-    """A batch of the data as the model reads it, and whether it is of told scenes."""
+def of_time(translator: Translator, cfg: ModesConfig) -> dict[str, dict[str, float]]:
+    """What is right of what is told of clips of films; see `timeline.report`."""
+    translator.require_timeline()
+    films, _ = drawn(translator, cfg, cfg.clips)
+    shape, video = (cfg.items, cfg.clips), films["video"].reshape(cfg.items, cfg.clips, *films["video"].shape[1:])
+    z = np.stack([translator.encode("video", each.astype(np.float32) / 255) for each in video])
+    return timeline.report(translator.tell_time, z, films["time"].reshape(shape), films["scene"].reshape(shape))
+
+
+def drawn(translator: Translator, cfg: ModesConfig, clips: int = 1) -> tuple[dict[str, np.ndarray], bool]:
+    """A batch of the data as the model reads it, and whether it is of told scenes. clips: of each film in turn; then
+    pictures and videos are bytes."""
     c, name = translator.config, cfg.data or "scenes"
     with tempfile.TemporaryDirectory() as folder:
         data, rates = open_pairs(c, name, cfg.image_dir, cfg.annotation_file, c.fps, pictures=Path(folder))
@@ -145,12 +165,18 @@ def drawn(translator: Translator, cfg: ModesConfig) -> tuple[dict[str, np.ndarra
             )
         for note in data.notes:
             print(f"{name}: {note}", file=sys.stderr)
-        if isinstance(data, ToldScenes):
+        if data.clips < clips:
+            raise MlxworldError(f"--data {name} has no film of {clips} clips: give fewer --clips")
+        rng, size = np.random.default_rng(cfg.seed), cfg.items * clips
+        if isinstance(data, ToldScenes) and clips > 1:
+            batch = days(rng, size, clips, c.bands, HELD_OUT)
+        elif isinstance(data, ToldScenes):
             batch = batch_of(held_out(cfg.items, False), c.bands, c.max_text, translator.tokenizer)
         else:
             data.tokenizer = translator.tokenizer
-            batch = data.batch(np.random.default_rng(cfg.seed), cfg.items)
-    batch |= {m: batch[m].astype(np.float32) / 255 for m in ("image", "video") if m in batch}
+            batch = data.batch(rng, size, clips)
+    if clips == 1:
+        batch |= {m: batch[m].astype(np.float32) / 255 for m in ("image", "video") if m in batch}
     return batch, isinstance(data, ToldScenes)
 
 
@@ -192,7 +218,7 @@ def shown(made: dict[str, Any]) -> str:
     """Figures as tables in markdown."""
     lines = [f"{made['world']}, trained for {made['steps']:,} steps, on {made['items']} of {made['data']}"]
     told = made.get("told", {})
-    tables = [(name, made.get(name)) for name in ("reconstruct", "translate", "latent")]
+    tables = [(name, made.get(name)) for name in ("reconstruct", "translate", "latent", "temporal")]
     tables += [(f"told scenes, combinations {name}", rows) for name, rows in told.items()]
     for name, rows in tables:
         if rows:

@@ -63,7 +63,7 @@ class Translator:
         weights = layouts.upgrade_weights(about["format"], config.family, checkpoint.open(path), str(path))
         package.engine.load_parameters(model, weights, str(path), precision or "float32")
         package.engine.place(model)
-        join(package, model, config.family, hooks, precision or "float32", compiled=False)
+        join(package, model, config.family, hooks, precision or "float32", compiled=True)
         tokenizer = pieces.of_run(folder)
         pieces.require_fit(tokenizer, config.vocab_size, str(folder))
         card = about.get("card")
@@ -110,6 +110,23 @@ class Translator:
     def encode(self, modality: str, data: np.ndarray) -> np.ndarray:
         """Latents (B, C) of a batch."""
         return self._batched(lambda x: self.model.encode(modality, x), data).astype(np.float32)
+
+    def tell_time(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """Latents (B, N, C) of clips of films in their order -> "order" (B, P), logits that the first of each two clips
+        is the earlier one; "distance" (B, P, classes); "boundary" (B, N - 1) and "next" (B, N, C): what a model says
+        that was taught of time. Raises MlxworldError for another one."""
+        self.require_timeline()
+        engine, timeline = self.package.engine, self.model.timeline
+        with engine.inference():
+            z = engine.array(latents)
+            order, distance = timeline.pairs(z)
+            told = engine.numpy(timeline(z) | {"order": order, "distance": distance})
+        return {name: x.astype(np.float32) for name, x in told.items()}
+
+    def require_timeline(self) -> None:
+        """Raises MlxworldError for a model that was taught nothing of time."""
+        if not hasattr(self.model, "timeline"):
+            raise MlxworldError(f"{self.name} was taught nothing of time: train it with a temporal phase")
 
     def read(self, given: str) -> tuple[str, np.ndarray]:
         """A file, or words, as the model reads them: see `media.read`."""

@@ -7,21 +7,24 @@ FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, tim
            moment 15 %, all 25 %
 synthetic  noise of the model's sizes: what fits, and how fast
 
-Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, five of reconstruct,
-cross, temporal, grounding and joint."""
+Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, four of reconstruct,
+cross, temporal and joint, five of reconstruct, cross, temporal, grounding and joint. --memory.steps adds a phase after
+them: clips in streams, whose first is told from recurrent memory alone, after each of the others."""
 
 import hashlib
 import importlib
+import math
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 
-from ..configs.omnilatent import OmniLatentConfig, preset_of
+from ..configs.omnilatent import SPAN, OmniLatentConfig, preset_of
 from ..data.pairs.batches import Batches, Pairs
 from ..data.pairs.noise import Noise
 from ..data.pairs.opening import open_pairs
@@ -47,11 +50,15 @@ Pair = tuple[str, str]
 PLANS = {
     2: ("reconstruct", "joint"),
     3: ("reconstruct", "cross", "joint"),
+    4: ("reconstruct", "cross", "temporal", "joint"),
     5: ("reconstruct", "cross", "temporal", "grounding", "joint"),
 }
 FRACTIONS = {"scenes": (0.1, 0.6, 0.3), "coco": (0.15, 0.85), "synthetic": (0.1, 0.6, 0.3)}
 OF_FILMS = (0.1, 0.25, 0.25, 0.15, 0.25)
 GROUNDING = 5.0  # times the weight of InfoNCE, where other moments of the same film are among the wrong ones
+MOST_CLIPS = 256  # of a film in turn
+TOKENS = 8  # of a memory
+NUMBERED = (*PLANS[5], "memory")  # each phase has seeds of its own
 LATER = 1 << 40  # the number of the batch that samples are made of: training never comes to it
 
 
@@ -66,6 +73,19 @@ class Phase(StageConfig):
 
 
 @dataclass(frozen=True)
+class Streams(Phase):
+    """A stage of clips in streams; off unless it is given steps."""
+
+    steps: int | None = 0
+    batch: int = 30  # clips a step, of all streams
+    lr: float = 5e-4
+    share: float = 0.25  # of the time that --minutes gives, where all other phases together have 1
+    clips: int = 5  # of a stream: the one that is told, and those that come after it
+    bptt: int = 5  # clips that a gradient goes back through, at least 2
+    tokens: int | None = None  # of the memory; 8, or as --from has
+
+
+@dataclass(frozen=True)
 class Settings(TrainConfig):
     preset: str = "scenes"
     image_dir: Path | None = None  # of --data coco
@@ -75,11 +95,13 @@ class Settings(TrainConfig):
     steps: int = 10000  # in all, where there is no --minutes
     fractions: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT FLOAT ...")] = ()  # of the phases; see above
     contrast: float = 0.2  # weight of InfoNCE, in all phases but the first
+    clips: int = 8  # of a film in turn, in the temporal phase and after it
     reconstruct: Phase = field(default_factory=Phase)
     cross: Phase = field(default_factory=Phase)
-    temporal: Phase = field(default_factory=lambda: Phase(batch=16))
+    temporal: Phase = field(default_factory=Phase)
     grounding: Phase = field(default_factory=lambda: Phase(batch=32, lr=5e-4))
     joint: Phase = field(default_factory=lambda: Phase(lr=5e-4))
+    memory: Streams = field(default_factory=Streams)
     config: OmniLatentConfig = field(default_factory=lambda: preset_of("scenes"))
 
     @property
@@ -88,7 +110,7 @@ class Settings(TrainConfig):
         that is no plan."""
         fractions = self.fractions or FRACTIONS.get(self.data, OF_FILMS)
         if len(fractions) not in PLANS or min(fractions) < 0 or sum(fractions) <= 0:
-            raise MlxworldError("--fractions are 2, 3 or 5 numbers from 0 up, not all of them 0")
+            raise MlxworldError("--fractions are 2, 3, 4 or 5 numbers from 0 up, not all of them 0")
         return {n: x / sum(fractions) for n, x in zip(PLANS[len(fractions)], fractions, strict=True)}
 
     def planned(self) -> "Settings":
@@ -107,6 +129,8 @@ class Settings(TrainConfig):
     def check(self) -> None:
         if self.steps < 1 or self.contrast < 0 or (self.fps is not None and not 0.1 <= self.fps <= 500):
             raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
+        if not 2 <= self.clips <= MOST_CLIPS:
+            raise MlxworldError(f"--clips lies between 2 and {MOST_CLIPS}")
         planned = self.planned()
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
@@ -117,12 +141,19 @@ class Settings(TrainConfig):
             if self.minutes is not None and given is None:
                 planned = replace(planned, **{name: replace(phase, steps=0)})
         super(Settings, planned).check()
+        memory = self.memory
+        if not 2 <= memory.bptt <= memory.clips:
+            raise MlxworldError("--memory.clips must be at least 2, and --memory.bptt from 2 to --memory.clips")
+        if memory.batch % (memory.clips * memory.accumulate):
+            raise MlxworldError("--memory.batch must be a multiple of --memory.clips, times --memory.accumulate")
+        if memory.tokens is not None and not 1 <= memory.tokens <= SPAN:
+            raise MlxworldError(f"--memory.tokens lies between 1 and {SPAN}")
 
 
 class Recipe(BaseRecipe):
     Settings = Settings
     cfg: Settings
-    from_data = ("family", "fps", "sample_rate", "order")
+    from_data = ("family", "fps", "sample_rate", "timeline", "memory_tokens")
     use = 'mlxworld play --world {out}, or mlxworld evaluate --world {out} --model-mode file --input "a red ball"'
     _timed: list[tuple[int, float]]  # steps of the present phase, and when they began
     _pairs: dict[str, tuple[Pair, ...]]  # of each phase
@@ -135,9 +166,11 @@ class Recipe(BaseRecipe):
         for note in self.data.notes:
             print(f"{cfg.data}: {note}", file=sys.stderr)
         plan = [name for name, phase in cfg.planned().stages() if phase.steps]
-        if {"temporal", "grounding"} & set(plan):
-            self._require_moments(cfg)
-        self.config = replace(self.config, order="temporal" in plan or self.config.order)
+        self._require_clips(cfg, plan)
+        self._timed_films = "temporal" in plan
+        self.config = replace(self.config, timeline=self._timed_films or self.config.timeline)
+        if "memory" in plan:
+            self.config = replace(self.config, memory_tokens=cfg.memory.tokens or self.config.memory_tokens or TOKENS)
         self.tokenizer = self._tokenizer()
         pieces.require_fit(self.tokenizer, self.config.vocab_size, cfg.tokenizer or "the tokenizer")
         self.data.tokenizer = self.tokenizer
@@ -155,33 +188,47 @@ class Recipe(BaseRecipe):
                 (run.out / pieces.FILE).unlink(missing_ok=True)
 
     def stages(self, run: "Run") -> tuple[Stage, ...]:
-        losses = importlib.import_module(f"{run.package.__name__}.models.omnilatent.losses")
+        models = f"{run.package.__name__}.models.omnilatent"
+        losses, temporal, memory = (importlib.import_module(f"{models}.{n}") for n in ("losses", "temporal", "memory"))
         there = self.data.modalities
         same = tuple((m, m) for m in there)
         cross = tuple((a, b) for a in there for b in there if a != b)
         silent = tuple(p for p in same + cross if "text" not in p)
         spoken = tuple(p for p in cross if "text" in p) or cross
-        contrast = self.cfg.contrast
+        contrast, n = self.cfg.contrast, self.cfg.clips
+        after = {"objective": losses.pairs_loss}  # what is learnt of time is not forgotten in the phases to come
+        if self._timed_films:
+            after = {"objective": partial(temporal.temporal_loss, clips=n), "beside": n}
+        c = self.cfg.memory
+        streams = partial(memory.streams_loss, clips=c.clips, **self._told, bptt=c.bptt)
         return (
-            self._stage(run, "reconstruct", losses.pairs_loss, same, 0.0),
-            self._stage(run, "cross", losses.pairs_loss, cross, contrast),
-            self._stage(run, "temporal", losses.moments_loss, silent, contrast, moments=True),
-            self._stage(run, "grounding", losses.pairs_loss, spoken, GROUNDING * contrast, moments=True),
-            self._stage(run, "joint", losses.pairs_loss, same + cross, contrast),
+            self._stage(run, "reconstruct", same, 0.0, losses.pairs_loss),
+            self._stage(run, "cross", cross, contrast, losses.pairs_loss),
+            self._stage(run, "temporal", silent, contrast, partial(temporal.temporal_loss, clips=n), clips=n),
+            self._stage(run, "grounding", spoken, GROUNDING * contrast, clips=2, **after),
+            self._stage(run, "joint", same + cross, contrast, **after),
+            self._stage(run, "memory", same + cross, contrast, streams),
         )
 
     def _stage(
-        self, run: "Run", name: str, objective: Any, pairs: tuple[Pair, ...], contrast: float, moments: bool = False
+        self,
+        run: "Run",
+        name: str,
+        pairs: tuple[Pair, ...],
+        contrast: float,
+        objective: Any,
+        clips: int = 1,
+        beside: int = 1,
     ) -> Stage:
-        """A phase: an objective over pairs of modalities, on single clips or on two moments of a film in turn."""
+        """A phase: an objective over pairs of modalities, on so many clips of a film in turn, and as many beside."""
         cfg, c = self.cfg, getattr(self.cfg.planned(), name)
-        seed, self._pairs[name] = cfg.seed * 8 + PLANS[5].index(name), pairs
+        seed, self._pairs[name] = cfg.seed * 8 + NUMBERED.index(name), pairs
 
         def loss(model, batch, key):
             return objective(model, batch, pairs, contrast)
 
         def batches(start: int) -> Batches:
-            return Batches(self.data, c.batch, seed, start, moments)
+            return Batches(self.data, c.batch, seed, start, clips, beside)
 
         turn = Turn(name, loss, replace(cfg.optim, lr=c.lr))
         parts = {"sample": lambda path: self.sample(run, path), "extend": self._clocked if self._is_noise else None}
@@ -201,18 +248,26 @@ class Recipe(BaseRecipe):
         self.config = replace(self.config, **rates)
         return data
 
-    def _require_moments(self, cfg: Settings) -> None:
-        """Raises MlxworldError where a phase needs two moments of a film and there are none."""
-        if not self.data.moments:
-            twice = 2 * self.config.seconds
+    def _require_clips(self, cfg: Settings, plan: list[str]) -> None:
+        """Raises MlxworldError where a phase needs more clips of a film in turn than there are, or their words."""
+        data = self.data
+        if "grounding" in plan and not (data.clips_told and data.clips > 1):
             raise MlxworldError(
-                f"--data {cfg.data} has no film of two clips ({twice:g} s), as temporal and grounding need: give 2 or "
-                "3 --fractions"
+                f"--data {cfg.data} has no film of two clips ({2 * self.config.seconds:g} s) with words of their own, "
+                "as grounding needs: give 2, 3 or 4 --fractions"
             )
-        for name in ("temporal", "grounding"):
+        if "temporal" in plan and data.clips < cfg.clips:
+            seconds, fewer = cfg.clips * self.config.seconds, f"--clips {data.clips}, or " if data.clips > 1 else ""
+            raise MlxworldError(
+                f"--data {cfg.data} has no film of {cfg.clips} clips ({seconds:g} s), as temporal needs: give {fewer}"
+                "2 or 3 --fractions"
+            )
+        for name in (n for n in ("temporal", "grounding", "joint") if n in plan):
+            clips = math.lcm(cfg.clips if "temporal" in plan else 1, 2 if name == "grounding" else 1)
             phase = getattr(cfg, name)
-            if phase.batch % (2 * phase.accumulate):
-                raise MlxworldError(f"--{name}.batch must be a multiple of 2, times --{name}.accumulate")
+            if phase.batch % (clips * phase.accumulate):
+                times = f", times --{name}.accumulate" if phase.accumulate > 1 else ""
+                raise MlxworldError(f"--{name}.batch must be a multiple of {clips}{times}")
 
     def _tokenizer(self) -> Tokenizer:
         """What makes ids of texts: of a run that is resumed, its own."""
@@ -238,7 +293,8 @@ class Recipe(BaseRecipe):
 
     def sample(self, run: "Run", path: Path) -> None:
         """PATH.png: pictures of the data, and under each what the model draws from its text; PATH.txt: what it writes
-        of each picture, under what is so. Of noise: PATH.txt, how fast it was learnt from."""
+        of each picture, under what is so, and last what a memory that has seen all of them writes of the first. Of
+        noise: PATH.txt, how fast it was learnt from."""
         if self._is_noise:
             return self._tell_speed(run, path)
         engine, c = run.engine, self.config
@@ -251,6 +307,8 @@ class Recipe(BaseRecipe):
         with engine.inference():
             drawn = engine.numpy(run.model(source, given, "image")["output"]).astype(np.float32)
             told = engine.numpy(run.model.generate("image", image, c.max_text)) if source == "text" else None
+        if told is not None and c.memory_tokens:
+            told, batch["text"] = np.concatenate([told, self._recalled(run, batch)]), batch["text"][[0, 1, 2, 3, 0]]
         drawn = (255 * drawn.clip(0, 1) + 0.5).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [np.concatenate(list(x), axis=1) for x in (batch["image"], drawn)]
@@ -259,6 +317,21 @@ class Recipe(BaseRecipe):
             both = zip(texts(batch["text"], self.tokenizer), texts(told, self.tokenizer), strict=True)
             lines = [f"{a}\n  {b}\n" for a, b in both]
             atomic.write_text(path.with_name(f"{path.name}.txt"), "".join(lines))
+
+    def _recalled(self, run: "Run", batch: Batch) -> np.ndarray:
+        """The ids (1, T) that memory writes of the first row, when it has seen them all as one stream."""
+        engine, model, source = run.engine, run.model, self._told["source"]
+        with engine.inference():
+            state, clips = model.memory.start(1), engine.array(batch[source].astype(np.float32) / 255)
+            for i in range(len(batch[source])):
+                state, _ = model.remember(state, source, clips[i : i + 1])
+            return engine.numpy(model.generate("memory", state, self.config.max_text))
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """As what clips go into memory, and as what the first of them comes out."""
+        there = self.data.modalities
+        return {"source": "video" if "video" in there else "image", "target": "text" if "text" in there else "image"}
 
     def _tell_speed(self, run: "Run", path: Path) -> None:
         """How many rows and tokens a second the last phase learnt from, and the most memory that was held."""

@@ -134,6 +134,8 @@ def test_words_right_and_latents_are_their_definitions():
         (["file", "--input", "absent.png", "--to", "text"], "absent.png: no such file"),
         (["file", "--input", __file__, "--to", "text"], "neither picture, sound, film nor .txt"),
         (["latent", "--items", "1"], "--items lies between"),
+        (["temporal", "--clips", "1"], "--clips lies between"),
+        (["temporal"], "was taught nothing of time: train it with a temporal phase"),
         (["latent", "--data", "synthetic"], "says nothing of a model"),
         (["latent", "--data", "nowhere"], "no data at nowhere"),
     ],

@@ -115,6 +115,8 @@ def test_hooks_of_files_join_a_model_and_stay(tmp_path):
     batch, _ = figures_of.things(plain, 2)
     one, two = (t.translate("text", batch["text"], "image") for t in (plain, hooked))
     assert not np.array_equal(one, two)
+    half = Translator.load(folder, "torch", "bfloat16", paths).translate("text", batch["text"], "image")
+    assert np.abs(half - two).max() < 0.1
     rows = attribution.impact(hooked, batch)
     assert list(rows) == ["a", "b"] and [h.cfg.name for h in hooked.model.hooks] == ["a", "b"]
     assert np.array_equal(two, hooked.translate("text", batch["text"], "image"))

@@ -1,9 +1,10 @@
 """The told world: one or two things slide through a room and are heard where they hit a wall; words say all of it.
 
 A scene is a function of its seed. Some combinations of colour, shape and place are held out of those for learning.
+`later` is a scene some time on; `burn_down` draws a candle, by which a clip's time of day can be seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +26,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 BACK, RADIUS = (24, 26, 40), 8.0
 APART = 0.1  # seconds, at least, between two impacts
 PITCH = (330.0, 520.0, 820.0)  # Hz, of each shape
+DAY = 600.0  # seconds that a candle burns
+CANDLE = (255, 170, 90)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Thing:
     place: int  # at first
     path: np.ndarray  # (FRAMES, 2), of its middle: x and y, pixels
     hits: tuple[float, ...]  # seconds at which it hits a wall
+    start: np.ndarray  # (2,), of its middle when the scene began, pixels
+    speed: np.ndarray  # (2,), then, pixels a second
 
     @property
     def held_out(self) -> bool:
@@ -74,22 +79,45 @@ def _told_apart(hits: list[float]) -> bool:
 
 
 def _thing(colour: int, place: int, rng: np.random.Generator) -> Thing:
-    """Speeds of each axis are constant between walls, so its path is a folded line."""
+    """A thing of a colour in a place, of any shape and speed."""
     low, high = RADIUS, SIZE - RADIUS
     middle = np.array([SIZE / 4 + SIZE / 2 * (place % 2), SIZE / 4 + SIZE / 2 * (place // 2)])
     start = np.clip(middle + rng.uniform(-6, 6, 2), low, high)
     speed = rng.uniform(0, 40, 2) * rng.choice([-1, 1], 2)
-    t, room = np.arange(FRAMES)[:, None] / FPS, high - low
+    path, hits = _slid(start, speed)
+    return Thing(colour, int(rng.integers(len(SHAPES))), place, path, hits, start, speed)
+
+
+def _slid(start: np.ndarray, speed: np.ndarray, begin: float = 0.0) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Where a thing is from second `begin` on, and when it hits a wall, counted from there. The speed of each axis is
+    constant between walls, so its path is a folded line."""
+    low, room = RADIUS, SIZE - 2 * RADIUS
+    t = np.arange(FRAMES)[:, None] / FPS + begin
     x = (start - low + speed * t) % (2 * room)
     path = low + np.where(x > room, 2 * room - x, x)
-    ends = (start - low, start - low + speed * FRAMES / FPS)
+    ends = (start - low + speed * begin, start - low + speed * (begin + FRAMES / FPS))
     hits = []
     for axis in range(2):
         first, last = sorted(end[axis] / room for end in ends)
         walls = np.arange(np.ceil(first), np.floor(last) + 1)
         if abs(speed[axis]) > 1e-6:
             hits += [(wall * room - ends[0][axis]) / speed[axis] for wall in walls]
-    return Thing(colour, int(rng.integers(len(SHAPES))), place, path, tuple(sorted(map(float, hits))))
+    return path, tuple(sorted(map(float, hits)))
+
+
+def later(scene: Scene, seconds: float) -> Scene:
+    """The scene some seconds on, as one clip. `place` still says where a thing was at first: what `tell` says of it is
+    of the first clip alone."""
+    moved = ((thing, *_slid(thing.start, thing.speed, seconds)) for thing in scene.things)
+    return Scene(tuple(replace(thing, path=path, hits=hits) for thing, path, hits in moved))
+
+
+def burn_down(video: np.ndarray, time: float) -> None:
+    """Draws a candle of the left wall into a video (T, H, W, 3) uint8: four columns wide, as high as the room at time 0
+    and gone at DAY seconds."""
+    top = SIZE * min(max(time / DAY, 0.0), 1.0)
+    cover = np.clip(np.arange(1, SIZE + 1) - top, 0, 1)[:, None, None]
+    video[:, :, :4] = (video[:, :, :4] * (1 - cover) + np.array(CANDLE) * cover + 0.5).astype(np.uint8)
 
 
 def draw(scene: Scene) -> np.ndarray:

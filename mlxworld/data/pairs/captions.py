@@ -59,7 +59,7 @@ class Captions(Pairs):
         """All captions."""
         return (text for name in self.names for text in self._captions[name])
 
-    def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
+    def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
         """See `Pairs.batch`."""
         drawn = rng.integers(0, len(self.names), size)
         texts = [self._captions[self.names[i]] for i in drawn]

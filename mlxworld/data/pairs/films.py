@@ -19,7 +19,7 @@ from ...text.rows import rows
 from ..episodes.format import read_info
 from ..episodes.frames import FrameStore, open_frames
 from ..episodes.pixels import fit
-from .batches import Pairs
+from .batches import Pairs, sequence
 from .spectrogram import heard
 from .transcripts import Line, read_transcript
 
@@ -58,8 +58,7 @@ class Films(Pairs):
             notes.append("no film has words beside it: nothing is learnt of text")
         if "audio" not in self.modalities:
             notes.append("no film has sound: nothing is learnt of it")
-        self._longer = [f for f in self.films if f.frames >= 2 * cfg.frames]
-        self.moments, self.notes = bool(self._longer), tuple(notes)
+        self.clips, self.notes = max(f.frames for f in self.films) // cfg.frames, tuple(notes)
         facts = [[f.name, f.first, f.frames, f.lines] for f in self.films]
         digest = hashlib.sha256(json.dumps([facts, store.info.fps, store.info.size]).encode()).hexdigest()[:16]
         self.identity = {"source": "films", "films": len(self.films), "digest": digest}
@@ -71,24 +70,26 @@ class Films(Pairs):
         """All lines."""
         return (text for film in self.films for _, _, text in film.lines)
 
-    def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
+    def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
         """See `Pairs.batch`."""
-        if moments:
-            drawn = [clip for _ in range(size // 2) for clip in self._two(rng)]
-        else:
-            drawn = [self._one(rng) for _ in range(size)]
         c, info = self.cfg, self.store.info
-        frames = np.array([film.first + start for film, start in drawn])[:, None] + np.arange(c.frames)
+        if clips > 1:
+            films = [f for f in self.films if f.frames >= clips * c.frames]
+            drawn = [clip for _ in range(size // clips) for clip in self._row(rng, films, clips)]
+        else:
+            drawn = [(*self._one(rng), 0) for _ in range(size)]
+        frames = np.array([film.first + start for film, start, _ in drawn])[:, None] + np.arange(c.frames)
         video = self.store.video[frames]
         image = np.stack([fit(x, (c.image_size, c.image_size)) for x in video[:, 0]])
         batch = {"image": image, "video": _smaller(video, c.video_size)}
         if "audio" in self.modalities:
             batch["audio"] = np.stack([heard(c, wave.reshape(-1)) for wave in self.store.sound(frames)])
         if "text" in self.modalities:
-            texts = [said(film.lines, start / info.fps, c.seconds) for film, start in drawn]
+            texts = [said(film.lines, start / info.fps, c.seconds) for film, start, _ in drawn]
             batch["text"] = rows(texts, c.max_text, self.tokenizer)
-        if moments:
-            batch["time"] = np.array([start / info.fps for _, start in drawn], np.float32)
+        if clips > 1:
+            batch["time"] = np.array([start / info.fps for _, start, _ in drawn], np.float32)
+            batch["scene"] = np.array([scene for _, _, scene in drawn], np.int32)
         return batch
 
     def _one(self, rng: np.random.Generator) -> tuple[Film, int]:
@@ -103,12 +104,11 @@ class Films(Pairs):
         middle = rng.uniform(begin, max(begin, end)) - self.cfg.seconds / 2
         return film, int(np.clip(round(middle * self.store.info.fps), 0, room))
 
-    def _two(self, rng: np.random.Generator) -> tuple[tuple[Film, int], tuple[Film, int]]:
-        """Two clips of one film that do not overlap, the earlier one first."""
-        film = self._longer[int(rng.integers(len(self._longer)))]
-        rest = film.frames - 2 * self.cfg.frames
-        a, b = sorted(int(n) for n in rng.integers(0, rest + 1, 2))
-        return (film, a), (film, b + self.cfg.frames)
+    def _row(self, rng: np.random.Generator, films: list[Film], clips: int) -> list[tuple[Film, int, int]]:
+        """Clips of one film in their order: the film, the first frame of each, and the number of its scene."""
+        film = films[int(rng.integers(len(films)))]
+        starts, scenes = sequence(rng, clips, self.cfg.frames, film.frames)
+        return [(film, int(start), int(scene)) for start, scene in zip(starts, scenes, strict=True)]
 
 
 def opened(cfg: TranslatorConfig, folder: Path, fps: float | None, cache: Path | None) -> FrameStore:

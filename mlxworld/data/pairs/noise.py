@@ -11,7 +11,7 @@ from .batches import Pairs
 class Noise(Pairs):
     """Numbers that say nothing, in every modality."""
 
-    moments = True
+    clips = 1 << 20
 
     def __init__(self, cfg: TranslatorConfig):
         self.cfg = cfg
@@ -23,7 +23,7 @@ class Noise(Pairs):
         rng = np.random.default_rng(0)
         return (" ".join("".join(map(chr, rng.integers(97, 123, 5))) for _ in range(8)) for _ in range(500))
 
-    def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
+    def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
         """See `Pairs.batch`."""
         c = self.cfg
         batch = {
@@ -32,4 +32,7 @@ class Noise(Pairs):
             "image": rng.integers(0, 256, (size, c.image_size, c.image_size, 3), np.uint8),
             "video": rng.integers(0, 256, (size, c.frames, c.video_size, c.video_size, 3), np.uint8),
         }
-        return batch | ({"time": np.tile(np.arange(2, dtype=np.float32), size // 2)} if moments else {})
+        if clips > 1:
+            batch["time"] = np.tile(np.arange(clips, dtype=np.float32), size // clips)
+            batch["scene"] = np.tile(np.arange(clips, dtype=np.int32) // 2, size // clips)
+        return batch

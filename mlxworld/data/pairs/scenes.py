@@ -1,4 +1,5 @@
-"""Told scenes, made as they are needed."""
+"""Told scenes, made as they are needed; and days of them: clips in turn, of one scene after another, with a candle
+that burns down."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,8 +11,22 @@ from ...errors import MlxworldError
 from ...text.bytes import Bytes
 from ...text.rows import rows
 from ...text.tokenizer import Tokenizer
-from ..envs.scenes import FPS, FRAMES, RATE, SAMPLES, SIZE, Scene, draw, make_scene, sound, tell
-from .batches import Pairs
+from ..envs.scenes import (
+    DAY,
+    FPS,
+    FRAMES,
+    RATE,
+    SAMPLES,
+    SIZE,
+    Scene,
+    burn_down,
+    draw,
+    later,
+    make_scene,
+    sound,
+    tell,
+)
+from .batches import Pairs, sequence
 from .spectrogram import spectrogram
 
 COLUMNS = 4  # of the spectrogram, a frame of video
@@ -24,14 +39,39 @@ def batch_of(
     """text (B, letters) int32 by the tokenizer, else bytes; audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8,
     the first frame, and video (B, T, H, W, 3) uint8."""
     video = np.stack([draw(scene) for scene in scenes])
-    hop = SAMPLES // COLUMNS
-    audio = np.stack([spectrogram(sound(scene).reshape(-1), RATE, hop, bands) for scene in scenes])
     text = rows([tell(s) for s in scenes], letters, tokenizer or Bytes())
-    return {"text": text, "audio": audio, "image": video[:, 0], "video": video}
+    return {"text": text, "audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
+
+
+def day_of(rng: np.random.Generator, clips: int, bands: int, first: int) -> dict[str, np.ndarray]:
+    """Clips of one day in their order, as `Pairs.batch` gives them, without words. first: where the seeds of the scenes
+    begin, LEARNT or HELD_OUT."""
+    starts, numbers = sequence(rng, clips, FRAMES, int(DAY * FPS))
+    known = [make_scene(first + int(n)) for n in rng.integers(0, LEARNT, int(numbers[-1]) + 1)]
+    scenes = [later(known[n], start / FPS) for start, n in zip(starts.tolist(), numbers.tolist(), strict=True)]
+    video = np.stack([draw(scene) for scene in scenes])
+    for clip, start in zip(video, starts, strict=True):
+        burn_down(clip, start / FPS)
+    seen = {"audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
+    return seen | {"time": (starts / FPS).astype(np.float32), "scene": numbers.astype(np.int32)}
+
+
+def days(rng: np.random.Generator, size: int, clips: int, bands: int, first: int) -> dict[str, np.ndarray]:
+    """Days of `clips` clips each, `size` clips in all: see `day_of`."""
+    each = [day_of(rng, clips, bands, first) for _ in range(size // clips)]
+    return {name: np.concatenate([day[name] for day in each]) for name in each[0]}
+
+
+def _heard(scenes: list[Scene], bands: int) -> np.ndarray:
+    hop = SAMPLES // COLUMNS
+    return np.stack([spectrogram(sound(scene).reshape(-1), RATE, hop, bands) for scene in scenes])
 
 
 class ToldScenes(Pairs):
-    """Told scenes as data: each batch has scenes of its own, of seeds for learning."""
+    """Told scenes as data: each batch has scenes of its own, of seeds for learning. Clips in turn are of a day (see
+    `day_of`), and have no words: things wander, and some combinations of words are held out."""
+
+    clips, clips_told = int(DAY * FPS) // FRAMES, False
 
     def __init__(self, cfg: TranslatorConfig):
         """Raises MlxworldError for a model of other sizes than the scenes'."""
@@ -48,8 +88,10 @@ class ToldScenes(Pairs):
         """What a tokenizer may be taught from."""
         return (tell(make_scene(LEARNT + i)) for i in range(2000))
 
-    def batch(self, rng: np.random.Generator, size: int, moments: bool = False) -> dict[str, np.ndarray]:
-        """`size` scenes: see `batch_of`."""
+    def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
+        """`size` scenes: see `batch_of`; or clips of days: see `day_of`."""
+        if clips > 1:
+            return days(rng, size, clips, self.cfg.bands, LEARNT)
         scenes = [make_scene(LEARNT + int(n)) for n in rng.integers(0, LEARNT, size)]
         return batch_of(scenes, self.cfg.bands, self.cfg.max_text, self.tokenizer)
 

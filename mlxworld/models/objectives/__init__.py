@@ -4,6 +4,6 @@ uncertainty.py  tasks weighed by learned variances
 video.py        motion, Huber's loss, edges
 contrastive.py  InfoNCE, and how far latents have collapsed
 adversarial.py  a critic of patches, and its weight
-temporal.py     which of two clips comes first
+temporal.py     which of two clips comes first, and how far apart they are
 audio.py        short-time energy, spectra of several resolutions
 """

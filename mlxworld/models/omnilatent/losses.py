@@ -7,7 +7,6 @@ from mlxworld.configs.omnilatent import MODALITIES, PAD
 from ... import ops
 from ..arrays import Array
 from ..objectives.contrastive import info_nce, spread
-from ..objectives.temporal import order_loss
 
 
 def text_loss(logits: Array, ids: Array) -> Array:
@@ -49,6 +48,11 @@ def video_loss(video: Array, target: Array) -> Array:
     return ops.abs(d).mean() + 0.2 * ops.abs(d[:, 1:] - d[:, :-1]).mean()
 
 
+def unit(modality: str, data: Array) -> Array:
+    """Data as a model reads it: pictures and videos, uint8, in [0, 1]."""
+    return ops.float32(data) / 255 if modality in ("image", "video") else data
+
+
 LOSSES = {"text": text_loss, "audio": audio_loss, "image": image_loss, "video": video_loss}
 
 
@@ -58,7 +62,7 @@ def pairs_loss(
     """batch: of each modality its data, pictures and videos uint8. The mean loss of each target over its sources among
     `pairs`, weighed; plus `contrast` times InfoNCE of the latents of every two modalities. "spread_M" of a modality's
     latents goes to 0 when they collapse: it is shown, not minimised."""
-    data = {m: ops.float32(batch[m]) / 255 if m in ("image", "video") else batch[m] for m in MODALITIES if m in batch}
+    data = {m: unit(m, batch[m]) for m in MODALITIES if m in batch}
     losses: dict[str, list[Array]] = {m: [] for m in MODALITIES}
     latents: dict[str, Array] = {}
     for source, target in pairs:
@@ -76,17 +80,3 @@ def pairs_loss(
     if contrast:
         parts |= {f"spread_{m}": ops.stop_gradient(spread(x)) for m, x in latents.items()}
     return loss, parts
-
-
-def moments_loss(
-    model: Any, batch: dict[str, Array], pairs: tuple[tuple[str, str], ...], contrast: float = 0.0
-) -> tuple[Array, dict[str, Array]]:
-    """`pairs_loss`, and which of two moments of a film came first, told by the latents of their videos. batch: rows
-    2 k and 2 k + 1 are of one film, the first of them earlier."""
-    loss, parts = pairs_loss(model, batch, pairs, contrast)
-    z = model.encode("video", ops.float32(batch["video"]) / 255)
-    z = z.reshape(z.shape[0] // 2, 2, z.shape[-1])
-    logits = model.order(z[:, 0], z[:, 1])
-    parts["order"] = order_loss(logits, logits * 0 + 1)
-    parts["in_order"] = ops.stop_gradient(ops.float32(logits > 0).mean())
-    return loss + parts["order"], parts

@@ -19,9 +19,10 @@ from ..blocks import Block, Ring, init_weights, mask
 from ..blocks.cache import Start
 from ..blocks.hooks import Hooked, at, gates, stack
 from ..blocks.rope import angles, frequencies, turning
-from ..objectives.temporal import Order
 from ..objectives.uncertainty import Uncertainty
+from .memory import Memory
 from .stems import stems
+from .temporal import Timeline
 
 
 class OmniLatentModel(Hooked):
@@ -37,8 +38,10 @@ class OmniLatentModel(Hooked):
         self.blocks = [Block(cfg.block) for _ in range(cfg.num_layers)]
         self.norm = RMSNorm(cfg.hidden_dim)
         self.objective = Uncertainty(dict.fromkeys(MODALITIES, 0.0))
-        if cfg.order:
-            self.order = Order(cfg.hidden_dim)
+        if cfg.timeline:
+            self.timeline = Timeline(cfg)
+        if cfg.memory_tokens:
+            self.memory = Memory(cfg.memory_tokens, cfg.hidden_dim)
         self.hook_width = cfg.hidden_dim
 
     def init(self, key: Array) -> "OmniLatentModel":
@@ -60,9 +63,9 @@ class OmniLatentModel(Hooked):
     ) -> dict[str, Array]:
         """{"output", "latent" (B, C)}: of text, logits (B, T, V); else the modality itself, channels last.
 
-        data: text (B, T) ids, audio (B, T, F), image (B, H, W, 3), video (B, T, H, W, 3). text (B, T): what is to be
-        written, each token seen after it is asked for; None: the first token alone, or a text's own. lengths (B,):
-        frames of an audio or video that count.
+        data: text (B, T) ids, audio (B, T, F), image (B, H, W, 3), video (B, T, H, W, 3), or memory (B, M, C). text
+        (B, T): what is to be written, each token seen after it is asked for; None: the first token alone, or a text's
+        own. lengths (B,): frames of an audio or video that count.
         """
         text = data if text is None and source == target == "text" else text
         x, latent = self._run({source: data}, target, text, {source: lengths})
@@ -87,6 +90,14 @@ class OmniLatentModel(Hooked):
         x, place, there = self._sources({modality: data}, {modality: lengths})
         y, _ = self._stack(x, place, mask(there, like=x)[:, None, None], mask(there, like=x)[:, None, None])
         return self._pooled(y, there)
+
+    def remember(self, state: Array, modality: str, data: Array, lengths: Array | None = None) -> tuple[Array, Array]:
+        """A memory (B, M, C), at first `memory.start(B)`, and the next clip -> the memory after it, and the latent
+        (B, C) of the clip after what came before it. ValueError for a memory of another shape, or a model of none."""
+        x, place, there = self._sources({"memory": state, modality: data}, {modality: lengths})
+        seen, M = mask(there, like=x)[:, None, None], state.shape[1]
+        y, _ = self._stack(x, place, seen, seen)
+        return self.memory.write(state, y[:, :M]), self._pooled(y[:, M:], there[:, M:])
 
     def init_state(self, source: str, data: Array, max_len: int, lengths: Array | None = None) -> dict[str, Any]:
         """The source's keys and values, with room for `max_len` tokens of text."""
@@ -172,6 +183,13 @@ class OmniLatentModel(Hooked):
         """Tokens (B, N, C) of all sources, their positions (N,) and booleans (B, N): which of them count."""
         tokens, places, there = [], [], []
         for modality, data in inputs.items():
+            if modality == "memory":
+                if not self.cfg.memory_tokens:
+                    raise ValueError("this model was made without a memory")
+                tokens.append(self.memory.tokens(data))
+                places.append(ops.float32(ops.arange(data.shape[1], like=data)) + SPAN * (len(MODALITIES) + 1))
+                there.append(ops.ones(data.shape[:2], like=data) > 0)
+                continue
             index, own = MODALITIES.index(modality), None
             if modality == "text":
                 own = data != PAD

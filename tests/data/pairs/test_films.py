@@ -44,7 +44,7 @@ def test_two_moments_of_one_film_stand_in_their_order_and_do_not_overlap(tmp_pat
     film(tmp_path / "a.mp4", 16, LINES)
     film(tmp_path / "b.mp4", 6, "too short for two")
     data = films(tmp_path)
-    batch = data.batch(np.random.default_rng(1), 8, moments=True)
+    batch = data.batch(np.random.default_rng(1), 8, clips=2)
     first, second = batch["time"][::2], batch["time"][1::2]
     assert (second - first >= 0.5).all() and len(set(first.tolist())) > 1
     grey = batch["video"][:, 0].mean((1, 2, 3))

@@ -42,7 +42,7 @@ def test_order_is_antisymmetric(made):
     forth, back = package.engine.numpy([order(a, b), order(b, a)])
     np.testing.assert_allclose(forth, -back, atol=1e-6)
     assert np.abs(forth).min() > 1e-3
-    same = load("temporal").order_loss(order(a, a), package.engine.array(np.ones(6, np.float32)))
+    same = load("temporal").logistic_loss(order(a, a), package.engine.array(np.ones(6, np.float32)))
     assert package.engine.numpy(same) == pytest.approx(np.log(2), rel=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_a_symmetric_head_never_beats_chance_where_both_orders_are_asked(made):
     package, load = made
     first = np.repeat(np.array([1, 0], np.float32), 16)
     a, b = np.random.default_rng(0).normal(size=(2, 16, 8)).astype(np.float32)
-    order, loss = load("temporal").Order(8), load("temporal").order_loss
+    order, loss = load("temporal").Order(8), load("temporal").logistic_loss
     for scale in (0.0, 0.1, 1.0, 10.0):
         told = np.tile(scale * (a + b).sum(axis=1), 2).astype(np.float32)
         assert float(loss(*package.engine.array([told, first]))) >= np.log(2) - 1e-6
