@@ -56,6 +56,8 @@ class AskConfig:
     """of numbers; the fastest here"""
     weights: Literal["int8", "int4", "mxfp8"] | None = None
     """to quantise the model"""
+    hook: tuple[Path, ...] = ()
+    """latent hooks that join its decoder, files"""
     compile: bool = False
     """compile the step in the background"""
     most: int = 512
@@ -93,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     precision = "float32" if cfg.check else cfg.precision
     with Console(stderr=True).status(f"reading {folder.name}"):
-        assistant = Assistant.load(folder, package, precision, cfg.weights, compile=cfg.compile)
+        assistant = Assistant.load(folder, package, precision, cfg.weights, compile=cfg.compile, hooks=cfg.hook)
     if cfg.check:
         print(check(assistant, folder, cfg.question or "What is this?", pictures))
         return

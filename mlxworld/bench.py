@@ -2,7 +2,7 @@
 
 The step, and dynamics, decoder and encoder alone; memory; operations, FLOPs and bytes of a frame; what the machine can
 do at best. On request many worlds at once, several precisions, and training. Knows nothing of how it is measured.
-`mlxworld bench words --model F` is of a published language model.
+`mlxworld bench words --model F` is of a published language model, `mlxworld bench hooks --hook H` of latent hooks.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from . import bench_words, families
+from . import bench_hooks, bench_words, families
 from .cli import entry
 from .configs.translator import TranslatorConfig
 from .configs.world import WorldConfig, require_world
@@ -59,9 +59,8 @@ class BenchConfig:
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["words"]:
-        bench_words.main(argv[1:])
-        return
+    if argv[:1] in (["words"], ["hooks"]):
+        return (bench_words if argv[0] == "words" else bench_hooks).main(argv[1:])
     cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
     check(cfg)
     if is_of_translator(cfg):
@@ -103,9 +102,10 @@ def is_of_translator(cfg: BenchConfig) -> bool:
     other = ("frames", "parts", "batches", "train", "clips", "data", "predict")
     wrong = [name for name in (other if translator else mine) if getattr(cfg, name) != getattr(fresh, name)]
     if translator:
-        wrong += [n for n, x in asdict(o).items() if n != "precision" and x != getattr(fresh.options, n)]
+        taken = ("precision", "hooks") if cfg.preset is None else ()
+        wrong += [n for n, x in asdict(o).items() if n not in taken and x != getattr(fresh.options, n)]
     if wrong:
-        kind = "a model that is no world" if translator else "a world"
+        kind = ("an untrained model" if cfg.preset else "a model") + " that is no world" if translator else "a world"
         raise MlxworldError(f"--{wrong[0].replace('_', '-')} says nothing of {kind}")
     if cfg.items < 2:
         raise MlxworldError(f"--items must be at least 2, got {cfg.items}")
@@ -115,7 +115,7 @@ def is_of_translator(cfg: BenchConfig) -> bool:
 def bench_translator(cfg: BenchConfig) -> dict[str, Any]:
     """The figures of a model that reads and writes any modality, and their picture. Raises MlxworldError."""
     if cfg.preset is None:
-        translator = Translator.load(str(cfg.world), cfg.backend, cfg.options.precision)
+        translator = Translator.load(str(cfg.world), cfg.backend, cfg.options.precision, cfg.options.hooks)
     else:
         translator = Translator.untrained(families.preset(cfg.model, cfg.preset), cfg.backend)
     figures = translator_figures.bench(translator, cfg.items, show)

@@ -1,7 +1,7 @@
 """A trained model that reads and writes text, sound, pictures and video, ready for use: numpy in, numpy out."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from ..text.bytes import Bytes
 from ..text.rows import rows, texts
 from ..text.tokenizer import Tokenizer
 from .folder import read_config
+from .hooks import join
 from .world import preferred_backend
 
 ROWS = 16  # that a model reads at once
@@ -45,8 +46,15 @@ class Translator:
         self.name, self.card = name, dict(card or {})
 
     @classmethod
-    def load(cls, name: str | Path, backend: str | None = None, precision: str | None = None) -> "Translator":
-        """Of a run's folder, or hf://owner/name. Raises MlxworldError for what is none."""
+    def load(
+        cls,
+        name: str | Path,
+        backend: str | None = None,
+        precision: str | None = None,
+        hooks: Sequence[str | Path] = (),
+    ) -> "Translator":
+        """Of a run's folder, or hf://owner/name. hooks: files of latent hooks that join, in this order. Raises
+        MlxworldError for what is none."""
         folder, about = read_config(name)
         config = translator_config(folder, about)
         package = on(backend or preferred_backend())
@@ -55,6 +63,7 @@ class Translator:
         weights = layouts.upgrade_weights(about["format"], config.family, checkpoint.open(path), str(path))
         package.engine.load_parameters(model, weights, str(path), precision or "float32")
         package.engine.place(model)
+        join(package, model, config.family, hooks, precision or "float32", compiled=True)
         tokenizer = pieces.of_run(folder)
         pieces.require_fit(tokenizer, config.vocab_size, str(folder))
         card = about.get("card")

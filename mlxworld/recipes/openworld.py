@@ -2,7 +2,8 @@
 computed once, first over short clips, then over long ones; if --forcing.steps asks for it, from its own dreams (self
 forcing); then, where the data has the state of a simulator, the physics modules learn to read it from latents; last, if
 --sharpen.steps asks for it, the decoder of pictures learns from a critic, which is not kept. With --hook a latent hook
-alone learns, in the stage of the dynamics, and all else stays what --from has."""
+alone learns, in the stage of the dynamics, and all else stays what --from has; with --lora matrices of low rank beside
+those of its attention, which are part of the weights in the end."""
 
 import importlib
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import numpy as np
 from ..configs.openworld import OpenWorldConfig, preset
 from ..data import Bodies, Clips, FrameStore, easiest, read_bodies, read_scenes
 from ..errors import MlxworldError
-from ..training import hooks
+from ..training import hooks, lora
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -37,6 +38,7 @@ class Settings(TrainConfig):
     critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
     hook: str | None = None  # teach a latent hook of this name, and nothing else; needs --from
     hook_tokens: int = 16  # of that hook
+    lora: int = 0  # or matrices of this rank beside those of the dynamics' attention, and nothing else; needs --from
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 
     def check(self) -> None:
@@ -45,6 +47,8 @@ class Settings(TrainConfig):
             hooks.require_name(self.hook, self.from_)
         if not 1 <= self.hook_tokens <= 4096:
             raise MlxworldError("--hook-tokens lies between 1 and 4096")
+        if not 0 <= self.lora <= 4096 or (self.lora and (self.hook is not None or self.from_ is None)):
+            raise MlxworldError("--lora lies between 0 and 4096, needs --from, and goes without --hook")
 
 
 class Recipe(WorldRecipe):
@@ -61,7 +65,7 @@ class Recipe(WorldRecipe):
         if cfg.own_frames < 0 or cfg.critic < 0:
             raise MlxworldError("--own-frames and --critic must not be negative")
         super().__init__(cfg, frames)
-        self.whole_parent = cfg.hook is not None
+        self.whole_parent = cfg.hook is not None or cfg.lora > 0
         if cfg.hook is not None:
             self.use = f"mlxworld play --world {cfg.from_} --hook {{out}}/{cfg.hook}.safetensors"
         if self.whole_parent:
@@ -77,6 +81,8 @@ class Recipe(WorldRecipe):
         if self.cfg.hook is not None:
             tokens, family = self.cfg.hook_tokens, self.config.family
             return hooks.add(run.package, run.model.hooked(), self.cfg.hook, tokens, family, self.cfg.seed)
+        if self.cfg.lora:
+            return lora.add(run.package, run.model.dynamics, self.cfg.lora, self.cfg.seed)
         mean = run.engine.array(self.mean_frame.reshape(-1))
         run.package.nn.assign(run.model, {"tokenizer.mean_frame": mean})
         if self.bodies:
@@ -91,6 +97,9 @@ class Recipe(WorldRecipe):
     def write(self, run: Run) -> None:
         if self.cfg.hook is not None:
             hooks.save(run.package, run.model.hooked(), run.out)
+
+    def shipped(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return lora.merged(super().shipped(arrays))
 
     def stages(self, run: Run) -> tuple[Stage, ...]:
         cfg, rooms = self.cfg, f"{run.package.__name__}.models.openworld"
@@ -109,8 +118,9 @@ class Recipe(WorldRecipe):
 
         def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
             c: StageConfig = getattr(cfg, name)
-            trains = (f"{part}.",) if cfg.hook is None else HOOKS
-            turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), trains)
+            trains = HOOKS if cfg.hook is not None else lora.names(run.package, run.model) or (f"{part}.",)
+            optim = replace(cfg.optim, name="adamw") if cfg.lora else cfg.optim  # as adapters are taught elsewhere
+            turn = Turn(part, loss, replace(optim, lr=c.lr), trains)
             batches = tuple(
                 self._batches(part, c.batch, frames, cfg.seed * 8 + index, (i, len(c.frames)))
                 for i, frames in enumerate(c.frames)
@@ -118,7 +128,7 @@ class Recipe(WorldRecipe):
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
-        if cfg.hook is not None:
+        if self.whole_parent:
             return (stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),)
         stages = (
             stage(0, "tokenizer", "tokenizer", tokenizer_loss, sample=self._reconstruct),

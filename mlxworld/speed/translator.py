@@ -1,7 +1,7 @@
-"""What `mlxworld bench` says of a model that reads and writes any modality: parameters and time of its parts, what its
-latents are worth, and what each layer adds to what it writes. As plain values, as lines, and as one picture."""
+"""What `mlxworld bench` says of a model that reads and writes any modality: parameters and time of its parts, how time
+grows, what its latents are worth, where its loss comes from, and what each layer and each latent hook adds to what it
+writes. As plain values, as lines, and as one picture."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from ..data.pairs.scenes import ToldScenes, batch_of, held_out
 from ..errors import MlxworldError
 from ..evaluate.latents import alignment, effective_rank
 from ..files import atomic
-from ..play.translator import Translator
+from ..play.translator import ROWS, Translator
+from .attribution import Batch, contributions, impact, losses
 from .bars import bars
 from .measure import Show, silent
+from .scaling import scaling
+from .timed import median
 
-Batch = dict[str, np.ndarray]
+FEW = 8  # things that what costs many passes is measured on
 
 
 def bench(translator: Translator, items: int, show: Show = silent) -> dict[str, Any]:
@@ -30,7 +33,11 @@ def bench(translator: Translator, items: int, show: Show = silent) -> dict[str, 
     latents = {m: t.encode(m, x) for m, x in batch.items()}
     figures["effective_rank"] = {m: effective_rank(z) for m, z in latents.items()}
     figures["alignment"] = alignment(latents)
-    figures["layers"] = contributions(t, {m: x[:8] for m, x in batch.items()}, show)
+    few = {m: x[:FEW] for m, x in batch.items()}
+    figures["losses"] = losses(t, {m: x[:ROWS] for m, x in batch.items()})
+    figures["layers"] = contributions(t, few, show)
+    figures["hooks"] = impact(t, few, show)
+    figures["scaling"] = scaling(t, batch, show)
     return figures | {"memory": engine.memory()}
 
 
@@ -59,35 +66,9 @@ def times(t: Translator, batch: Batch, show: Show = silent) -> dict[str, float]:
     one = {m: x[:1] for m, x in batch.items()}
     calls: dict[str, Callable[[], Any]] = {f"{m} to its latent": lambda m=m: t.encode(m, one[m]) for m in MODALITIES}
     calls |= {f"image to {m}": lambda m=m: t.translate("image", one["image"], m) for m in MODALITIES if m != "text"}
-    ms = {name: _median(call, show, name) for name, call in calls.items()}
-    ms["image to text"] = _median(lambda: t.translate("image", one["image"], "text"), show, "image to text", 3)
+    ms = {name: median(call, show, name) for name, call in calls.items()}
+    ms["image to text"] = median(lambda: t.translate("image", one["image"], "text"), show, "image to text", 3)
     return ms | {"a token of it": ms["image to text"] / t.config.max_text}
-
-
-def contributions(t: Translator, batch: Batch, show: Show = silent) -> dict[str, list[float]]:
-    """For each target, by how much what is made of a picture (of a picture itself: of its text) changes without each
-    layer: the mean absolute difference over the output's standard deviation. Text: of its logits."""
-    engine, model, blocks = t.package.engine, t.model, list(t.model.blocks)
-    rows: dict[str, list[float]] = {m: [] for m in MODALITIES}
-
-    def outputs() -> dict[str, np.ndarray]:
-        made = {}
-        with engine.inference():
-            for m in MODALITIES:
-                source = "text" if m == "image" else "image"
-                text = engine.array(batch["text"]) if m == "text" else None
-                made[m] = engine.numpy(model(source, engine.array(batch[source]), m, text=text)["output"])
-        return made
-
-    whole = outputs()
-    try:
-        for left in show("layers", range(len(blocks))):
-            _set_blocks(t, [block for i, block in enumerate(blocks) if i != left])
-            for m, x in outputs().items():
-                rows[m].append(float(np.abs(x - whole[m]).mean() / max(1e-9, whole[m].std())))
-    finally:
-        _set_blocks(t, blocks)
-    return rows
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -101,6 +82,15 @@ def report(figures: dict[str, Any]) -> str:
         recall = f"recall at 1 {row['recall at 1']:.2f} (chance {row['chance']:.2f})"
         lines.append(f"{pair:<22} {recall}, {row['nearer than others']:+.3f} nearer than others")
     lines += [f"without a layer, {m:<5} " + " ".join(f"{x:.2f}" for x in row) for m, row in f["layers"].items()]
+    for pair, row in f["losses"].items():
+        owed = f"{row['loss']:.3f}, with another's source {row['of another']:.3f}"
+        lines.append(f"{pair:<22} {row['share']:.1%} of the loss: {owed}")
+    for name, row in f["hooks"].items():
+        change = " ".join(f"{m} {x:.3f} (loss {row['loss'][m]:+.4f})" for m, x in row["change"].items())
+        mass = " ".join(f"{x:.1%}" for x in row["mass"])
+        lines.append(f"hook {name:<17} changes {change}; attention by layer {mass}; {row['ms']:+.2f} ms")
+    for name, row in f["scaling"].items():
+        lines.append(f"{name}: " + ", ".join(f"{n}: {x:.3g}" for n, x in row.items()))
     lines.append(f"memory      at most {f['memory']['peak'] / 1e6:.0f} MB")
     return "\n".join(lines)
 
@@ -113,21 +103,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     groups["recall at 1"] = {pair: row["recall at 1"] for pair, row in figures["alignment"].items()}
     for m, row in figures["layers"].items():
         groups[f"change of {m} without layer"] = {str(i): x for i, x in enumerate(row)}
+    groups["share of the loss, %"] = {pair: 100 * row["share"] for pair, row in figures["losses"].items()}
+    others = {pair: row["of another"] / max(1e-12, row["loss"]) for pair, row in figures["losses"].items()}
+    groups["loss of another's source, times its own"] = others
+    for name, row in figures["hooks"].items():
+        groups[f"change by hook {name}"] = row["change"]
+        groups[f"attention on hook {name}, %, by layer"] = {str(i): 100 * x for i, x in enumerate(row["mass"])}
+    groups |= figures["scaling"]
     title = f"{figures['world']}, {figures['steps']:,} steps, {figures['items']} {figures['data']}"
     atomic.write_text(path, bars(title, groups))
-
-
-def _set_blocks(t: Translator, blocks: list[Any]) -> None:
-    del t.model.blocks
-    t.model.blocks = blocks
-
-
-def _median(call: Callable[[], Any], show: Show, name: str, calls: int = 10) -> float:
-    """Milliseconds of a call whose result is on the host, after a first one."""
-    call()
-    ms = []
-    for _ in show(name, range(calls)):
-        start = time.perf_counter()
-        call()
-        ms.append(1e3 * (time.perf_counter() - start))
-    return float(np.median(ms))

@@ -17,6 +17,7 @@ from ..errors import MlxworldError
 from ..files import pretrained
 from ..files.reading import read_json, shown
 from ..images.prepared import Piece, Prepared
+from ..play.hooks import join
 from . import chat, tokenizer
 from .generate import Generator, Options, Pictures
 from .prompt import Arrays, attended, prompt
@@ -56,9 +57,15 @@ class Assistant:
         precision: str | None = None,
         weights: str | None = None,
         compile: bool = False,  # noqa: A002
+        hooks: Sequence[str | Path] = (),
     ) -> "Assistant":
-        """Of a folder, on a backend; see `pretrained.load`."""
-        return cls(pretrained.load(folder, package, precision, weights), compile)
+        """Of a folder, on a backend; see `pretrained.load`. hooks: files of latent hooks that join its decoder, in this
+        order."""
+        assistant = cls(pretrained.load(folder, package, precision, weights), compile)
+        family = pretrained.types()[assistant.published["model_type"]].FAMILY
+        precision = precision or pretrained.usual_precision(package.engine)
+        join(package, assistant.generator.model, family, hooks, precision, compiled=True)
+        return assistant
 
     def answer(self, question: str, pictures: Sequence[Picture] = (), options: Options | None = None) -> str:
         """The answer to one question."""

@@ -46,6 +46,7 @@ class Generator:
         self.package, self.engine, self.model = package, package.engine, model
         self._compile, self._loops = compile, {}
         self._past: _Walk | None = None  # the last one of a single row, as long as its state is there
+        self._hooks: list[Any] = []  # latent hooks that the loops were made with
 
     def forget(self) -> None:
         """The next prompt is read from its beginning, whatever was read before."""
@@ -90,6 +91,7 @@ class Generator:
 
     def beams(self, prompt: Arrays, pictures: Pictures | None, options: Options) -> list[list[tuple[float, list[int]]]]:
         """The best continuations of each row with their scores, best first (beam search)."""
+        self._notice_hooks()
         K = options.beams.beams
         prompt = {name: np.repeat(x, K, axis=0) for name, x in prompt.items()}
         search = Beams(options.beams, len(prompt["ids"]) // K, options.ends, options.most)
@@ -117,8 +119,17 @@ class Generator:
                 yield from walk.likeliest(tokens)
             logits = walk.go_on(tokens)
 
+    def _notice_hooks(self):
+        """What other hooks than the model's of today have read or compiled is left."""
+        hooked = self.model.hooked() if hasattr(self.model, "hooked") else None
+        hooks = list(getattr(hooked, "hooks", []))
+        if [id(hook) for hook in hooks] != [id(hook) for hook in self._hooks]:
+            self._hooks, self._past = hooks, None
+            self._loops.clear()
+
     def _begun(self, prompt, pictures, most):
         """A walk that has read a prompt, and its logits. What the walk before has read is not read again."""
+        self._notice_hooks()
         walk, self._past = self._past, None
         slots = 0
         if walk is not None and (begin := walk.shared(prompt, pictures)) > 0:

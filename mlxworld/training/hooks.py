@@ -20,12 +20,12 @@ def require_name(name: str, parent: str | None) -> None:
         raise MlxworldError("--hook needs --from: the world that it is taught to")
 
 
-def add(package: ModuleType, hooked: Any, name: str, tokens: int, family: str, seed: int) -> None:
-    """A fresh hook joins a stack of blocks at its first, its middle and its last layer."""
+def add(package: ModuleType, hooked: Any, name: str, tokens: int, family: str, seed: int, gate: float = -4.0) -> None:
+    """A fresh hook joins a stack of blocks at its first, its middle and its last layer, its gates at b = `gate`."""
     rooms = importlib.import_module(f"{package.__name__}.models.blocks.hooks")
     depth = len(hooked.blocks)
     layers = tuple(sorted({0, depth // 2, depth - 1}))
-    cfg = HookConfig(name, tokens, hooked.hook_width, layers, family=family, depth=depth)
+    cfg = HookConfig(name, tokens, hooked.hook_width, layers, gate, family=family, depth=depth)
     hooked.register_hook(rooms.LatentNeuralHook(cfg).init(package.random.key(seed)))
 
 

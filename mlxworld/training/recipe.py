@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import MlxworldError
 from .settings import TrainConfig
 from .stage import Stage
@@ -51,6 +53,10 @@ class Recipe:
 
     def write(self, run: "Run") -> None:
         """Writes what goes into the run's folder beside its model, which has its averages now."""
+
+    def shipped(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The saved model's parameters, of those that were trained with, by name."""
+        return {name: x for name, x in arrays.items() if not name.startswith(self.aids)}
 
     def files(self, run: "Run") -> Mapping[str, Mapping[str, Any]]:
         """Arrays that are saved beside the weights, by the name of their file."""

@@ -229,8 +229,7 @@ class Run:
     def _write(self, index: int, step: int, state: dict[str, np.ndarray]) -> None:
         """The model's averages, which it has now, and a checkpoint with the trainer's state."""
         seconds = self._spent()
-        arrays = self.engine.numpy(self.package.nn.parameters(self.model))
-        arrays = {name: x for name, x in arrays.items() if not name.startswith(self.recipe.aids)}
+        arrays = self.recipe.shipped(self.engine.numpy(self.package.nn.parameters(self.model)))
         half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
         weights = half | self.engine.numpy(self.package.nn.buffers(self.model))
         card, files = self._card(index, step, seconds), self.recipe.files(self)

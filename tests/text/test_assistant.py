@@ -14,6 +14,8 @@ from mlxworld.data.episodes.media import write_clip
 from mlxworld.text import chat
 from mlxworld.text.assistant import Assistant, Talk
 from mlxworld.text.generate import Options
+from mlxworld.text.prompt import prompt
+from mlxworld.training import hooks
 from tests.models.vision_language.oracle_vision import reference
 
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -165,3 +167,30 @@ def test_a_broken_picture_and_a_folder_of_another_kind(qwen, tmp_path, capsys):
         run(capsys, "what?", "--model", str(Path(mlxworld.__file__).parent / "worlds" / "pong"))
     with pytest.raises(MlxworldError, match="this model takes no pictures"):
         run(capsys, "what?", "--model", str(ORACLES / "phi3"), "--image", str(qwen.parent / "a.png"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "mlx"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_hooks_of_files_join_the_decoder(tmp_path, backend, precision):
+    package = mlxworld.on(backend)
+    plain = Assistant.load(ORACLES / "cohere", package, precision)
+    hooked = plain.generator.model.hooked()
+    hooks.add(package, hooked, "night", 4, "vision_language", seed=0, gate=4.0)
+    hooks.save(package, hooked, tmp_path)
+    hooked.remove_hook("night")
+    rows = prompt([[1, 50, 60, 70]])
+    first = plain.generator.logits(rows)
+    other = Assistant.load(ORACLES / "cohere", package, precision, hooks=[tmp_path / "night.safetensors"])
+    assert other.generator.model.decoder.opened == {"night": [0, 1, 2]}
+    assert np.abs(other.generator.logits(rows) - first).max() > 1e-3
+    assert len(other.generator.tokens(rows, None, Options(5))[0]) == 5
+
+
+def test_a_hook_of_a_world_is_one_line(tmp_path):
+    package = mlxworld.on("torch")
+    made = Assistant.load(ORACLES / "cohere", package, "float32").generator.model.hooked()
+    hooks.add(package, made, "night", 4, "openworld", seed=0)
+    hooks.save(package, made, tmp_path)
+    argv = ["--model", str(ORACLES / "cohere"), "--backend", "torch", "--hook", str(tmp_path / "night.safetensors")]
+    with pytest.raises(MlxworldError, match=r"this hook fits .* of the family openworld, not"):
+        ask.main([*argv, "hello"])

@@ -66,7 +66,7 @@ OTHERS = {
     },
     **{"config.dynamics.head": "regression", "config.dynamics.steps": 4, "config.dynamics.noise_levels": 4, "seed": 1},
     **{"config.dynamics.context_noise": 0.5, "config.dynamics.action_dropout": 0.9, "config.dynamics.dropout": 0.5},
-    **{"config.dynamics.context_swap": 0.5, "sharpen.steps": 3, "own_frames": 2},
+    **{"config.dynamics.context_swap": 0.5, "sharpen.steps": 3, "own_frames": 2, "lora": 3},
     **{"config.dynamics.context": "last", "config.dynamics.kv_cache": "int8"},
     **{
         "config.physics.dropout": 0.5,

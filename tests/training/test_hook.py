@@ -12,18 +12,6 @@ from tests.training import tiny
 ONLY = {"dynamics.steps": 4, "dynamics.frames": (6,), "dynamics.lr": 0.05, "save-minutes": 0}
 
 
-@pytest.fixture(scope="module")
-def dots(tmp_path_factory):
-    return tiny.dots(tmp_path_factory.mktemp("data") / "dots")
-
-
-@pytest.fixture(scope="module")
-def parent(dots, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "world"
-    train.main(["--data", str(dots), "--out", str(out), *tiny.argv(backend="torch", **{"forcing.steps": 0})])
-    return out
-
-
 def teach(data, out, parent, backend, *more: str):
     flags = [
         w

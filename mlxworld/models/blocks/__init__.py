@@ -1,7 +1,8 @@
 """The one transformer block that every model shares, and the parts around it.
 
 block.py  Block, FeedForward      attention.py  Attention, masks           rope.py  rotary positions
-hooks.py  latent hooks on any stack
+hooks.py  latent hooks on any stack     probe.py     how much attention they get
+lora.py   low-rank adapters
 cache.py  Ring, Growing           init.py       fresh weights by role
 """
 

@@ -5,12 +5,15 @@ nothing stands between that gate and the softmax. Hooks read what the caller let
 no future token leaks through one) and each other. A stack without open hooks runs the plain code, bit for bit.
 
 Two ways to join: `stack`, where hooks read content; and `prefix`, for a stack that is causal all along, as a world's
-dynamics, where they read each other alone: their keys and values are the same for all frames, and no cache holds them.
+dynamics or a decoder of language, where they read each other alone: their keys and values are the same for all frames
+or tokens, and no cache holds them.
 
 B batch, N content tokens, M tokens of a hook, C model width, L layers of a hook.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
@@ -19,8 +22,10 @@ from mlxworld.configs.hook import HookConfig
 from ... import nn, ops
 from ...nn import Module, RMSNorm
 from ..arrays import Array
+from .attention import attend as attend_all
 from .block import Block, FeedForward, apply
 from .init import init_weights
+from .probe import Attend, Probe
 from .rope import turning
 
 
@@ -96,6 +101,7 @@ def stack(
     start: Callable[[int], Any] | None = None,
     checkpointing: bool = False,
     relay: Callable[[Array], Array] | None = None,
+    probe: Probe | None = None,
 ) -> tuple[Array, list[Any]]:
     """x (B, N, 1, C) through the blocks, hooks with it -> x, and each layer's cache.
 
@@ -103,6 +109,7 @@ def stack(
     (B, 1, 1, N) to those of a hook's queries. start(tokens): a layer's cache to begin with, where keys are kept.
     relay: takes what goes into the first block and what comes out of each, hooks with it; the stack goes on with what
     it gives (see objectives/predictive_coding.py).
+    probe: notes what content gives to hooks.
     """
     x = x if relay is None else relay(x)
     B, N = x.shape[:2]
@@ -110,7 +117,9 @@ def stack(
     plain = turning(angles)
     for layer, block in enumerate(blocks):
         joined = at(hooks, opened or {}, layer)
-        y, rope, m = x, plain, mask
+        y, rope, m, attend = x, plain, mask, attend_all
+        if joined and probe is not None:
+            attend = probe.watching(attend, layer, joined, N)
         if joined:
             y = ops.concat([x, *(ops.cast(states[h.cfg.name], like=x) for h in joined)], axis=1)
             M = y.shape[1] - N
@@ -119,9 +128,9 @@ def stack(
             rows = ops.concat([mask, ops.broadcast_to(reads, (B, 1, M, N))], axis=2)
             m = ops.concat([rows, ops.broadcast_to(gates(joined, layer, x), (B, 1, N + M, M))], axis=3)
         if start is None:
-            y, cache = apply(block, y, rope, m, checkpointing), None
+            y, cache = apply(block, y, rope, m, checkpointing, attend=attend), None
         else:
-            y, cache = block(y, rope, m, start(y.shape[1]))
+            y, cache = block(y, rope, m, start(y.shape[1]), attend=attend)
         caches.append(cache)
         y = y if relay is None else relay(y)
         x, first = y[:, :N], N
@@ -139,7 +148,10 @@ class _Kept:
 
 
 def prefix(
-    blocks: Sequence[Block], hooks: Sequence[LatentNeuralHook], opened: dict[str, list[int]]
+    blocks: Sequence[Block],
+    hooks: Sequence[LatentNeuralHook],
+    opened: dict[str, list[int]],
+    attend: Attend = attend_all,
 ) -> list[tuple[Array, Array, Array] | None]:
     """What each layer's attention sees of hooks that read nothing but each other: keys and values (1, G, M, E), and
     their gates (M,). None where no hook joins."""
@@ -152,7 +164,7 @@ def prefix(
         x = ops.concat([states[h.cfg.name] for h in joined], axis=1)
         gate = gates(joined, layer, x)
         mask = ops.broadcast_to(gate[0], (1, x.shape[1], x.shape[1]))
-        y, (k, v) = block(x, None, mask, _Kept())
+        y, (k, v) = block(x, None, mask, _Kept(), attend=attend)
         more.append((k.flatten(2, 3), v.flatten(2, 3), gate[0, 0, 0]))
         first = 0
         for h in joined:
@@ -168,6 +180,7 @@ class Hooked(Module):
     hooks: Any
     hook_width: int
     _opened: dict[str, list[int]]
+    _probe: Probe | None
 
     def register_hook(self, hook: LatentNeuralHook) -> None:
         """The hook joins from now on. ValueError for one of another width, or a name or layer that is not there."""
@@ -194,7 +207,27 @@ class Hooked(Module):
         """The open layers of each hook that has joined, by its name."""
         return getattr(self, "_opened", {})
 
-    def joined(self) -> list[tuple[Array, Array, Array] | None] | None:
-        """What each layer sees of the hooks as a `prefix`; None where none is open."""
+    def joined(self, attend: Attend = attend_all) -> list[tuple[Array, Array, Array] | None] | None:
+        """What each layer sees of the hooks as a `prefix`; None where none is open. attend: how they see each other."""
         opened = self.opened
-        return prefix(self.blocks, self.hooks, opened) if any(opened.values()) else None
+        return prefix(self.blocks, self.hooks, opened, attend) if any(opened.values()) else None
+
+    def attending(self, attend: Attend, layer: int, more: Any) -> Attend:
+        """`attend` for a layer that sees what `joined` gives of it, `more`."""
+        if self.probe is not None:
+            attend = self.probe.watching(attend, layer, at(self.hooks, self.opened, layer))
+        return functools.partial(attend, more=more)
+
+    @property
+    def probe(self) -> Probe | None:
+        """What notes attention mass on hooks; None outside `probed`."""
+        return getattr(self, "_probe", None)
+
+    @contextlib.contextmanager
+    def probed(self) -> Iterator[Probe]:
+        """While it lasts, each pass notes how much attention its hooks get. For passes that are not compiled."""
+        self._probe = Probe()
+        try:
+            yield self._probe
+        finally:
+            self._probe = None

@@ -49,6 +49,10 @@ class OmniLatentModel(Hooked):
         init_weights(self, key, self.cfg.num_layers)
         return self
 
+    def hooked(self) -> Hooked:
+        """The stack of blocks that latent hooks join."""
+        return self
+
     def forward(
         self,
         source: str,
@@ -180,7 +184,8 @@ class OmniLatentModel(Hooked):
         m = ops.broadcast_to(m, (B, 1, N, N))
         hooks, keep = getattr(self, "hooks", []), self.cfg.checkpointing
         turned = self._angles(place, x)
-        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep, relay)
+        relayed = {"relay": relay, "probe": self.probe}
+        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep, **relayed)
         return self.norm(y[:, :, 0]), caches
 
     def _sources(self, inputs, lengths):

@@ -17,7 +17,6 @@ B worlds, T frames, K tokens of a frame, D their width, C model width, H heads, 
 window and the frame after it.
 """
 
-import functools
 from typing import Any
 
 from mlxworld.configs.block import BlockConfig
@@ -129,7 +128,7 @@ class LatentDynamics(Hooked):
             kind = int(self.is_global(i))
             attend = blocks.attend if kind or rings is not None else local
             if more is not None and more[i] is not None:
-                attend, checkpointing = functools.partial(attend, more=more[i]), False  # hooks need a gradient, too
+                attend, checkpointing = self.attending(attend, i, more[i]), False  # hooks need a gradient, too
             if rings is None:
                 x = blocks.apply(block, x, turn, masks[kind], checkpointing, keys[i], attend)
             else:

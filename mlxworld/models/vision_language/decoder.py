@@ -3,6 +3,7 @@
 Notable: rows of a batch end together, so that shorter ones are padded at their beginnings; `prompt` reads whole rows
 and leaves a state of fixed shapes, from which `step` goes on a token at a time. A sliding layer keeps a ring of its
 window. Positions are an argument: a picture's may be three numbers (M-RoPE), and after it they go on from its side.
+Latent hooks join as a prefix (see `blocks/hooks.py`): every token sees them, no cache holds them.
 
 B rows, T tokens, N slots of a cache, S tokens of the pictures, C width, V words, E width of a head, L cross layers.
 """
@@ -13,17 +14,18 @@ from typing import Any
 from mlxworld.configs.vision_language import DecoderConfig, RopeConfig
 
 from ... import nn, ops
-from ...nn import Embedding, Linear, Module
+from ...nn import Embedding, Linear
 from ..arrays import Array, State
 from ..blocks import Block, attend, mask, rope
 from ..blocks.block import norm
 from ..blocks.cache import Ring, Start
+from ..blocks.hooks import Hooked, LatentNeuralHook
 
 
-class Decoder(Module):
+class Decoder(Hooked):
     def __init__(self, cfg: DecoderConfig):
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.hook_width = cfg, cfg.block.dim
         self._embed_scale = ops.array([cfg.embed_scale])
         self.embed = nn.role(Embedding(cfg.tokens or cfg.vocab, cfg.block.dim), "embedding")
         self.blocks = [
@@ -36,6 +38,13 @@ class Decoder(Module):
         for kind in set(cfg.layers) - {"cross"}:
             for name, values in frequencies(cfg.block.width, cfg.rope_of(kind)).items():
                 setattr(self, f"_{kind}_{name}", ops.array(values))
+
+    def register_hook(self, hook: LatentNeuralHook) -> None:
+        """As `Hooked.register_hook`. ValueError for a layer that attends to pictures, too."""
+        layers = [n for n in hook.cfg.target_layers if n < len(self.blocks) and self.cfg.layers[n] == "cross"]
+        if layers:
+            raise ValueError(f"hook {hook.cfg.name!r} is for another model: layer {layers[0]} attends to pictures")
+        super().register_hook(hook)
 
     def embedded(self, ids: Array) -> Array:
         """Token ids (B, T) -> embeddings (B, T, C)."""
@@ -60,8 +69,8 @@ class Decoder(Module):
         T = x.shape[1]
         masks, turns = self._prompt_masks(prompt, T, like=x), self._turns(prompt["positions"], like=x)
         seen, sees = self._sight(prompt.get("seen"), like=x)
-        x, stores, sources = x[:, :, None], [], []
-        for block, kind in zip(self.blocks, self.cfg.layers, strict=True):
+        x, stores, sources, more = x[:, :, None], [], [], self.joined(self._attend)
+        for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":
                 if pictures is None:
                     continue
@@ -70,7 +79,7 @@ class Decoder(Module):
                 sources.append(source)
             else:
                 start = Start(self._slots(kind, slots)) if slots else None
-                x, store = block(x, turns[kind], masks[kind], start, attend=self._attend)
+                x, store = block(x, turns[kind], masks[kind], start, attend=self._seeing(i, more))
                 stores.append(store)
         state: State = {"stores": stores, "pad": prompt["pad"], "shift": prompt["shift"]}
         if slots:
@@ -104,9 +113,9 @@ class Decoder(Module):
         turns = self._turns(positions, like=x)
         places = {"full": length, "sliding": None if slot is None else _following(slot, T)}
         stores, sources = iter(state["stores"]), iter(state.get("sources", ()))
-        after, masks = [], {}
+        after, masks, more = [], {}, self.joined(self._attend)
         x = x[:, :, None]
-        for block, kind in zip(self.blocks, self.cfg.layers, strict=True):
+        for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":
                 if (source := next(sources, None)) is not None:
                     x = block(x, None, state["seen"], source=source, sees=state["sees"])[0]
@@ -114,7 +123,7 @@ class Decoder(Module):
             store = next(stores)
             if kind not in masks:
                 masks[kind] = mask(_kept(store[0].shape[2], length, places[kind], pad), like=x)
-            x, ring = block(x, turns[kind], masks[kind], Ring(store, places[kind]), attend=self._attend)
+            x, ring = block(x, turns[kind], masks[kind], Ring(store, places[kind]), attend=self._seeing(i, more))
             after.append(ring.stores)
         state = state | {"stores": after, "length": state["length"] + T}
         if slot is not None:
@@ -136,6 +145,11 @@ class Decoder(Module):
     @property
     def _attend(self):
         return functools.partial(attend, scale=self.cfg.attention_scale)
+
+    def _seeing(self, layer, more):
+        """How a layer attends, to its hooks too, which `joined` gave as `more`."""
+        seen = None if more is None else more[layer]
+        return self._attend if seen is None else self.attending(self._attend, layer, seen)
 
     def _prompt_masks(self, prompt, T, like):
         """By kind of layer, what is added to scores, (B, 1, T, T)."""

@@ -44,6 +44,10 @@ class Model(Module):
         init_weights(self, key, len(self.cfg.decoder.layers))
         return self
 
+    def hooked(self) -> Decoder:
+        """The stack of blocks that latent hooks join."""
+        return self.decoder
+
     def forward(self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = ()) -> Array:
         """Logits (B, T, V) of what follows each token of whole rows. Arguments: see `prefill`."""
         x, source = self._read(prompt, pictures, layout)
