@@ -50,6 +50,8 @@ class PlanningConfig:
     hold: int = 4  # frames that an action is held
     every: int = 1  # frames from one whose reward is read to the next; hold is a multiple of it
     replan: int | None = None  # frames of a plan that are carried out, a multiple of hold; hold
+    minutes: float | None = None  # no game is begun that would not end by then, as long as those before; one is played
+    only: tuple[str, ...] = ()  # players, by their names in the table; all
     truth: bool = False  # also the same searches in the emulator, and how well rewards are read
     seed: int = 9000  # of the first game
     out: Path | None = None  # JSON of the figures, written after each game
@@ -85,11 +87,19 @@ def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
     with opened(cfg.env, min(cfg.games, cfg.together)) as sources, _progress() as bar:
         if tuple(sources[0].actions) != tuple(world.actions):
             raise MlxworldError(f"{world.name} has the actions {world.actions}, {cfg.env} has {sources[0].actions}")
-        cost = cfg.games * math.ceil(cfg.steps / times.replan)  # of a player, in plans
-        task_id = bar.add_task("", total=cost * len(METHODS) * (2 if _emulates(cfg, sources[0]) else 1))
+        task_id = bar.add_task("", total=None)
         players = _players(cfg, times, world, task, sources[0], lambda n: bar.advance(task_id, n))
+        plans = cfg.games * math.ceil(cfg.steps / times.replan)  # of a player
+        bar.update(task_id, total=plans * sum(name.startswith(METHODS) for name in players))
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in players}
+        if cfg.truth:
+            bar.update(task_id, description="reading rewards")
+            figures["reader"] = _read(cfg, task, world, Game(sources[0], cfg.seed - 1))
+        started = last = time.perf_counter()
+        longest = 0.0
         for numbers in groups:
+            if cfg.minutes is not None and last - started + longest > 60 * cfg.minutes and longest:
+                break
             for name, begins in players.items():
                 bar.update(task_id, description=f"{name}, game {numbers[0] + 1} of {cfg.games}")
                 begun = time.perf_counter()
@@ -97,11 +107,11 @@ def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
                 played = play(games, begins, world.config.context_frames, cfg.steps, cfg.hold)
                 seconds = (time.perf_counter() - begun) / len(games)
                 rows[name] += [_row(task, steps) | {"seconds": seconds} for steps in played]
-                if cfg.truth and name == "random":
-                    figures.setdefault("reader", _read(task, world, games[0], played[0], cfg.horizon))
                 figures["players"][name] = summary(rows[name]) | {"rows": rows[name]}
                 if cfg.out is not None:
                     atomic.write_text(cfg.out, json.dumps(figures, indent=1) + "\n")
+            figures["games"], now = numbers[-1] + 1, time.perf_counter()
+            longest, last = max(longest, now - last), now
     return figures
 
 
@@ -129,11 +139,17 @@ def _players(cfg: PlanningConfig, times: _Times, world: World, task: Task, sourc
     players |= {name: dreamer(times, world, task, name, planned) for name in METHODS}
     if _emulates(cfg, source):
         players |= {f"{name}, emulator": emulated(times, task, name, planned) for name in METHODS}
-    return players
+    for name in cfg.only:
+        if name not in players:
+            raise MlxworldError(f"nobody called {name!r} plays: choose of {'; '.join(players)}")
+    return {name: begins for name, begins in players.items() if not cfg.only or name in cfg.only}
 
 
-def _read(task: Task, world: World, game: Game, played: list[Step], horizon: int) -> dict[str, Any]:
-    return {"real": reader.of_real(task, played), "dreams": reader.of_dreams(task, world, game, horizon, DREAMS)}
+def _read(cfg: PlanningConfig, task: Task, world: World, game: Game) -> dict[str, Any]:
+    """How well rewards are read, in a game that is played by chance."""
+    begin = world.config.context_frames + world.config.receptive_field
+    played = play([game], by_policy("random"), begin, cfg.horizon + 10 * DREAMS, cfg.hold)[0]
+    return {"real": reader.of_real(task, played), "dreams": reader.of_dreams(task, world, game, cfg.horizon, DREAMS)}
 
 
 def _progress() -> Progress:
@@ -170,7 +186,7 @@ def table(figures: dict[str, Any]) -> str:
     """The figures as a table in Markdown. The gain is what a player's return is above that of chance, by that of random
     shooting; s are the seconds of a game."""
     players = figures["players"]
-    least, shot = players["random"]["return"], players["shooting"]["return"]
+    least, shot = (players[n]["return"] if n in players else math.nan for n in ("random", "shooting"))
     names = [n for n in next(iter(players.values())) if n not in ("return", "error", "seconds", "rows")]
     head = ["player", "return", "standard error", "gain", *names, "s"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]

@@ -6,7 +6,7 @@ rewards stand beside those of the real frames that followed. A plan cannot be be
 T frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,32 +26,26 @@ def of_real(task: Task, steps: Sequence[Step]) -> dict[str, float]:
     return {"frames": float(known.sum()), **agreement(read[known], exact[known])}
 
 
-def of_dreams(
-    task: Task, world: World, game: Game, horizon: int, count: int, done: Callable[[], None] = lambda: None
-) -> dict[str, dict[str, float]]:
+def of_dreams(task: Task, world: World, game: Game, horizon: int, count: int) -> dict[str, dict[str, float]]:
     """By the frames from the last real one (the last frame of each quarter of the horizon): agreement of the reward of
     a dreamt frame with that of the real frame, "still" that of the last real frame's reward with the same. Over `count`
-    dreams of actions that were taken, evenly spread over the game; `done` is called after each."""
+    dreams of actions that were taken, evenly spread over the game."""
     past = world.config.context_frames + world.config.receptive_field
     starts = np.linspace(past, len(game.steps) - horizon, count).astype(int)
     ends = [int(np.ceil(horizon * (i + 1) / 4)) for i in range(4)]
     real = task.reward(np.stack([step.video for step in game.steps]))
-    dreamt, scaler = [], Scaler()
+    scaler, clips = Scaler(), []
     for start in starts:
-        planner = Planner(world, 1, seed=int(start))
-        planner.observe(*watched([game], range(start - past, start), scaler, world.size))
-        dreams = planner.dreams(lambda frame: task.reward(frame.video), [0], [int(start)], rows=1, hold=1)
-        first = np.zeros(1, int)
-        row = [
-            dreams.decide(first, first if t else None, np.array([game.actions[start + t]]))[0] for t in range(horizon)
-        ]
-        dreamt.append(row)
-        done()
-    rewards, figures = np.array(dreamt), {}
+        clips.append(watched([game], range(start - past, start), scaler, world.size))
+    planner, each, figures = Planner(world, count, game.seed), np.arange(count), {}
+    planner.observe(*(np.concatenate(x) for x in zip(*clips, strict=True)))
+    dreams = planner.dreams(lambda f: task.reward(f.video), each.tolist(), starts.tolist(), rows=1, hold=1)
+    taken = np.array(game.actions)
+    rewards = [dreams.decide(each, each if t else None, taken[starts + t]) for t in range(horizon)]
     for end in ends:
         truth = real[starts + end - 1]
         still = agreement(real[starts - 1], truth)
-        figures[str(end)] = agreement(rewards[:, end - 1], truth) | {f"still {n}": x for n, x in still.items()}
+        figures[str(end)] = agreement(rewards[end - 1], truth) | {f"still {n}": x for n, x in still.items()}
     return figures
 
 
