@@ -33,8 +33,6 @@ from . import reader
 from .players import METHODS, Begins, Game, by_policy, dreamer, emulated, nothing, play
 from .tasks import TASKS, Task
 
-DREAMS = 24  # of actions that were taken, by which the reader is judged
-
 
 @dataclass(frozen=True)
 class PlanningConfig:
@@ -148,8 +146,8 @@ def _players(cfg: PlanningConfig, times: _Times, world: World, task: Task, sourc
 def _read(cfg: PlanningConfig, task: Task, world: World, game: Game) -> dict[str, Any]:
     """How well rewards are read, in a game that is played by chance."""
     begin = world.config.context_frames + world.config.receptive_field
-    played = play([game], by_policy("random"), begin, cfg.horizon + 10 * DREAMS, cfg.hold)[0]
-    return {"real": reader.of_real(task, played), "dreams": reader.of_dreams(task, world, game, cfg.horizon, DREAMS)}
+    played = play([game], by_policy("random"), begin, cfg.horizon + 10 * reader.DREAMS, cfg.hold)[0]
+    return {"real": reader.of_real(task, played), "dreams": reader.of_dreams(task, world, game, cfg.horizon)}
 
 
 def _progress() -> Progress:
