@@ -17,6 +17,8 @@ from ...play.world import World
 from .players import Game, watched
 from .tasks import Task
 
+DREAMS = 24  # by which dreams are judged
+
 
 def of_real(task: Task, steps: Sequence[Step]) -> dict[str, float]:
     """Of the frames where there is something to reward: "correlation" of what is read with what is so, and "error", the
@@ -26,18 +28,18 @@ def of_real(task: Task, steps: Sequence[Step]) -> dict[str, float]:
     return {"frames": float(known.sum()), **agreement(read[known], exact[known])}
 
 
-def of_dreams(task: Task, world: World, game: Game, horizon: int, count: int) -> dict[str, dict[str, float]]:
+def of_dreams(task: Task, world: World, game: Game, horizon: int) -> dict[str, dict[str, float]]:
     """By the frames from the last real one (the last frame of each quarter of the horizon): agreement of the reward of
-    a dreamt frame with that of the real frame, "still" that of the last real frame's reward with the same. Over `count`
+    a dreamt frame with that of the real frame, "still" that of the last real frame's reward with the same. Over DREAMS
     dreams of actions that were taken, evenly spread over the game."""
     past = world.config.context_frames + world.config.receptive_field
-    starts = np.linspace(past, len(game.steps) - horizon, count).astype(int)
+    starts = np.linspace(past, len(game.steps) - horizon, DREAMS).astype(int)
     ends = [int(np.ceil(horizon * (i + 1) / 4)) for i in range(4)]
     real = task.reward(np.stack([step.video for step in game.steps]))
     scaler, clips = Scaler(), []
     for start in starts:
         clips.append(watched([game], range(start - past, start), scaler, world.size))
-    planner, each, figures = Planner(world, count, game.seed), np.arange(count), {}
+    planner, each, figures = Planner(world, DREAMS, game.seed), np.arange(DREAMS), {}
     planner.observe(*(np.concatenate(x) for x in zip(*clips, strict=True)))
     dreams = planner.dreams(lambda f: task.reward(f.video), each.tolist(), starts.tolist(), rows=1, hold=1)
     taken = np.array(game.actions)
