@@ -179,6 +179,17 @@ def test_a_plan_in_the_emulator_is_what_the_game_then_does():
     assert all(np.array_equal(a.video, b.video) for a, b in zip(steps, again, strict=True))
 
 
+def test_who_plans_in_the_emulator_leaves_the_game_where_it_was():
+    pytest.importorskip("ale_py")
+    cfg = SimpleNamespace(search={"worlds": 8, "horizon": 4, "hold": 2, "every": 1}, replan=2)
+    game, again = (Game(open_source("pong"), 3) for _ in range(2))
+    played = players.play([game], players.emulated(cfg, TASKS["pong"], "beam", lambda n: None), 40, 8, 2)[0]
+    for action in game.actions[1:]:
+        again.step(action)
+    assert len(played) == 9 and set(game.actions[40:]) > {0}
+    assert all(np.array_equal(a.video, b.video) for a, b in zip(game.steps, again.steps, strict=True))
+
+
 def test_all_of_it_in_a_small_world(tmp_path, backend, monkeypatch):
     pytest.importorskip("ale_py")
     monkeypatch.setattr(reader, "DREAMS", 6)

@@ -189,6 +189,26 @@ def test_only_what_a_reward_looks_at_is_decoded(folder, backend, monkeypatch):
     assert counted(lambda f: f.audio[:, 0], every=2) == [4, 0, 4, 0]  # sound goes on from sound that nobody heard
 
 
+def test_sound_that_was_not_heard_goes_with_its_world(folder, backend):
+    """Rows are copied over one another; whoever listens late hears what whoever listened all along does."""
+    world, last = load(folder, backend), []
+    world.reset(seed=1, context=0)
+    worlds = world._lockstep(3, "dream")
+    for silent in (0, 3):
+        sounds = []
+
+        def reward(frame, sounds=sounds, silent=silent):
+            sounds.append(frame.audio if len(sounds) >= silent else None)
+            return np.zeros(len(frame.z))
+
+        dreams = Dreams(worlds, worlds.moment(), reward, [7], hold=2)
+        dreams.decide(np.zeros(3, int), None, np.arange(3))
+        dreams.decide(np.zeros(2, int), np.array([2, 0]), np.array([1, 1]))
+        last.append(sounds[3])
+    assert last[0].shape == (2, world.samples) and np.abs(last[0] - last[1]).max() < 1e-6
+    assert np.abs(last[0][0] - last[0][1]).max() > 1e-3
+
+
 def test_sound_is_heard_while_it_is_there(folder, backend):
     world, kept = load(folder, backend), []
     world.reset(seed=1)
