@@ -201,12 +201,15 @@ def test_all_of_it_in_a_small_world(tmp_path, backend, monkeypatch):
     assert "| shooting, emulator |" in table(figures) and "| frame 4 of dreams |" in table(figures)
 
 
-def test_the_gain_is_measured_in_what_shooting_gains():
+def test_gains_and_what_is_left_are_measured_in_those_of_shooting():
     rows = {"beam": -0.2, "shooting": -0.4, "random": -0.5}
     found = {n: {"return": r, "error": 0.1, "seconds": 1.0} for n, r in rows.items()}
     figures = dict.fromkeys(("games", "steps", "worlds", "horizon", "hold", "every", "replan", "passes"), 1)
     text = table(figures | {"players": found, "world": "w", "env": "e", "device": "cpu"})
-    assert "| beam | -0.2000 | 0.1000 | 3.00 | 1 |" in text and "| shooting | -0.4000 | 0.1000 | 1.00 | 1 |" in text
+    assert (
+        "| beam | -0.2000 | 0.1000 | 3.00 | 0.50 | 1 |" in text
+        and "| random | -0.5000 | 0.1000 | 0.00 | 1.25 |" in text
+    )
 
 
 def test_what_cannot_be_measured_is_told(fakes):

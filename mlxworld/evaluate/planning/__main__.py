@@ -182,15 +182,21 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures as a table in Markdown. The gain is what a player's return is above that of chance, by that of random
-    shooting; s are the seconds of a game."""
+    shooting; left is what it lacks of the best return there is, 0, by the same; s are the seconds of a game."""
     players = figures["players"]
     least, shot = (players[n]["return"] if n in players else math.nan for n in ("random", "shooting"))
     names = [n for n in next(iter(players.values())) if n not in ("return", "error", "seconds", "rows")]
-    head = ["player", "return", "standard error", "gain", *names, "s"]
+    head = ["player", "return", "standard error", "gain", "left", *names, "s"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     for name, p in players.items():
         gain = (p["return"] - least) / (shot - least) + 0.0 if shot != least else float("nan")
-        cells = [f"{p['return']:.4f}", f"{p['error']:.4f}", f"{gain:.2f}", *(f"{p[n]:.3g}" for n in names)]
+        cells = [
+            f"{p['return']:.4f}",
+            f"{p['error']:.4f}",
+            f"{gain:.2f}",
+            f"{p['return'] / shot if shot else math.nan:.2f}",
+        ]
+        cells += [f"{p[n]:.3g}" for n in names]
         lines.append(f"| {name} | {' | '.join(cells)} | {p['seconds']:.0f} |")
     about = ", ".join(f"{name} {figures[name]}" for name in ("worlds", "horizon", "hold", "every", "replan", "passes"))
     games = f"{figures['games']} games of {figures['steps']} steps"

@@ -1,4 +1,5 @@
-"""What is wanted in an environment: rewards that are read from pictures, real and dreamt ones by the same reader.
+"""What is wanted in an environment: rewards that are read from pictures, real and dreamt ones by the same reader; the
+best there is is 0.
 
 N worlds, T frames, H, W pixels.
 """
