@@ -1,5 +1,7 @@
 """Real games watched frame by frame: the same plans as from a reset, however the frames come and whoever else plays."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from mlxworld.play.planner import Planner
 from tests.models.small import SMALL, clip
 from tests.play.played import load, write
 
-OPTIONS = {"worlds": 8, "horizon": 4, "hold": 2, "seed": 5}
+OPTIONS: dict[str, Any] = {"worlds": 8, "horizon": 4, "hold": 2, "seed": 5}
 
 
 @pytest.fixture(scope="module")
