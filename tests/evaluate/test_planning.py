@@ -11,7 +11,7 @@ from mlxworld.data import make_policy, open_source
 from mlxworld.errors import MlxworldError
 from mlxworld.evaluate.planning import players, reader, tasks
 from mlxworld.evaluate.planning.__main__ import PlanningConfig, measure, table
-from mlxworld.evaluate.planning.players import Emulated, Game
+from mlxworld.evaluate.planning.players import Emulated, Game, Settings
 from mlxworld.evaluate.planning.tasks import CORNER, TASKS
 from mlxworld.play.plan import Plan, Search, plans
 from tests.models.small import SMALL, changed
@@ -120,7 +120,7 @@ def test_games_are_planned_together(fakes):
 def test_a_game_that_is_over_leaves_the_others_alone(fakes, monkeypatch):
     monkeypatch.setattr(Game, "over", property(lambda game: game.seed == 7 and len(game.steps) >= CONTEXT + 5))
     games = [Game(open_source("bounce"), seed) for seed in (7, 8)]
-    cfg = SimpleNamespace(search={"worlds": 8, "horizon": 8, "hold": 4, "every": 1}, replan=4)
+    cfg = Settings({"worlds": 8, "horizon": 8, "hold": 4, "every": 1}, 4)
     begins = players.dreamer(cfg, world(), TASKS["bounce"], "beam", lambda n: None)
     played = players.play(games, begins, CONTEXT, 12, 4)
     assert [len(steps) - 1 for steps in played] == [5, 12]
@@ -181,7 +181,7 @@ def test_a_plan_in_the_emulator_is_what_the_game_then_does():
 
 def test_who_plans_in_the_emulator_leaves_the_game_where_it_was():
     pytest.importorskip("ale_py")
-    cfg = SimpleNamespace(search={"worlds": 8, "horizon": 4, "hold": 2, "every": 1}, replan=2)
+    cfg = Settings({"worlds": 8, "horizon": 4, "hold": 2, "every": 1}, 2)
     game, again = (Game(open_source("pong"), 3) for _ in range(2))
     played = players.play([game], players.emulated(cfg, TASKS["pong"], "beam", lambda n: None), 40, 8, 2)[0]
     for action in game.actions[1:]:

@@ -30,7 +30,7 @@ from ...files import atomic
 from ...play.plan import Search
 from ...play.world import World
 from . import reader
-from .players import METHODS, Begins, Game, by_policy, dreamer, emulated, nothing, play
+from .players import METHODS, Begins, Game, Settings, by_policy, dreamer, emulated, nothing, play
 from .tasks import TASKS, Task
 
 
@@ -60,14 +60,6 @@ class PlanningConfig:
         return {"worlds": self.worlds, "horizon": self.horizon, "hold": self.hold, "every": self.every}
 
 
-@dataclass(frozen=True)
-class _Times:
-    """What planning players read: see `players.Settings`."""
-
-    search: dict[str, Any]
-    replan: int
-
-
 def main(argv: list[str] | None = None) -> None:
     """Plays, and prints the table."""
     cfg = tyro.cli(PlanningConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
@@ -78,16 +70,16 @@ def main(argv: list[str] | None = None) -> None:
 def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
     """Of each player: "return" (mean reward of a real frame), its standard error over the games, the outcome, the
     seconds, and all of that of each game. What has been played is in --out already while more is played."""
-    task, times = _checked(cfg, world)
+    task, settings = _checked(cfg, world)
     figures: dict[str, Any] = {"env": cfg.env, "world": world.name, "device": world.device, "games": cfg.games}
-    figures |= {"steps": cfg.steps, **cfg.search, "replan": times.replan, "passes": world.steps, "players": {}}
+    figures |= {"steps": cfg.steps, **cfg.search, "replan": settings.replan, "passes": world.steps, "players": {}}
     groups = [range(i, min(cfg.games, i + cfg.together)) for i in range(0, cfg.games, cfg.together)]
     with opened(cfg.env, min(cfg.games, cfg.together)) as sources, _progress() as bar:
         if tuple(sources[0].actions) != tuple(world.actions):
             raise MlxworldError(f"{world.name} has the actions {world.actions}, {cfg.env} has {sources[0].actions}")
         task_id = bar.add_task("", total=None)
-        players = _players(cfg, times, world, task, sources[0], lambda n: bar.advance(task_id, n))
-        plans = cfg.games * math.ceil(cfg.steps / times.replan)  # of a player
+        players = _players(cfg, settings, world, task, sources[0], lambda n: bar.advance(task_id, n))
+        plans = cfg.games * math.ceil(cfg.steps / settings.replan)  # of a player
         bar.update(task_id, total=plans * sum(name.startswith(METHODS) for name in players))
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in players}
         if cfg.truth:
@@ -113,7 +105,7 @@ def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
     return figures
 
 
-def _checked(cfg: PlanningConfig, world: World) -> tuple[Task, _Times]:
+def _checked(cfg: PlanningConfig, world: World) -> tuple[Task, Settings]:
     if cfg.env not in TASKS:
         raise MlxworldError(f"unknown --env {cfg.env!r}: choose one of {', '.join(TASKS)}")
     if min(cfg.games, cfg.steps, cfg.together) < 1:
@@ -123,20 +115,20 @@ def _checked(cfg: PlanningConfig, world: World) -> tuple[Task, _Times]:
         replan, longest = cfg.hold if cfg.replan is None else cfg.replan, search.decisions * cfg.hold
         if not cfg.hold <= replan <= longest or replan % cfg.hold:
             raise MlxworldError(f"--replan must be a multiple of --hold, {cfg.hold} to {longest}, not {replan}")
-    return TASKS[cfg.env], _Times(cfg.search, replan)
+    return TASKS[cfg.env], Settings(cfg.search, replan)
 
 
 def _emulates(cfg: PlanningConfig, source: Source) -> bool:
     return cfg.truth and hasattr(source, "snapshot")
 
 
-def _players(cfg: PlanningConfig, times: _Times, world: World, task: Task, source: Source, planned: Any):
+def _players(cfg: PlanningConfig, settings: Settings, world: World, task: Task, source: Source, planned: Any):
     """By name, who plays: those that need no time first, so that there is something to stand beside."""
     players: dict[str, Begins] = {"random": by_policy("random"), "nothing": nothing}
     players |= {"script": by_policy("scripted")} if cfg.env == "pong" else {}
-    players |= {name: dreamer(times, world, task, name, planned) for name in METHODS}
+    players |= {name: dreamer(settings, world, task, name, planned) for name in METHODS}
     if _emulates(cfg, source):
-        players |= {f"{name}, emulator": emulated(times, task, name, planned) for name in METHODS}
+        players |= {f"{name}, emulator": emulated(settings, task, name, planned) for name in METHODS}
     for name in cfg.only:
         if name not in players:
             raise MlxworldError(f"nobody called {name!r} plays: choose of {'; '.join(players)}")

@@ -5,7 +5,7 @@ G games that are played side by side, N worlds of a plan, T frames, M rows of a 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +20,12 @@ from .tasks import Task
 METHODS = ("beam", "cem", "shooting")
 
 
-class Settings(Protocol):
-    """What a planning player reads of the configuration."""
+@dataclass(frozen=True)
+class Settings:
+    """How planning players plan."""
 
-    @property
-    def search(self) -> dict[str, Any]: ...  # options of a `Search` but for method and seed
-
-    @property
-    def replan(self) -> int: ...  # frames between two plans
+    search: dict[str, Any]  # options of a `Search` but for method and seed
+    replan: int  # frames between two plans
 
 
 class Game:
