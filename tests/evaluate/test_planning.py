@@ -149,7 +149,9 @@ def test_figures_of_games_that_were_played_stay_where_a_later_one_fails(fakes, t
     monkeypatch.setattr(Fake, "plan", fails)
     with pytest.raises(KeyboardInterrupt):
         measure(config(out=tmp_path / "plan.json"), world())
-    found = json.loads((tmp_path / "plan.json").read_text())["players"]
+    figures = json.loads((tmp_path / "plan.json").read_text())
+    found = figures["players"]
+    assert figures["games"] == 1
     assert {n: len(p["rows"]) for n, p in found.items()} == {
         **{"random": 2, "nothing": 2, "beam": 2},
         **{"cem": 1, "shooting": 1},

@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
     """Of each player: "return" (mean reward of a real frame), its standard error over the games, the outcome, the
-    seconds, and all of that of each game. What has been played is in --out already while more is played."""
+    seconds, and all of that of each game; "games" that everybody has played. What has been played is in --out already
+    while more is played."""
     task, settings = _checked(cfg, world)
     figures: dict[str, Any] = {"env": cfg.env, "world": world.name, "device": world.device, "games": cfg.games}
     figures |= {"steps": cfg.steps, **cfg.search, "replan": settings.replan, "passes": world.steps, "players": {}}
@@ -98,9 +99,10 @@ def measure(cfg: PlanningConfig, world: World) -> dict[str, Any]:
                 seconds = (time.perf_counter() - begun) / len(games)
                 rows[name] += [_row(task, steps) | {"seconds": seconds} for steps in played]
                 figures["players"][name] = summary(rows[name]) | {"rows": rows[name]}
+                figures["games"] = min(map(len, rows.values()))
                 if cfg.out is not None:
                     atomic.write_text(cfg.out, json.dumps(figures, indent=1) + "\n")
-            figures["games"], now = numbers[-1] + 1, time.perf_counter()
+            now = time.perf_counter()
             longest, last = max(longest, now - last), now
     return figures
 
