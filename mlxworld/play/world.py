@@ -24,8 +24,9 @@ from .context import Clip, checked, clip_of
 from .folder import aspect, check_about, digest, game, model_config, read_config, read_starts, read_weights
 from .folder import worlds as worlds
 from .frame import Frame, Snapshot
+from .futures import Dreams, near
 from .lockstep import Lockstep
-from .plan import Plan, by_frame, near, plan
+from .plan import Plan, Search, plans
 from .player import Options, Player
 from .rollouts import Request, rollouts
 
@@ -74,7 +75,7 @@ class World:
         self._index: int | None = None
         self.game, self.aspect = name, 1.0
         self._lock = threading.RLock()
-        self._locksteps: dict[int, Lockstep] = {}  # by their number of worlds
+        self._locksteps: dict[tuple[int, str], Lockstep] = {}  # by their number of worlds, and what is compiled
         self._shown: Snapshot | None = None  # the moment of the frame that was given last, where the player is ahead
 
     @classmethod
@@ -260,27 +261,23 @@ class World:
 
     @_locked
     def plan(
-        self,
-        reward: Callable[[Frame], np.ndarray] | None = None,
-        *,
-        goal: Context = None,
-        method: str = "beam",
-        worlds: int = 32,
-        horizon: int = 24,
-        hold: int = 4,
-        seed: int = 0,
+        self, reward: Callable[[Frame], np.ndarray] | None = None, *, goal: Context = None, **options: Any
     ) -> Plan:
-        """What to do from here, by dreams of `horizon` frames in so many `worlds` at once; this one stays where it is.
+        """What to do from here, by dreams of `horizon` frames in many `worlds` at once; this one stays where it is.
 
-        reward: of a Frame whose arrays have a leading axis of worlds, (N,) numbers; or goal: a context whose last
-        frame's latent is to be reached. An action is held for `hold` frames. method: beam, cem or shooting (see
-        `play.plan`). Raises MlxworldError for a world before its first frame, or one on Core ML.
+        reward: of a Frame whose arrays have a leading axis of worlds, as many numbers; a frame is decoded when the
+        reward looks at it. Or goal: a context whose last frame's latent is to be reached. options: method, worlds,
+        horizon, hold, every and seed of a `play.plan.Search`. Raises MlxworldError for a world before its first frame,
+        or one on Core ML.
         """
         index = self._begun()
         if self.batch != 1 or (reward is None) == (goal is None):
             raise MlxworldError("a plan is made from one world's moment, for either a reward or a goal")
-        score = near(self._context(0, goal)[0][0, -1]) if reward is None else by_frame(reward, index)
-        return plan(self._lockstep, len(self.actions), score, method, worlds, horizon, hold, seed)
+        search = Search.read(options, len(self.actions))
+        wanted = near(self._context(0, goal)[0][0, -1]) if reward is None else reward
+        worlds = self._lockstep(search.rows, "dream")
+        dreams = Dreams(worlds, worlds.moment(), wanted, [search.seed], search.hold, search.every, index)
+        return plans(dreams, search, len(self.actions), [search.seed])[0]
 
     @_locked
     def rollouts(
@@ -305,12 +302,12 @@ class World:
         dreams = rollouts(self._lockstep(worlds), requests)
         return [Clip(*clip, request.actions) for clip, request in zip(dreams, requests, strict=True)]
 
-    def _lockstep(self, n: int) -> Lockstep:
-        """So many worlds of this model, which share what was compiled for them before."""
-        if n not in self._locksteps:
+    def _lockstep(self, n: int, compiled: str = "step") -> Lockstep:
+        """So many worlds of this model, which share what was compiled for them before (see `Lockstep`)."""
+        if (n, compiled) not in self._locksteps:
             player: Any = self._player
-            self._locksteps[n] = Lockstep(player, self.model, n)
-        return self._locksteps[n]
+            self._locksteps[n, compiled] = Lockstep(player, self.model, n, compiled)
+        return self._locksteps[n, compiled]
 
     def _moment(self):
         index = self._begun()

@@ -170,7 +170,7 @@ def test_temperature_is_the_noises_own_measure(folder, backend, monkeypatch):
     play(world, [0] * 20)
     assert 0.45 < np.stack(seen).std() < 0.55
     worlds = lockstep(world, 2)
-    worlds.branch()
+    worlds.branch(worlds.moment(), np.zeros(2))
     worlds.step(np.zeros(2), np.ones((1, *SMALL.latent_shape), np.float32))
     assert (seen[-1] == 0.5).all()
 

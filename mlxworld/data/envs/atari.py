@@ -72,6 +72,15 @@ class Atari:
         self._points = None
         return self.step(0)
 
+    def snapshot(self) -> Any:
+        """The present moment, for `restore`; of sound it has none."""
+        return self._ale.cloneState(), self._points
+
+    def restore(self, moment: Any) -> None:
+        """Goes back to a moment, which can be used again."""
+        state, self._points = moment
+        self._ale.restoreState(state)
+
     def step(self, action: int) -> Step:
         """Two frames of the console: the second's picture, the sound of both."""
         before = self._ale.cloneState() if self._points and max(self._points) == LAST - 1 else None

@@ -1,0 +1,1 @@
+"""Plans made in a dream, carried out in the real environment: `python -m mlxworld.evaluate.planning`."""
