@@ -87,7 +87,8 @@ def test_what_it_makes_was_shown_and_its_mean_frame_is_the_data_s(run):
     assert mean.dtype == np.float32 and 0.2 < mean.mean() < 0.4, "60 of 255 and a bright dot, never cast to float16"
 
 
-def test_it_is_measured(run, capsys):
+def test_it_is_measured(run, capsys, monkeypatch):
+    monkeypatch.setattr("mlxworld.speed.training.SECONDS", 0.0)  # as few steps as can be
     bench.main(
         ["--world", str(run.whole), "--backend", run.backend, "--frames", "4", "--train", "--clips", "4", "--json"]
     )
