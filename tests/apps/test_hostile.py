@@ -42,7 +42,7 @@ def strangers(port: int, number: int, send: bytes):
 @pytest.mark.parametrize("send", [b"", HEAD, HEAD + b"1\r\n\r\n" + HEAD], ids=["nothing", "half", "one and a half"])
 def test_silent_connections_are_bounded_closed_and_refuse_nobody(process, send):
     before = process.files()
-    with process.join() as page, strangers(process.port, 1200, send):
+    with process.join() as page, strangers(process.port, 400, send):
         assert process.files() <= before + bounds.PER_ADDRESS + 2
         assert get(process.port, "/")[0] == 200
         with process.join() as other:
