@@ -26,8 +26,9 @@ help:
 play: .venv/stamp-play
 	@$(BIN)/python -m mlxworld play --world $(WORLD) --open
 
+# Bytecode is kept whatever the environment says: the tests start Python a hundred times.
 test: .venv/stamp-test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/stamp-test
 	@$(BIN)/ruff check --output-format concise $(SOURCES)

@@ -5,6 +5,7 @@ MLXWORLD_TEST_DEVICE=gpu tests run on the GPU, compiled, as worlds do: meant for
 test_cuda.py and test_metal.py, which skip elsewhere.
 """
 
+import gc
 import os
 
 SETTINGS = {
@@ -24,6 +25,13 @@ os.environ.update(SETTINGS)
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+LONGEST = (
+    *("tests/convert/test_coreml.py", "tests/families/test_families.py", "tests/convert/test_coreai.py"),
+    *("tests/training/test_budget.py", "tests/test_install.py", "tests/training/test_resume.py"),
+    *("tests/apps/test_browser_changes.py", "tests/apps/test_hostile.py", "tests/golden/test_goldens.py"),
+    *("tests/models/test_compiled.py", "tests/training/test_distributed.py", "tests/protocol/test_engine.py"),
+)
+
 settings.register_profile("mlxworld", deadline=None, derandomize=True, max_examples=25, database=None)
 settings.load_profile("mlxworld")
 
@@ -41,6 +49,18 @@ def backend(request):
     import mlxworld
 
     return mlxworld.on(request.param)
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, and so no worker is left alone with one at the end."""
+    order = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.location[0], len(order)))
+
+
+def pytest_collection_finish():
+    """What was imported stays: no collection of garbage looks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(hookwrapper=True)

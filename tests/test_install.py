@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import itertools
 import os
 import re
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,37 +36,28 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-def resolve(python: str, *options: str) -> dict[str, str]:
-    """What `pip install` would choose on a Mac with Apple silicon, macOS 14 and wheels only: name -> version."""
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "compile",
-        "pyproject.toml",
-        "--quiet",
-        "--no-header",
-        "--no-annotate",
-    ]
-    target = ["--python-platform", "aarch64-apple-darwin", "--python-version", python, "--only-binary", ":all:"]
-    env = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
-    done = subprocess.run([*command, *target, *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180)
-    if "error sending request" in done.stderr:
-        pytest.skip("no package registry within reach")
-    assert done.returncode == 0, f"Python {python}: {done.stderr}"
-    return dict(line.split("==") for line in done.stdout.split())
+def resolving(python: str, *options: str) -> subprocess.Popen:
+    """Asks what `pip install` would choose on a Mac with Apple silicon, macOS 14 and wheels only."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"]
+    command += ["--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"]
+    target = ["--python-platform", "aarch64-apple-darwin", "--python-version", python]
+    env, pipe = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}, subprocess.PIPE
+    return subprocess.Popen([*command, *target, *options], cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def test_a_mac_can_install_it():
+@pytest.fixture(scope="module", autouse=True)
+def resolutions():
+    """For each version of Python what is chosen without extras, and with all of them: asked for when the first test of
+    this file begins, since a registry takes its time, and read by the last."""
     everything = [word for extra in MAC_EXTRAS for word in ("--extra", extra)]
     cases = [(python, o) for python in ("3.11", "3.12", "3.13") for o in ([], [*everything, "-c", "constraints.txt"])]
-    with ThreadPoolExecutor(len(cases)) as pool:
-        chosen = list(pool.map(lambda case: resolve(case[0], *case[1]), cases))
-    for base, full in zip(chosen[::2], chosen[1::2], strict=True):
-        assert "mlx-metal" in base and "torch" not in base, "MLX is the one backend that a Mac gets by default"
-        assert {"ale-py", "coremltools", "vizdoom", "pymunk"} <= set(full)
-        assert full["torch"] == pins()["torch"] and full["mlx"] == pins()["mlx"]
+    processes: dict[str, list[subprocess.Popen]] = {python: [] for python, _ in cases}
+    for python, options in cases:
+        processes[python].append(resolving(python, *options))
+    yield processes
+    for process in itertools.chain(*processes.values()):
+        process.kill()
+        process.communicate()
 
 
 def test_the_pins_are_what_is_tested():
@@ -130,7 +121,7 @@ def installed(wheel, tmp_path_factory):
     small_world(folder / "small")
 
     def run(*argv: str) -> subprocess.CompletedProcess:
-        env = os.environ | {"PYTHONPATH": str(site)}
+        env = os.environ | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": ""}  # one compiles for those after it
         done = subprocess.run([sys.executable, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, f"{argv}: {done.stderr[-2000:]}"
         return done
@@ -163,3 +154,18 @@ def test_a_python_too_old_is_one_line(tmp_path):
     )
     assert done.returncode == 2 and "mlxworld: needs Python 3.11 or newer; found" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_a_mac_can_install_it(resolutions):
+    for python, processes in resolutions.items():
+        chosen = []
+        for process in processes:
+            said, errors = process.communicate(timeout=180)
+            if "error sending request" in errors:
+                pytest.skip("no package registry within reach")
+            assert process.returncode == 0, f"Python {python}: {errors}"
+            chosen.append(dict(line.split("==") for line in said.split()))  # name -> version
+        base, full = chosen
+        assert "mlx-metal" in base and "torch" not in base, "MLX is the one backend that a Mac gets by default"
+        assert {"ale-py", "coremltools", "vizdoom", "pymunk"} <= set(full)
+        assert full["torch"] == pins()["torch"] and full["mlx"] == pins()["mlx"]

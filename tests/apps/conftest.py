@@ -51,7 +51,10 @@ class Served:
 
 
 class Process(Served):
-    """A server in a process of its own, with what it has written to its log."""
+    """A server in a process of its own, with what it has written to its log. It waits less long than others for what
+    its connections ask, so that the tests need not wait as long."""
+
+    WAIT_S = 2.0
 
     def __init__(self, port: int, process: subprocess.Popen, log: Path):
         super().__init__(port, None, None)  # type: ignore[arg-type]
@@ -239,7 +242,7 @@ def process(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path / "log"
-    command = f"ulimit -n 256; exec '{sys.executable}' -m tests.apps.toy {port}"
+    command = f"ulimit -n 256; exec '{sys.executable}' -m tests.apps.toy {port} {Process.WAIT_S}"
     with open(log, "wb") as file:
         served = Process(port, subprocess.Popen(["bash", "-c", command], stdout=file, stderr=file), log)
     for _ in range(200):

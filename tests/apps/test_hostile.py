@@ -42,12 +42,12 @@ def strangers(port: int, number: int, send: bytes):
 @pytest.mark.parametrize("send", [b"", HEAD, HEAD + b"1\r\n\r\n" + HEAD], ids=["nothing", "half", "one and a half"])
 def test_silent_connections_are_bounded_closed_and_refuse_nobody(process, send):
     before = process.files()
-    with process.join() as page, strangers(process.port, 1200, send):
+    with process.join() as page, strangers(process.port, 400, send):
         assert process.files() <= before + bounds.PER_ADDRESS + 2
         assert get(process.port, "/")[0] == 200
         with process.join() as other:
             other.until("frame")
-        assert process.settles(before + 2, bounds.WAIT_S + 3)  # though not one of them was closed on the other side
+        assert process.settles(before + 2, process.WAIT_S + 3)  # though not one of them was closed on the other side
         page.until("frame")
         assert page.step(1)["action"] == 1
 
@@ -207,7 +207,7 @@ def test_half_handshakes_are_refused_without_a_word(process):
     with socket.create_connection(("127.0.0.1", process.port), timeout=10) as one:
         one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")  # TLS
         assert b" 400 " in one.recv(4096)
-    assert process.settles(before, bounds.WAIT_S + 2)
+    assert process.settles(before, process.WAIT_S + 2)
 
 
 UPGRADE = (
@@ -253,7 +253,7 @@ def test_odd_requests_end_without_a_word(process, leave):
             if not leave:
                 with suppress(ConnectionError):  # it is reset
                     assert not (answer := one.recv(4096)) or re.match(rb"HTTP/1.1 [1234]\d\d ", answer), (name, answer)
-    assert process.settles(before, bounds.WAIT_S + 2)
+    assert process.settles(before, process.WAIT_S + 2)
     assert get(process.port, "/")[0] == 200
 
 

@@ -186,12 +186,14 @@ def bounce(position: int, speed: int) -> tuple[int, int, bool]:
     return min(max(position, 0), 112), -speed, True
 
 
-if __name__ == "__main__":  # the app by hand: python -m tests.apps.toy [port]
+if __name__ == "__main__":  # the app by hand: python -m tests.apps.toy [port [seconds that a connection may wait]]
     import sys
 
+    from apps.play import connections
     from apps.play.__main__ import bind, make_server
     from apps.play.app import create_app
     from apps.play.game import Choice
 
     play = create_app(ToyWorld.load, Choice("pong"), worlds=["pong", "doom"], backends=["torch", "mlx"])
+    connections.WAIT_S = float(sys.argv[2]) if len(sys.argv) > 2 else connections.WAIT_S
     make_server(play).run(sockets=[bind("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 7860)])

@@ -2,7 +2,6 @@
 code: OpenWorld, and a toy that touches no file of the package."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import mlxworld
 from mlxworld import World, bench, families
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
-from tests.training import tiny
+from tests.training import processes, tiny
 
 ROOT, ROOMS = Path(__file__).parents[2], Path(__file__).parent / "rooms"
 FLAGS = {
@@ -26,39 +25,16 @@ FLAGS = {
 BOTH = ("mlx", "torch")
 
 
-@pytest.fixture(autouse=True)
-def own_rooms(monkeypatch):
-    monkeypatch.setenv("MLXWORLD_FAMILIES", str(ROOMS))
+@pytest.fixture(scope="module", autouse=True)
+def own_rooms():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLXWORLD_FAMILIES", str(ROOMS))
+        yield
 
 
 @pytest.fixture(scope="module")
 def dots(tmp_path_factory):
     return tiny.dots(tmp_path_factory.mktemp("data") / "dots")
-
-
-# Kills itself when it has written its n-th checkpoint.
-KILLED = """
-import os, signal, sys
-from mlxworld.files import checkpoint
-from mlxworld.cli import entry
-from mlxworld.train import main
-save, left = checkpoint.save, [int(sys.argv[1])]
-def counted(path, *args, **options):
-    save(path, *args, **options)
-    left[0] -= str(path).endswith("checkpoint.safetensors")
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save = counted
-entry(lambda: main(sys.argv[2:]))
-"""
-
-
-def train(death: int, *argv) -> int:
-    environment = os.environ | {"MLXWORLD_FAMILIES": str(ROOMS), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLED, str(death), *map(str, argv)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode in (0, -9), done.stderr[-3000:]
-    return done.returncode
 
 
 @pytest.fixture(scope="module", params=[(family, backend) for family in FLAGS for backend in BOTH], ids=" ".join)
@@ -67,7 +43,8 @@ def run(request, dots, tmp_path_factory):
     family, backend = request.param
     folder = tmp_path_factory.mktemp(f"{family}-{backend}")
     argv = ["--data", dots, "--backend", backend, "--sample-minutes", "0", *FLAGS[family]]
-    assert train(-1, *argv, "--out", folder / "whole") == 0
+    done = processes.train("", [*argv, "--out", folder / "whole"])
+    assert done.returncode == 0, done.stderr[-3000:]
     other = next(name for name in BOTH if name != backend)
     return SimpleNamespace(family=family, backend=backend, other=other, whole=folder / "whole", argv=argv)
 
@@ -83,8 +60,10 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 def test_killed_twice_it_resumes_to_the_same_weights_bit_for_bit(run, tmp_path):
     """OpenWorld is killed in more places in tests/training/test_resume.py."""
     argv = [*run.argv, "--out", tmp_path / "killed", "--save-minutes", "0"]
-    assert train(1, *argv) == train(2, *argv, "--resume") == -9
-    assert train(-1, *argv, "--resume") == 0
+    deaths = [f"mlxworld.training.run:Run._write:{-n}" for n in (1, 2)]  # a checkpoint is written
+    for death, more in (deaths[0], []), (deaths[1], ["--resume"]), ("", ["--resume"]):
+        done = processes.train(death, [*argv, *more], fresh=not death)
+        assert done.returncode == (-9 if death else 0), done.stderr[-3000:]
     whole, killed = arrays(run.whole), arrays(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert [name for name, x in whole.items() if x.tobytes() != killed[name].tobytes()] == []
@@ -108,7 +87,8 @@ def test_what_it_makes_was_shown_and_its_mean_frame_is_the_data_s(run):
     assert mean.dtype == np.float32 and 0.2 < mean.mean() < 0.4, "60 of 255 and a bright dot, never cast to float16"
 
 
-def test_it_is_measured(run, capsys):
+def test_it_is_measured(run, capsys, monkeypatch):
+    monkeypatch.setattr("mlxworld.speed.training.SECONDS", 0.0)  # as few steps as can be
     bench.main(
         ["--world", str(run.whole), "--backend", run.backend, "--frames", "4", "--train", "--clips", "4", "--json"]
     )

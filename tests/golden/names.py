@@ -64,8 +64,8 @@ def small() -> Any:
 def build(backend: ModuleType, cfg: Any) -> Any:
     """The whole model with golden weights."""
     net = families.model(backend, "openworld")(cfg)
-    fresh = backend.engine.numpy(arrays(backend, net))
-    weights = {today: drawn(name, fresh[today]) for name, today in named(backend, net).items()}
+    fresh = arrays(backend, net)
+    weights = {today: drawn(name, fresh[today], backend) for name, today in named(backend, net).items()}
     backend.engine.load_parameters(net, weights, "the goldens")
     return net
 
@@ -81,19 +81,22 @@ def part(net: Any, name: str) -> Any:
     return getattr(net, name)
 
 
-def drawn(name: str, fresh: np.ndarray) -> np.ndarray:
-    """Weights from a golden name, and from what the model begins with where that matters. No part is near zero, and
-    the stream of every transformer stays near 0.1, so small that the epsilon of a norm shows in the fourth digit."""
+def drawn(name: str, fresh: Any, backend: ModuleType) -> np.ndarray:
+    """Weights from a golden name, and from what the model begins with, `fresh`, where that matters. No part is near
+    zero, and the stream of every transformer stays near 0.1, so small that the epsilon of a norm shows in the fourth
+    digit."""
     draw = np.random.default_rng(zlib.crc32(name.encode())).random(fresh.shape, np.float32)
-    draw = (draw - np.float32(0.5)) * np.float32(12**0.5)  # mean 0, variance 1
+    draw -= np.float32(0.5)
+    draw *= np.float32(12**0.5)  # mean 0, variance 1
     layer, kind = name.split(".")[-2:] if "." in name else ("", name)
     if kind in ("gate", "log_variance"):
-        return fresh + 0.1 * draw
+        return backend.engine.numpy(fresh) + 0.1 * draw
     if kind == "still":
         return 0.5 + 0.1 * draw
     if (kind == "weight" and fresh.ndim == 1) or kind == "gain":
         return 1 + 0.1 * draw
     if kind == "weight" and not layer.startswith("embed_"):
         quiet = 0.1 if layer in ("embed", "bring", "qkv", "q", "kv", "down") else 1
-        return draw * np.float32(quiet / np.prod(fresh.shape[1:]) ** 0.5)
+        draw *= np.float32(quiet / np.prod(fresh.shape[1:]) ** 0.5)
+        return draw
     return 0.1 * draw

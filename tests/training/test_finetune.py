@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,8 +17,7 @@ from mlxworld.training import finetune
 from mlxworld.training.finetune import Parent, fitting, reordered
 from tests.models.small import SMALL, changed, fresh, lively
 from tests.play.played import write
-from tests.training import tiny
-from tests.training.test_resume import KILLED
+from tests.training import processes, tiny
 
 TABLE = "dynamics.embed_action.weight"
 
@@ -147,13 +144,12 @@ def test_it_resumes_to_the_same_weights_when_its_parent_is_gone(first, tmp_path)
     short = {"tokenizer.steps": 4, "dynamics.steps": 4, "forcing.steps": 0, "log-steps": 2}
     argv = ["--data", str(data), "--backend", "torch", "--from", str(run), *tiny.argv(**short), "--save-minutes", "0"]
 
-    def start(death: str, out: str, *more: str) -> int:
-        command = [sys.executable, "-c", KILLED, death, *argv, "--out", str(tmp_path / out), *more]
-        return subprocess.run(command, capture_output=True, timeout=120).returncode
+    def start(death: str, out: str, *more: str, fresh: bool = False) -> int | None:
+        return processes.train(death, [*argv, "--out", tmp_path / out, *more], fresh).returncode
 
-    assert start("os:getcwd:-1", "whole") == 0
+    assert start("", "whole", fresh=True) == 0
     assert start("mlxworld.training.run:Run._report:2", "killed") == -9
     shutil.rmtree(run)
-    assert start("os:getcwd:-1", "killed", "--resume") == 0
+    assert start("", "killed", "--resume") == 0
     whole, killed = (checkpoint.load(Path(tmp_path / n / "model.safetensors"))[0] for n in ("whole", "killed"))
     assert all(x.tobytes() == killed[n].tobytes() for n, x in whole.items())

@@ -1,34 +1,13 @@
 """Killed with SIGKILL at any moment, a training resumes to the same weights, bit for bit, on both backends."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlxworld.files import checkpoint
-from tests.training import tiny
+from tests.training import processes, tiny
 
-# Runs a training in a process of its own, which kills itself at the beginning of the n-th call of a function.
-KILLED = """
-import importlib, os, signal, sys
-module, name, n = sys.argv[1].split(":")
-where = importlib.import_module(module)
-*path, last = name.split(".")
-for part in path:
-    where = getattr(where, part)
-original, calls = getattr(where, last), [0]
-def counted(*args, **kwargs):
-    calls[0] += 1
-    if calls[0] == int(n):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-setattr(where, last, counted)
-from mlxworld.cli import entry
-from mlxworld.train import main
-entry(lambda: main(sys.argv[2:]))
-"""
 # Where the processes of one training die, one after the other. A checkpoint is made every two steps; the stages have 6,
 # 6 and 4 of them. What depends on the backend is a trainer's state: for PyTorch, slow to start, every other death.
 DEATHS = [
@@ -44,11 +23,6 @@ DEATHS = [
 ]
 
 
-def start(death: str, *argv: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", KILLED, death, *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def arrays(out: Path) -> dict[str, np.ndarray]:
     """All that a training leaves: its last state, the world's weights and its start clips, the latents."""
     found = {"latents": np.load(out / "latents.npy")}
@@ -60,14 +34,14 @@ def arrays(out: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["mlx", "torch"])
 def test_killed_at_any_moment_it_resumes_to_the_same_weights(name, tmp_path):
-    argv = ["--data", str(tiny.dots(tmp_path / "dots")), "--backend", name, *tiny.argv(**{"log-steps": 2})]
-    whole = start("os:getcwd:-1", *argv, "--out", str(tmp_path / "whole"))
+    argv = ["--data", tiny.dots(tmp_path / "dots"), "--backend", name, *tiny.argv(**{"log-steps": 2})]
+    whole = processes.train("", [*argv, "--out", tmp_path / "whole"], fresh=True)
     assert whole.returncode == 0, whole.stderr[-2000:]
-    argv += ["--out", str(tmp_path / "killed"), "--save-minutes", "0"]
+    argv += ["--out", tmp_path / "killed", "--save-minutes", "0"]
     for i, death in enumerate(DEATHS if name == "mlx" else DEATHS[1::2]):
-        died = start(death, *argv, *(["--resume"] if i else []))
+        died = processes.train(death, [*argv, *(["--resume"] if i else [])])
         assert died.returncode == -9, f"{death}: {died.stderr[-2000:]}"
-    last = start("os:getcwd:-1", *argv, "--resume")
+    last = processes.train("", [*argv, "--resume"])
     assert last.returncode == 0, last.stderr[-2000:]
     expected, found = arrays(tmp_path / "whole"), arrays(tmp_path / "killed")
     assert expected.keys() == found.keys()
