@@ -160,7 +160,10 @@ class Assistant:
         prepared = self._prepare(pictures)
         filled, end = [], 0
         for place, picture, pieces in zip(places, pictures, prepared.pieces, strict=True):
-            filled += [text[end : place.start()], *((self._token(picture), n) for n in pieces)]
+            before = text[end : place.start()]
+            if not before and filled and filled[-1][1] == pieces[0] and isinstance(pieces[0], str):
+                pieces = pieces[1:]  # two pictures side by side share the mark between them (idefics)
+            filled += [before, *((self._token(picture), n) for n in pieces)]
             end = place.end()
         ids = self._filled([*filled, text[end:]])
         c, seen = self.config, Pictures(prepared.arrays, prepared.layout)

@@ -165,3 +165,29 @@ def test_a_broken_picture_and_a_folder_of_another_kind(qwen, tmp_path, capsys):
         run(capsys, "what?", "--model", str(Path(mlxworld.__file__).parent / "worlds" / "pong"))
     with pytest.raises(MlxworldError, match="this model takes no pictures"):
         run(capsys, "what?", "--model", str(ORACLES / "phi3"), "--image", str(qwen.parent / "a.png"))
+
+
+def test_idefics_pictures_side_by_side_share_a_mark(tmp_path):
+    """As published: no space around a picture, and <fake> <image> <fake> <image> <fake> where two stand together."""
+    folder = tmp_path / "idefics"
+    shutil.copytree(ORACLES / "idefics", folder)
+    said = json.loads((ORACLES / "llava" / "tokenizer.json").read_text())
+    tokens = said["added_tokens"]
+    next(token for token in tokens if token["content"] == "<image>")["content"] = "<another>"
+    tokens += [{**tokens[-1], "id": 320, "content": "<fake_token_around_image>"}]
+    tokens += [{**tokens[-1], "id": 321, "content": "<image>"}]
+    (folder / "tokenizer.json").write_text(json.dumps(said))
+    shutil.copy(ORACLES / "llava" / "tokenizer_config.json", folder)
+    it, picture = assistant("idefics", folder), np.zeros((40, 40, 3), np.uint8)
+    text = it.text([{"role": "user", "content": chat.parts("what?", ["image", "image"])}])
+    assert text == "<s>User:<image><image>what?\nAssistant:"
+    ids = it.read(text, [picture] * 2)[0]["ids"][0].tolist()
+    fake, image = 320, 321
+    begin = ids.index(fake)
+    assert ids[0] == 1 and ids[begin : begin + 5] == [fake, image, fake, image, fake] and ids.count(fake) == 3
+    apart = it.read("<image>, <image>", [picture] * 2)[0]["ids"][0].tolist()
+    assert apart.count(fake) == 4
+
+
+def test_mllama_without_a_template_begins_with_its_first_token():
+    assert assistant("mllama").text([{"role": "user", "content": chat.parts("what?")}]).startswith("<s>User: what?")

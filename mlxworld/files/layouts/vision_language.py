@@ -112,12 +112,17 @@ _MOLMO = (  # pictures come before all words
     "{% for m in messages %}{{ '<image>' * m['content'].count('<image>\n') }}{% endfor %}{% for m in messages %}"
     " {{ m['role'].capitalize() }}: {{ m['content'].replace('<image>\n', '') }}{% endfor %} Assistant:"
 )
+_IDEFICS = (  # no space around a picture
+    "{{ bos_token }}{% for m in messages %}{{ m['role'].capitalize() }}:{{ '' if m['content'].startswith('<image>')"
+    " else ' ' }}{{ m['content'].replace('<image>\n', '<image>') }}\n{% endfor %}Assistant:"
+)
 _MARKS = {"molmo": "<im_patch>", "idefics": "<image>", "NVLM_D": "<|vision_pad|>", "internvl_chat": "<IMG_CONTEXT>"}
 
 
 def template(published: Config) -> str:
     """The chat template of models that were published without one."""
-    return {"llava": _VICUNA, "molmo": _MOLMO}.get(published["model_type"], _LINES)
+    own = {"llava": _VICUNA, "molmo": _MOLMO, "idefics": _IDEFICS, "mllama": "{{ bos_token }}" + _LINES}
+    return own.get(published["model_type"], _LINES)
 
 
 def marks(published: Config) -> tuple[str | None, bool]:
