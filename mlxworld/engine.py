@@ -17,7 +17,7 @@ from mlx.nn import quantize as quantize_layers
 from mlx.utils import tree_flatten
 
 from . import nn
-from .backend.arrays import array, numpy, read
+from .backend.arrays import array, numpy, read  # noqa: F401  (array: of the engine)
 from .backend.arrays import cast as cast_array
 from .backend.count import count  # noqa: F401
 from .backend.distributed import mean, rank, ranks  # noqa: F401

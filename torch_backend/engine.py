@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from mlxworld.files import checkpoint, quantized
 
 from . import graphs, nn, packed
-from .arrays import array, device, numpy, read, tree_map
+from .arrays import array, device, numpy, read, tree_map  # noqa: F401  (array: of the engine)
 from .count import count  # noqa: F401
 from .distributed import mean, rank, ranks  # noqa: F401
 from .quantize import packing, quantize  # noqa: F401

@@ -9,7 +9,6 @@ import ml_dtypes
 import numpy as np
 from mlx.utils import tree_map
 
-
 _SHARED = {"float32", "float16", "uint16", "int32", "int64", "uint8", "uint32"}  # types whose memory numpy can write
 
 
