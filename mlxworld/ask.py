@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(AskConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
     if cfg.most < 1 or cfg.fps <= 0:
         raise MlxworldError("--most must be at least 1, and --fps positive")
+    _require_one_use(cfg)
     pictures = [*map(images.read, cfg.image), *(film(path, cfg.fps) for path in cfg.video)]
     if not (installed := mlxworld.installed()):
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
@@ -111,6 +112,17 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def _require_one_use(cfg: AskConfig) -> None:
+    """Raises MlxworldError where flags ask for two things, of which one would be left out."""
+    uses = [name for name in ("among", "check", "page") if getattr(cfg, name)]
+    if len(uses) > 1:
+        raise MlxworldError(f"--{uses[0]} and --{uses[1]} are two uses: give one")
+    if cfg.among and cfg.question is not None:
+        raise MlxworldError("--among takes no question: its texts are told how well they fit")
+    if cfg.page and (cfg.question is not None or cfg.image or cfg.video):
+        raise MlxworldError("--page takes no question, --image or --video: they are given on the page")
 
 
 def told(cfg: AskConfig, folder: Path) -> Iterator[str]:

@@ -71,6 +71,8 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
     try:
         with package.nn.limit(**most):
             return package.engine.build(lambda: getattr(family, layout.model(published))(config))
+    except MlxworldError as error:
+        raise MlxworldError(f"{source}: {error}") from error
     except (OverflowError, MemoryError, RuntimeError) as error:
         line = one_line(str(error))
         raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
@@ -111,7 +113,14 @@ def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
     Raises MlxworldError for names that are unknown, for parts that are missing, and for a shard that is."""
     layout, source = _layout(published, str(folder)), str(folder)
     is_open_clip = published["model_type"] == open_clip.MODEL_TYPE
-    arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
+    try:
+        arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
+    except MlxworldError as error:
+        if (pickles := sorted(folder.glob("*.bin"))) and not any(folder.glob("*.safetensors*")):
+            raise MlxworldError(
+                f"{pickles[0]} is a pickle, which can run any code: only safetensors are read"
+            ) from error
+        raise
     try:
         arrays = arrays.renamed(layout.renamed(published))
     except ValueError as error:

@@ -149,6 +149,11 @@ def test_the_verb_talks(qwen, capsys, monkeypatch):
         (["--video", "nothing.mp4"], "nothing.mp4"),
         (["--fps", "0"], "--fps positive"),
         (["--beams", "0"], "beams must be at least 1"),
+        (["--stop", ""], "must not be empty"),
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--page"], "--page takes no question"),
+        (["--among", "a"], "--among takes no question"),
+        (["--check", "--page"], "--check and --page are two uses"),
         (["--temperature", "-1"], "must not be negative"),
     ],
 )

@@ -53,12 +53,12 @@ def config(published: Config) -> VisionLanguageConfig:
         tied = {"internvl": True, "gemma3": True}.get(kind)
     if kind == "NVLM_D" or kind == "internvl_chat":
         tied = text.get("tie_word_embeddings", False)
-    image = published.get("image_token_index", published.get("image_token_id", -1))
+    image = published.get("image_token_index", published.get("image_token_id"))
     return VisionLanguageConfig(
         decoder=decoders.decoder(text, text_kind, tied),
         vision=None if kind in _WORDS else vision.config(published),
-        image_token=image,
-        video_token=published.get("video_token_id", -1) if kind == "qwen2_vl" else -1,
+        image_token=-1 if image is None else int(image),
+        video_token=int(published.get("video_token_id", -1)) if kind == "qwen2_vl" else -1,
         adds=kind == "molmo",
         whole_pictures=kind == "gemma3",
     )
