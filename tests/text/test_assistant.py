@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -170,6 +172,27 @@ def test_a_broken_picture_and_a_folder_of_another_kind(qwen, tmp_path, capsys):
         run(capsys, "what?", "--model", str(Path(mlxworld.__file__).parent / "worlds" / "pong"))
     with pytest.raises(MlxworldError, match="this model takes no pictures"):
         run(capsys, "what?", "--model", str(ORACLES / "phi3"), "--image", str(qwen.parent / "a.png"))
+
+
+def test_a_long_film_is_seen_to_its_end_and_never_held_whole(monkeypatch):
+    held: list[int] = [0]
+
+    class Frame(np.ndarray):
+        """Knows that it is held."""
+
+    def frames(path, size, fps):
+        for i in range(20_000):
+            frame = np.full((2, 2, 3), i // 100, np.uint8).view(Frame)
+            held.append(held[-1] + 1)
+            weakref.finalize(frame, lambda: held.append(held[-1] - 1))
+            yield SimpleNamespace(picture=frame)
+
+    monkeypatch.setattr(ask, "read_frames", frames)
+    monkeypatch.setattr(ask, "require_whole", lambda path: None)
+    film = ask.film(Path("film.mp4"), 2)
+    assert len(film) == ask.FRAMES and max(held) <= 2 * ask.FRAMES + 2
+    assert film[0, 0, 0, 0] == 0 and film[-1, 0, 0, 0] == 199  # to its end
+    assert set(np.diff(film[:, 0, 0, 0].astype(int))) <= {0, 1}  # evenly
 
 
 def test_idefics_pictures_side_by_side_share_a_mark(tmp_path):
