@@ -50,7 +50,7 @@ def load(
     numbers = sum(math.prod(e.shape) * (PACKED if e.dtype == np.uint32 else 1) for e in arrays.entries.values())
     most = {"modules": 10 * len(arrays) + 1000, "numbers": 2 * numbers + 1000}
     model = _built(package, published, config, str(folder), most)
-    engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
+    engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine, published))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
 
@@ -78,10 +78,13 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
         raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
 
 
-def usual_precision(engine: ModuleType) -> str:
-    """What published models compute in: bfloat16, which most are kept in and whose range some need; float32 on the CPU,
-    and on Macs what is fast there."""
-    return {"cpu": "float32", "cuda": "bfloat16"}.get(engine.device()) or engine.rollout_precision()
+def usual_precision(engine: ModuleType, published: Mapping[str, Any]) -> str:
+    """What a published model computes in: bfloat16, which most are kept in; float32 on the CPU, and on Macs what is fast
+    there, but for models whose numbers leave the range of float16."""
+    if engine.device() != "metal":
+        return "float32" if engine.device() == "cpu" else "bfloat16"
+    wide = getattr(types().get(published["model_type"]), "WIDE", ())
+    return "bfloat16" if published["model_type"] in wide else engine.rollout_precision()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _PAIR = (
     "NVLM_D",
     "internvl_chat",
 )  # a text configuration inside
+WIDE = ("gemma3", "gemma3_text")  # between whose blocks numbers grow beyond float16's largest, 65504
 MODEL_TYPES = (*_WORDS, *_PAIR, "qwen2_vl", "phi3_v", "molmo", "idefics")
 
 # Newer spellings as the published one: the first pattern that matches a name's beginning is replaced.
