@@ -79,8 +79,8 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
 
 
 def usual_precision(engine: ModuleType, published: Mapping[str, Any]) -> str:
-    """What a published model computes in: bfloat16, which most are kept in; float32 on the CPU, and on Macs what is fast
-    there, but for models whose numbers leave the range of float16."""
+    """What a published model computes in: bfloat16, which most are kept in; float32 on the CPU, and on Macs what is
+    fast there, but for models whose numbers leave the range of float16."""
     if engine.device() != "metal":
         return "float32" if engine.device() == "cpu" else "bfloat16"
     wide = getattr(types().get(published["model_type"]), "WIDE", ())

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ..errors import MlxworldError
 from ..files.reading import read_json, read_whole
 
+_GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")  # marks what is trained on; nothing here
 MOST_BYTES = 4 << 20  # of a template
 Message = dict[str, Any]  # "role": "user" or "assistant" or "system"; "content": text, or parts of it
 
@@ -59,7 +61,8 @@ def render(source: str, messages: Sequence[Message], **tokens: str | None) -> st
     )
     environment.filters["tojson"] = lambda x, **options: json.dumps(x, ensure_ascii=False, **options)
     environment.globals |= {"raise_exception": refuse, "strftime_now": lambda how: datetime.now().strftime(how)}
-    given = {name: token or "" for name, token in tokens.items()}
+    given = {name: token or "" for name, token in tokens.items()} | {"tools": None, "documents": None}
+    source = _GENERATION.sub(lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", source)
     try:
         return environment.from_string(source).render(messages=list(messages), add_generation_prompt=True, **given)
     except jinja2.TemplateError as error:

@@ -113,6 +113,8 @@ def test_templates():
     assert chat.template(ORACLES / "phi3") is None
     talk = [{"role": "user", "content": "hi"}]
     assert chat.render("{{ bos_token }}{{ messages[0].content }}", talk, bos_token="<s>") == "<s>hi"
+    assert chat.render("{% if tools is not none or documents is not none %}a tool{% endif %}", talk) == ""
+    assert chat.render("a {%- generation %} {{ messages[0].content }} {%- endgeneration -%} b", talk) == "a hib"
     for source, said in (
         ("{{ raise_exception('no system') }}", "refuses this: no system"),
         ("{% if %}", "cannot be used"),
