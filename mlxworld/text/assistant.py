@@ -143,15 +143,22 @@ class Assistant:
     def text(self, messages: Sequence[chat.Message]) -> str:
         """What was said, by the model's template, with a placeholder for each picture."""
         tokens = {"bos_token": self.tokenizer.bos, "eos_token": self.tokenizer.eos}
-        n = sum(part["type"] != "text" for message in messages for part in message["content"])
-        plain = self._plain(messages)
-        if n == 0:
-            return chat.render(self.template, plain, **tokens)
-        try:
-            text = chat.render(self.template, messages, **tokens)
-        except MlxworldError:
-            text = ""  # a template of words alone
-        return text if len(self._places(text)) == n else chat.render(self.template, plain, **tokens)
+        if self.processor is not None:
+            try:
+                text = chat.render(self.template, messages, **tokens)
+                if self._says(text, messages):
+                    return text
+            except MlxworldError:
+                pass  # a template of words alone
+        return chat.render(self.template, self._plain(messages), **tokens)
+
+    def _says(self, text: str, messages: Sequence[chat.Message]) -> bool:
+        """Whether a text has all words and places of pictures of messages, and is made of their parts, not of what
+        Python calls them."""
+        parts = [part for message in messages for part in message["content"]]
+        words = [part["text"].strip() for part in parts if part["type"] == "text"]
+        places = len(self._places(text)) == len(parts) - len(words)
+        return places and all(word in text for word in words) and not any(str(part) in text for part in parts)
 
     def _plain(self, messages):
         """Messages whose content is text, placeholders before it."""

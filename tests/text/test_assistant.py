@@ -221,3 +221,30 @@ def test_idefics_pictures_side_by_side_share_a_mark(tmp_path):
 
 def test_mllama_without_a_template_begins_with_its_first_token():
     assert assistant("mllama").text([{"role": "user", "content": chat.parts("what?")}]).startswith("<s>User: what?")
+
+
+PARTS = (  # as LLaVA's: it reads a message's parts, and marks what is trained on
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
+    "{% for p in m['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>\n' }}{% endfor %}{% for p in m['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ p['text'] + ' ' }}{% endgeneration %}"
+    "{% else %}{{ p['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def test_a_template_of_parts_says_a_question_without_a_picture():
+    it = assistant("llava")
+    it.template = PARTS
+    asked = {"role": "user", "content": chat.parts("what?")}
+    assert it.text([asked]) == "USER: what? ASSISTANT:"
+    seen = {"role": "user", "content": chat.parts("what?", ["image"])}
+    talk = [seen, {"role": "assistant", "content": chat.parts("a ball")}, asked]
+    assert it.text(talk) == "USER: <image>\nwhat? ASSISTANT: a ball USER: what? ASSISTANT:"
+
+
+def test_a_template_of_words_never_says_what_python_calls_a_part():
+    it = assistant("llava")
+    it.template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
+    assert it.text([{"role": "user", "content": chat.parts("what?")}]) == "user: what? "
+    assert it.text([{"role": "user", "content": chat.parts("what?", ["image"])}]) == "user: <image>\nwhat? "
