@@ -14,7 +14,6 @@ import ml_dtypes
 import numpy as np
 
 from mlxworld import on
-from mlxworld.errors import MlxworldError
 from mlxworld.files import atomic, checkpoint, hub, pretrained, quantized
 from mlxworld.files.layouts import open_clip
 from mlxworld.files.reading import read_json
@@ -30,14 +29,18 @@ def is_published(folder: Path) -> bool:
     return (isinstance(config, dict) and "model_type" in config) or (folder / open_clip.FILE).is_file()
 
 
+def names(folder: Path) -> tuple[str, str]:
+    """The files of a folder's configuration and weights: those of transformers, or of open_clip."""
+    is_open_clip = (folder / open_clip.FILE).is_file()
+    return (open_clip.FILE, open_clip.WEIGHTS) if is_open_clip else ("config.json", "model.safetensors")
+
+
 def convert(folder: Path, part: Path, kind: str | None) -> None:
     """Writes the folder `part`. kind: what matrices are packed as; None: nothing is packed, what was becomes float32.
 
     Raises MlxworldError for a folder that `pretrained.load` does not read.
     """
     published, source = pretrained.read_config(folder), str(folder)
-    if published["model_type"] == open_clip.MODEL_TYPE:
-        raise MlxworldError(f"{folder}: weights in open_clip's layout are not written")
     arrays = checkpoint.finite(pretrained.our_weights(folder, published), source)
     package = on("mlx" if kind else "torch")
     model = pretrained.untrained(folder, package, "float32")
@@ -45,19 +48,21 @@ def convert(folder: Path, part: Path, kind: str | None) -> None:
     weights = quantized.plain(arrays, shapes, source)
     checkpoint.check(shapes, weights, source)
     layouts = quantized.formats(arrays, shapes, source).values()
-    config = {name: value for name, value in published.items() if name not in ("quantization", "quantization_config")}
+    about, file = names(folder)
+    ours = ("quantization", "quantization_config") + (("model_type",) if about == open_clip.FILE else ())
+    config = {name: value for name, value in published.items() if name not in ours}
     if kind:
         as_it_is = layouts and all(layout == quantized.KINDS[kind] for layout in layouts)
         weights = arrays if as_it_is else packed(weights, package.engine.packing(model, kind))
         config["quantization"] = quantized.KINDS[kind]
     part.mkdir()
     theirs = pretrained.their_weights(weights, published, source)
-    checkpoint.save(part / "model.safetensors", theirs, {"format": "mlx" if kind else "pt"}, shard_bytes=SHARD)
+    checkpoint.save(part / file, theirs, {"format": "mlx" if kind else "pt"}, shard_bytes=SHARD)
     for pattern in BESIDE:
         for path in folder.glob(pattern):
-            if path.name != "model.safetensors.index.json":
+            if not path.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(path, part / path.name)
-    atomic.write_text(part / "config.json", json.dumps(config, indent=2) + "\n")
+    atomic.write_text(part / about, json.dumps(config, indent=2) + "\n")
 
 
 def packed(weights: Mapping[str, np.ndarray], layers: Mapping[str, dict[str, Any]]) -> Weights:

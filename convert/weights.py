@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     if not from_torch and published_weights.is_published(Path(cfg.source)):
         if to == "torch":
             raise MlxworldError(f"{cfg.source} is a published model, whose weights stay safetensors: give a folder")
-        with whole(cfg.out, cfg.force, mark="config.json", files=hub.MODEL_FILES) as part:
+        mark, _ = published_weights.names(Path(cfg.source))
+        with whole(cfg.out, cfg.force, mark=mark, files=hub.MODEL_FILES) as part:
             published_weights.convert(Path(cfg.source), part, PACKED.get(to))
         print(_size(cfg.out))
         return

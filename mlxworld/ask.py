@@ -80,8 +80,9 @@ class AskConfig:
 
 def main(argv: list[str] | None = None) -> None:
     cfg = tyro.cli(AskConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
-    if cfg.most < 1 or cfg.fps <= 0:
-        raise MlxworldError("--most must be at least 1, and --fps positive")
+    if cfg.most < 1 or not 0 < cfg.fps <= 1000:
+        raise MlxworldError("--most must be at least 1, and --fps positive, at most 1000")
+    _require_one_use(cfg)
     pictures = [*map(images.read, cfg.image), *(film(path, cfg.fps) for path in cfg.video)]
     if not (installed := mlxworld.installed()):
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
@@ -113,6 +114,17 @@ def main(argv: list[str] | None = None) -> None:
         pictures = []
         if sys.stderr.isatty():
             print(f"[{count / (time.perf_counter() - begun):.1f} pieces/s]", file=sys.stderr)
+
+
+def _require_one_use(cfg: AskConfig) -> None:
+    """Raises MlxworldError where flags ask for two things, of which one would be left out."""
+    uses = [name for name in ("among", "check", "page") if getattr(cfg, name)]
+    if len(uses) > 1:
+        raise MlxworldError(f"--{uses[0]} and --{uses[1]} are two uses: give one")
+    if cfg.among and cfg.question is not None:
+        raise MlxworldError("--among takes no question: its texts are told how well they fit")
+    if cfg.page and (cfg.question is not None or cfg.image or cfg.video):
+        raise MlxworldError("--page takes no question, --image or --video: they are given on the page")
 
 
 def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
@@ -169,10 +181,16 @@ def lines() -> Iterator[str]:
 
 
 def film(path: Path, fps: float) -> np.ndarray:
-    """The frames of a film (T, H, W, 3) uint8, `fps` a second, or so few that they are FRAMES, evenly. MlxworldError
-    for one that cannot be read."""
+    """The frames of a film (T, H, W, 3) uint8, `fps` a second, or FRAMES of them, evenly over all of it. No more than
+    twice as many are held. MlxworldError for one that cannot be read."""
     require_whole(path)
-    frames = [step.picture for step in itertools.islice(read_frames(path, None, fps), 16 * FRAMES)]
+    frames, every = [], 1
+    for i, step in enumerate(read_frames(path, None, fps)):
+        if i % every:
+            continue
+        frames.append(step.picture)
+        if len(frames) > 2 * FRAMES:
+            frames, every = frames[::2], 2 * every
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES)).round().astype(int)
     return np.stack([frames[i] for i in chosen])
 

@@ -70,7 +70,7 @@ def bench(folder: Path, cfg: BenchWordsConfig) -> dict[str, Any]:
         raise MlxworldError('no backend is installed: pip install "mlxworld[torch]"')
     backend = cfg.backend or installed[0]
     package = mlxworld.on(backend)
-    precision = cfg.precision or pretrained.usual_precision(package.engine)
+    precision = cfg.precision or pretrained.usual_precision(package.engine, pretrained.read_config(folder))
     loaded = pretrained.load(folder, package, precision, cfg.weights)
     device = package.engine.device()
     about = {"model": folder.name, "type": loaded.published["model_type"], "backend": backend, "device": device}

@@ -17,7 +17,7 @@ from mlx.nn import quantize as quantize_layers
 from mlx.utils import tree_flatten
 
 from . import nn
-from .backend.arrays import array, numpy
+from .backend.arrays import array, numpy, read  # noqa: F401  (array: of the engine)
 from .backend.arrays import cast as cast_array
 from .backend.count import count  # noqa: F401
 from .backend.distributed import mean, rank, ranks  # noqa: F401
@@ -167,12 +167,12 @@ def load_parameters(model, arrays, source: str, precision: str | None = None) ->
     checkpoint.check({n: p.shape for n, p in own.items()}, arrays, source)
     constant = nn.buffers(model)
     for name, x in own.items():
-        value = arrays[name]
-        checkpoint.require_finite(name, value, source)
-        value = array(value)
+        value, numbers = read(arrays, name)
+        checkpoint.require_finite(name, numbers, source)
         value = cast_array(value, precision) if precision and name not in constant else value.astype(x.dtype)
         mx.eval(value)  # or what was read would stay beside it
         nn.assign(model, {name: value})
+        del value, numbers  # or it would stay while the next is read
 
 
 def compile(fn):  # noqa: A001

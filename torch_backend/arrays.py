@@ -22,6 +22,9 @@ def tree_map(fn, x) -> Any:
     return fn(x)
 
 
+_SHARED = {"float32", "float16", "int16", "int32", "int64", "uint8"}  # types whose memory numpy can write
+
+
 def array(x, dtype: str | None = None):
     """numpy arrays and numbers, in a tree of dict, list and tuple too, as tensors here; float64 becomes float32."""
     return tree_map(lambda leaf: _array(leaf, dtype), x)
@@ -38,6 +41,20 @@ def _array(x, dtype):
     if here == "cuda" and not x.is_cuda:
         x = x.pin_memory()  # or the copy would wait for all work on the GPU
     return x.to(here, None if dtype is None else getattr(torch, dtype), non_blocking=True)
+
+
+def read(arrays, name: str, dtype: str | None = None):
+    """One of the arrays by name, here, and as numpy's on the host. What is read from a file (`files.Weights`) goes
+    straight to the memory of a tensor; of what is there already it is a copy."""
+    entry = getattr(arrays, "entries", {}).get(name)
+    kind = None if entry is None else {"bfloat16": "int16", "uint32": "int32"}.get(str(entry.dtype), str(entry.dtype))
+    if entry is None or kind not in _SHARED:
+        value = arrays[name]
+        return array(value, dtype), value
+    place = torch.empty(entry.shape, dtype=getattr(torch, kind))
+    memory = place.numpy().view(entry.dtype)
+    entry.into(memory)
+    return array(place if kind == str(entry.dtype) else place.view(getattr(torch, str(entry.dtype))), dtype), memory
 
 
 def numpy(x):

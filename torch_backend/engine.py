@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from mlxworld.files import checkpoint, quantized
 
 from . import graphs, nn, packed
-from .arrays import array, device, numpy, tree_map
+from .arrays import array, device, numpy, read, tree_map  # noqa: F401  (array: of the engine)
 from .count import count  # noqa: F401
 from .distributed import mean, rank, ranks  # noqa: F401
 from .quantize import packing, quantize  # noqa: F401
@@ -128,12 +128,13 @@ def load_parameters(model, arrays, source: str, precision: str | None = None) ->
     arrays = quantized.plain(arrays, shapes, source)
     checkpoint.check(shapes, arrays, source)
     for name in own:
-        value = arrays[name]
-        checkpoint.require_finite(name, value, source)
+        value, numbers = read(arrays, name, precision if name in weights else None)
+        checkpoint.require_finite(name, numbers, source)
         if precision is None or name not in weights:
-            nn.assign(model, {name: array(value)})
+            nn.assign(model, {name: value})
         else:
-            weights[name].data = array(value, precision)
+            weights[name].data = value
+        del value, numbers  # or they would stay while the next is read
 
 
 def runs_ahead() -> bool:

@@ -9,6 +9,8 @@ import ml_dtypes
 import numpy as np
 from mlx.utils import tree_map
 
+_SHARED = {"float32", "float16", "uint16", "int32", "int64", "uint8", "uint32"}  # types whose memory numpy can write
+
 
 def array(x, dtype: str | None = None):
     """numpy arrays and numbers, in any tree of dict, list and tuple, as MLX arrays; float64 becomes float32."""
@@ -21,6 +23,21 @@ def _array(x, dtype):
         wide = x.dtype != ml_dtypes.bfloat16
         x = mx.array(x) if wide else mx.array(x.view(np.uint16)).view(mx.bfloat16)
     return x if dtype is None else x.astype(getattr(mx, dtype))
+
+
+def read(arrays, name: str):
+    """One of the arrays by name, here and as numpy's. What is read from a file (`files.Weights`) goes straight to the
+    memory of the array, which both share; of what is there already it is a copy."""
+    entry = getattr(arrays, "entries", {}).get(name)
+    kind = None if entry is None else {"bfloat16": "uint16"}.get(str(entry.dtype), str(entry.dtype))
+    if entry is None or kind not in _SHARED:
+        value = arrays[name]
+        return array(value), value
+    place = mx.zeros(entry.shape, getattr(mx, kind))
+    mx.eval(place)
+    memory = np.array(place, copy=False).view(entry.dtype)
+    entry.into(memory)
+    return place if kind == str(entry.dtype) else place.view(mx.bfloat16), memory
 
 
 def numpy(x):

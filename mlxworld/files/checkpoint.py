@@ -21,6 +21,7 @@ from .weights import Weights, shapes_of
 
 NAME = "model.safetensors"
 INDEX_BYTES = 64 << 20
+CHUNK = 1 << 20  # numbers that are looked at together: what says of each that it is finite takes memory, too
 
 
 def open(path: str | os.PathLike) -> Weights:  # noqa: A001
@@ -104,7 +105,8 @@ def plain(x: np.ndarray) -> np.ndarray:
 def require_finite(name: str, x: np.ndarray, source: str) -> None:
     """Raises MlxworldError, naming the array and its file, where an array of any float type holds NaN or infinity."""
     is_float = x.dtype.kind in "fc" or x.dtype.type.__module__.startswith("ml_dtypes")
-    if is_float and not np.isfinite(x).all():
+    flat = x.reshape(-1)
+    if is_float and not all(np.isfinite(flat[i : i + CHUNK]).all() for i in range(0, flat.size, CHUNK)):
         raise MlxworldError(f"{source}: {shown(name)} holds NaN or infinity")
 
 

@@ -310,15 +310,19 @@ def _joined(parts: list[Entry], join: Join, source: str) -> Entry:
         raise MlxworldError(f"{source}: the parts of {shown(join.name)} do not fit together: {found}")
     shape = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
 
-    def read() -> np.ndarray:
-        x, begin = np.empty(shape, parts[0].dtype), 0
+    def fill(x: np.ndarray) -> None:
+        begin = 0
         for part in parts:
             end = begin + part.shape[axis]
-            x[(slice(None),) * axis + (slice(begin, end),)] = part.read()
+            part.into(x[(slice(None),) * axis + (slice(begin, end),)])
             begin = end
+
+    def read() -> np.ndarray:
+        x = np.empty(shape, parts[0].dtype)
+        fill(x)
         return x
 
-    return Entry(shape, parts[0].dtype, read)
+    return Entry(shape, parts[0].dtype, read, fill)
 
 
 def _copied(settings: Any) -> Any:

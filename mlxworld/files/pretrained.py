@@ -50,7 +50,7 @@ def load(
     numbers = sum(math.prod(e.shape) * (PACKED if e.dtype == np.uint32 else 1) for e in arrays.entries.values())
     most = {"modules": 10 * len(arrays) + 1000, "numbers": 2 * numbers + 1000}
     model = _built(package, published, config, str(folder), most)
-    engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine))
+    engine.load_parameters(model, arrays, str(folder), precision or usual_precision(engine, published))
     model = engine.place(model)
     return Pretrained(engine.quantize(model, weights) if weights else model, config, published, folder, package)
 
@@ -71,15 +71,20 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
     try:
         with package.nn.limit(**most):
             return package.engine.build(lambda: getattr(family, layout.model(published))(config))
+    except MlxworldError as error:
+        raise MlxworldError(f"{source}: {error}") from error
     except (OverflowError, MemoryError, RuntimeError) as error:
         line = one_line(str(error))
         raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
 
 
-def usual_precision(engine: ModuleType) -> str:
-    """What published models compute in: bfloat16, which most are kept in and whose range some need; float32 on the CPU,
-    and on Macs what is fast there."""
-    return {"cpu": "float32", "cuda": "bfloat16"}.get(engine.device()) or engine.rollout_precision()
+def usual_precision(engine: ModuleType, published: Mapping[str, Any]) -> str:
+    """What a published model computes in: bfloat16, which most are kept in; float32 on the CPU, and on Macs what is
+    fast there, but for models whose numbers leave the range of float16."""
+    if engine.device() != "metal":
+        return "float32" if engine.device() == "cpu" else "bfloat16"
+    wide = getattr(types().get(published["model_type"]), "WIDE", ())
+    return "bfloat16" if published["model_type"] in wide else engine.rollout_precision()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -111,7 +116,14 @@ def our_weights(folder: Path, published: dict[str, Any]) -> Weights:
     Raises MlxworldError for names that are unknown, for parts that are missing, and for a shard that is."""
     layout, source = _layout(published, str(folder)), str(folder)
     is_open_clip = published["model_type"] == open_clip.MODEL_TYPE
-    arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
+    try:
+        arrays = checkpoint.open(folder / open_clip.WEIGHTS if is_open_clip else folder)
+    except MlxworldError as error:
+        if (pickles := sorted(folder.glob("*.bin"))) and not any(folder.glob("*.safetensors*")):
+            raise MlxworldError(
+                f"{pickles[0]} is a pickle, which can run any code: only safetensors are read"
+            ) from error
+        raise
     try:
         arrays = arrays.renamed(layout.renamed(published))
     except ValueError as error:

@@ -46,7 +46,7 @@ class TensorFile:
         places = {name: self._place(name, about) for name, about in header.items()}
         self._check_places(places, size - start)
         self.entries = {
-            name: Entry(shape, dtype, lambda name=name, at=start + begin, s=shape, t=dtype: self._read(name, at, s, t))
+            name: self._entry(name, start + begin, shape, dtype)
             for name, (begin, _, shape, dtype) in sorted(places.items(), key=lambda item: item[1][:2])
         }
 
@@ -111,8 +111,16 @@ class TensorFile:
         if reached != size:
             raise self._damaged(f"the arrays take {reached:,} bytes, and there are {size:,}")
 
-    def _read(self, name: str, start: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        x = np.empty(shape, dtype)
+    def _entry(self, name: str, start: int, shape: tuple[int, ...], dtype: np.dtype) -> Entry:
+        def read() -> np.ndarray:
+            x = np.empty(shape, dtype)
+            self._fill(name, start, x)
+            return x.view(np.uint8) != 0 if dtype.kind == "b" else x
+
+        return Entry(shape, dtype, read, None if dtype.kind == "b" else lambda x: self._fill(name, start, x))
+
+    def _fill(self, name: str, start: int, x: np.ndarray) -> None:
+        """Reads what begins at a byte of the file to all of x."""
         rest = x.reshape(-1).view(np.uint8).data
         try:
             while rest and (n := os.preadv(self._handle, [rest[: 1 << 30]], start)):
@@ -121,7 +129,6 @@ class TensorFile:
             raise MlxworldError(f"cannot read {self.path}: {error.strerror}") from error
         if rest:
             raise self._damaged(f"the file ends within {shown(name)}")
-        return x.view(np.uint8) != 0 if dtype.kind == "b" else x
 
     def _damaged(self, reason: str) -> MlxworldError:
         return MlxworldError(f"{self.path} is damaged, cut short or no safetensors file ({reason})")

@@ -9,19 +9,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Entry:
-    """An array that is not read yet: `read()` gives it, of this shape and type, a new one each time."""
+    """An array that is not read yet: `read()` gives it, of this shape and type, a new one each time.
+
+    fill: writes it to an array of this shape and type that is there, without another one, where that can be.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    fill: Callable[[np.ndarray], None] | None = None
 
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
+    def into(self, place: np.ndarray) -> None:
+        """Writes this array to `place`, of its shape and any type, whose parts may lie apart."""
+        if self.fill is not None and place.flags.c_contiguous and place.dtype == self.dtype:
+            self.fill(place)
+        else:
+            place[...] = self.read()
+
     def then(self, turn: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> "Entry":
         """This array turned into another one of `shape` after it is read."""
-        return replace(self, shape=shape, read=lambda: turn(self.read()))
+        return replace(self, shape=shape, read=lambda: turn(self.read()), fill=None)
 
 
 class Weights(Mapping[str, np.ndarray]):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import MlxworldError
 from . import pixels
 from .prepared import Look, Piece, Prepared
 
@@ -55,8 +54,7 @@ class Grids:
 
 def smart_size(h: int, w: int, unit: int, least: int, most: int) -> tuple[int, int]:
     """The size nearest to (h, w) whose sides are multiples of `unit` and which has `least` to `most` pixels."""
-    if max(h, w) > 200 * min(h, w):
-        raise MlxworldError(f"a picture of {h} x {w} is too thin: at most 200 to 1")
+    pixels.require_ratio(h, w)
     H, W = round(h / unit) * unit, round(w / unit) * unit
     area = H * W
     if area > most:

@@ -17,10 +17,11 @@ from .dynamic_tiles import DynamicTiles
 from .grids import Grids
 from .pages import Pages
 from .pan_and_scan import PanAndScan
-from .prepared import Look, Processor, side
+from .prepared import LONGEST, Look, Processor, between, side
 from .whole import Whole
 
 Settings = Mapping[str, Any]
+MOST, TILES = 1 << 27, 256  # pixels of a picture as it is seen, tiles of one
 _FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 
 
@@ -52,6 +53,11 @@ def of(config: Settings, settings: Settings, source: str = "the model") -> Proce
         config = {**(config.get("vision_config") or {}), "model_type": (kind := _PAIRS[kind])}
     if kind not in _KINDS:
         raise MlxworldError(f"{source}: model_type {shown(kind)} has no image processor here")
+    for name in ("do_resize", "do_rescale", "do_normalize"):
+        if settings.get(name) is False:
+            raise MlxworldError(f"{source}: an image processor without {name} is not read")
+    if abs((settings.get("rescale_factor") or 1 / 255) - 1 / 255) > 1e-6:
+        raise MlxworldError(f"{source}: rescale_factor {shown(settings['rescale_factor'])} is not read, 1/255 alone")
     try:
         see = vision.config(config)
         processor = _KINDS[kind](settings, config, see)
@@ -105,6 +111,8 @@ def _anyres(settings: Settings, config: Settings, see: VisionConfig) -> AnyRes:
     size, _ = _square(settings, see.tower.size)
     pages = settings.get("image_grid_pinpoints") or config["image_grid_pinpoints"]
     pages = tuple((int(h), int(w)) for h, w in pages)
+    if not pages or any(n < size or n % size or n > LONGEST for page in pages for n in page):
+        raise ValueError(f"image_grid_pinpoints are no multiples of {size}")
     return AnyRes(size, size // see.tower.patch, pages, look=Look.of(settings))
 
 
@@ -115,7 +123,8 @@ def _grids(settings: Settings, config: Settings, see: VisionConfig) -> Grids:
     def limits(said: Settings, least: int, most: int) -> tuple[int, int]:
         size = said.get("size") or {}
         least = said.get("min_pixels") or size.get("shortest_edge") or size.get("min_pixels") or least
-        return int(least), int(said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or most)
+        most = said.get("max_pixels") or size.get("longest_edge") or size.get("max_pixels") or most
+        return between(1, least, MOST, "min_pixels"), between(least, most, MOST, "max_pixels")
 
     return Grids(
         *limits(settings, Grids.least, Grids.most),
@@ -133,8 +142,8 @@ def _pan_and_scan(settings: Settings, config: Settings, see: VisionConfig) -> Pa
     return PanAndScan(
         side(settings.get("size", see.tower.size)),
         int(config.get("mm_tokens_per_image", 256)),
-        most=int(settings.get("pan_and_scan_max_num_crops") or 4) if on else 0,
-        smallest=int(settings.get("pan_and_scan_min_crop_size") or 256),
+        most=between(1, settings.get("pan_and_scan_max_num_crops") or 4, TILES, "number of crops") if on else 0,
+        smallest=between(1, settings.get("pan_and_scan_min_crop_size") or 256, LONGEST, "size of a crop"),
         ratio=float(settings.get("pan_and_scan_min_ratio_to_activate") or 1.2),
         look=look,
     )
@@ -142,25 +151,35 @@ def _pan_and_scan(settings: Settings, config: Settings, see: VisionConfig) -> Pa
 
 def _pages(settings: Settings, config: Settings, see: VisionConfig) -> Pages:
     look = Look.of({**settings, "resample": 2})
-    return Pages(int(settings.get("num_crops", 4)), see.tower.size, see.tower.grid // 2, look=look)
+    return Pages(
+        between(1, settings.get("num_crops", 4), TILES, "num_crops"), see.tower.size, see.tower.grid // 2, look=look
+    )
 
 
 def _crops(settings: Settings, config: Settings, see: VisionConfig) -> Crops:
     before, after = settings.get("overlap_margins", (4, 4))
     size = side(list(settings.get("base_image_input_size", (see.tower.size,) * 2)))
     look = Look.of({**settings, "resample": 2})
-    return Crops(int(settings.get("max_crops", 12)), (int(before), int(after)), size, see.tower.patch, look=look)
+    return Crops(
+        between(1, settings.get("max_crops", 12), TILES, "max_crops"),
+        (int(before), int(after)),
+        size,
+        see.tower.patch,
+        look=look,
+    )
 
 
 def _tiles(settings: Settings, config: Settings, see: VisionConfig) -> DynamicTiles:
     projector, nvlm = see.projector, config["model_type"] == "NVLM_D"
     assert projector is not None
     size = side(settings.get("size", config.get("force_image_size", see.tower.size)))
+    most = settings.get("max_patches", config.get("max_dynamic_patch", 6 if nvlm else 12))
+    most = between(1, most, TILES, "number of tiles")
     return DynamicTiles(
         size,
         (size // see.tower.patch // projector.side) ** 2,
-        int(settings.get("min_patches", config.get("min_dynamic_patch", 1))),
-        int(settings.get("max_patches", config.get("max_dynamic_patch", 6 if nvlm else 12))),
+        between(1, settings.get("min_patches", config.get("min_dynamic_patch", 1)), most, "least number of tiles"),
+        most,
         tags=nvlm,
         placeholder="<IMG_CONTEXT>" if config["model_type"] == "internvl" else "<image>",
         around=("<Image>", "</Image>") if nvlm else ("<img>", "</img>"),
@@ -170,7 +189,8 @@ def _tiles(settings: Settings, config: Settings, see: VisionConfig) -> DynamicTi
 
 def _canvas(settings: Settings, config: Settings, see: VisionConfig) -> Canvas:
     look = Look.of(settings, how="bilinear", mean=pixels.CLIP_MEAN, std=pixels.CLIP_STD)
-    return Canvas(side(settings.get("size", see.tower.size)), int(settings.get("max_image_tiles", 4)), look=look)
+    tiles = between(see.tower.tiles, settings.get("max_image_tiles", 4), see.tower.tiles, "max_image_tiles")
+    return Canvas(side(settings.get("size", see.tower.size)), tiles, look=look)
 
 
 _PAIRS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}

@@ -18,6 +18,7 @@ BY_NUMBER: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "b
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+THINNEST = 200
 
 
 def read(file: str | os.PathLike | BinaryIO) -> np.ndarray:
@@ -39,6 +40,14 @@ def read(file: str | os.PathLike | BinaryIO) -> np.ndarray:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "is no picture that can be read" if isinstance(error, UnidentifiedImageError) else error
         raise MlxworldError(f"{name}: {reason}") from None
+
+
+def require(picture: np.ndarray) -> None:
+    """Raises MlxworldError for what is no picture uint8 (H, W, 3), and no film (T, H, W, 3), of a pixel at least."""
+    shape = getattr(picture, "shape", None)
+    if shape is None or picture.dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] != 3 or not picture.size:
+        what = type(picture).__name__ if shape is None else f"{picture.dtype} {tuple(shape)}"
+        raise MlxworldError(f"a picture is uint8 (height, width, 3), a film has an axis of frames before, not {what}")
 
 
 def resize(picture: np.ndarray, size: tuple[int, int], how: Filter) -> np.ndarray:
@@ -70,9 +79,16 @@ def _cubic_matrix(old: int, new: int) -> np.ndarray:
     return matrix
 
 
+def require_ratio(h: int, w: int) -> None:
+    """Raises MlxworldError for a picture that is longer than THINNEST times its other side."""
+    if max(h, w) > THINNEST * min(h, w):
+        raise MlxworldError(f"a picture of {h} x {w} is too thin: at most {THINNEST} to 1")
+
+
 def shortest_edge(picture: np.ndarray, edge: int) -> tuple[int, int]:
-    """The size (h, w) whose shorter side is `edge`, at the picture's own ratio."""
+    """The size (h, w) whose shorter side is `edge`, at the picture's own ratio. MlxworldError over THINNEST to 1."""
     h, w = picture.shape[:2]
+    require_ratio(h, w)
     return (edge, int(edge * w / h)) if h <= w else (int(edge * h / w), edge)
 
 

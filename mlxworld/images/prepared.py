@@ -1,5 +1,6 @@
 """What an image processor gives, and what all processors share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from ..errors import MlxworldError
 from ..files.reading import shown
 from .pixels import BY_NUMBER, CLIP_MEAN, CLIP_STD, Filter
 
+LONGEST = 1 << 14  # side of a square, pixels
 Piece = str | int  # text, or so many tokens that pictures fill
 
 
@@ -65,8 +67,22 @@ class Look:
     def of(cls, settings: Mapping[str, Any], **defaults: Any) -> "Look":
         """From a preprocessor's published settings, and what holds where those say nothing."""
         look = cls(**defaults)
-        how = BY_NUMBER.get(settings.get("resample", -1), look.how)
-        return cls(how, tuple(settings.get("image_mean", look.mean)), tuple(settings.get("image_std", look.std)))
+        how = settings.get("resample")
+        if how is not None and how not in BY_NUMBER:
+            raise ValueError(f"resample {how} is not read")
+        mean, std = (
+            tuple(map(float, settings.get(f"image_{n}") or d)) for n, d in (("mean", look.mean), ("std", look.std))
+        )
+        if not all(len(x) == 3 and all(map(math.isfinite, x)) for x in (mean, std)) or min(std) <= 0:
+            raise ValueError(f"no three numbers: image_mean {mean}, image_std {std}")
+        return cls(look.how if how is None else BY_NUMBER[how], mean, std)
+
+
+def between(least: int, value: Any, most: int, name: str) -> int:
+    """A setting as a whole number. Raises MlxworldError unless it is one of least .. most."""
+    if not isinstance(value, int | float) or not least <= value <= most or int(value) != value:
+        raise MlxworldError(f"the image processor's {name} is {shown(value)}: {least} to {most} are read")
+    return int(value)
 
 
 def side(size: Any, source: str = "size") -> int:
@@ -75,6 +91,6 @@ def side(size: Any, source: str = "size") -> int:
     if isinstance(size, dict):
         numbers = [size[name] for name in ("shortest_edge", "height", "width") if name in size]
     numbers = list(numbers) if isinstance(numbers, list | tuple) else []
-    if not numbers or any(n != numbers[0] or not isinstance(n, int) or n < 1 for n in numbers):
-        raise MlxworldError(f"the image processor's {source} is no square: {shown(size)}")
+    if not numbers or any(n != numbers[0] or not isinstance(n, int) or not 1 <= n <= LONGEST for n in numbers):
+        raise MlxworldError(f"the image processor's {source} is no square of at most {LONGEST} pixels: {shown(size)}")
     return numbers[0]

@@ -16,6 +16,7 @@ from .. import images
 from ..errors import MlxworldError
 from ..files import pretrained
 from ..files.reading import read_json, shown
+from ..images import pixels
 from ..images.prepared import Piece, Prepared
 from ..play.hooks import join
 from . import chat, tokenizer
@@ -45,9 +46,12 @@ class Assistant:
         layout = pretrained.types()[self.published["model_type"]]
         self.template = chat.template(folder) or layout.template(self.published)
         self.ends = _ends(folder, self.published, self.tokenizer)
+        self.words = self.config.decoder.tokens or self.config.decoder.vocab  # ids that have an embedding
         self._mark, self._begin = layout.marks(self.published)
-        text = self.published.get("text_config") or self.published
-        self.longest = int(text.get("max_position_embeddings", 1 << 20))  # tokens
+        longest = (self.published.get("text_config") or self.published).get("max_position_embeddings") or 1 << 20
+        if not isinstance(longest, int) or longest < 1:
+            raise MlxworldError(f"{folder}: max_position_embeddings is {shown(longest)}")
+        self.longest = longest  # tokens
 
     @classmethod
     def load(
@@ -83,7 +87,10 @@ class Assistant:
 
         A question that raises MlxworldError is no part of the talk; of an answer that is left early, what came is.
         """
-        talk = talk or Talk()
+        talk = Talk() if talk is None else talk
+        self._require(question, stop)
+        for picture in pictures:
+            pixels.require(picture)
         kinds = ["video" if picture.ndim == 4 else "image" for picture in pictures]
         messages = [*talk.messages, {"role": "user", "content": chat.parts(question, kinds)}]
         shown = [*talk.pictures, *pictures]
@@ -99,7 +106,25 @@ class Assistant:
                 said += piece
                 yield piece
         finally:
+            said = self._apart(said)
             talk.messages, talk.pictures = [*messages, {"role": "assistant", "content": chat.parts(said)}], shown
+
+    def _require(self, question: str, stop: Sequence[str]) -> None:
+        """Raises MlxworldError for a question that is no text or has a picture's mark in it, and for an empty stop."""
+        try:
+            question.encode()
+        except UnicodeEncodeError as error:
+            raise MlxworldError(f"the question is no text in Unicode: {shown(question)}") from error
+        if places := self._places(question):
+            raise MlxworldError(f"the question holds {places[0].group()!r}, which stands for a picture in this model")
+        if not all(stop):
+            raise MlxworldError("a text that ends an answer must not be empty")
+
+    def _apart(self, said: str) -> str:
+        """What a model said, where it spelt a picture's mark with a space in it, or the next turn would lack one."""
+        for place in reversed(self._places(said)):
+            said = f"{said[: place.start() + 1]} {said[place.start() + 1 :]}"
+        return said
 
     def _pieces(self, arrays, seen, options, stop):
         """Texts, held back as long as they may be the beginning of one of `stop`."""
@@ -118,21 +143,29 @@ class Assistant:
             if ready := held[: len(held) - open_]:
                 yield ready
             held = held[len(held) - open_ :]
-        if held:
+        held += reader.end()
+        if held := held[: min((held.index(end) for end in stop if end in held), default=len(held))]:
             yield held
 
     def text(self, messages: Sequence[chat.Message]) -> str:
         """What was said, by the model's template, with a placeholder for each picture."""
         tokens = {"bos_token": self.tokenizer.bos, "eos_token": self.tokenizer.eos}
-        n = sum(part["type"] != "text" for message in messages for part in message["content"])
-        plain = self._plain(messages)
-        if n == 0:
-            return chat.render(self.template, plain, **tokens)
-        try:
-            text = chat.render(self.template, messages, **tokens)
-        except MlxworldError:
-            text = ""  # a template of words alone
-        return text if len(self._places(text)) == n else chat.render(self.template, plain, **tokens)
+        if self.processor is not None:
+            try:
+                text = chat.render(self.template, messages, **tokens)
+                if self._says(text, messages):
+                    return text
+            except MlxworldError:
+                pass  # a template of words alone
+        return chat.render(self.template, self._plain(messages), **tokens)
+
+    def _says(self, text: str, messages: Sequence[chat.Message]) -> bool:
+        """Whether a text has all words and places of pictures of messages, and is made of their parts, not of what
+        Python calls them."""
+        parts = [part for message in messages for part in message["content"]]
+        words = [part["text"].strip() for part in parts if part["type"] == "text"]
+        places = len(self._places(text)) == len(parts) - len(words)
+        return places and all(word in text for word in words) and not any(str(part) in text for part in parts)
 
     def _plain(self, messages):
         """Messages whose content is text, placeholders before it."""
@@ -163,11 +196,14 @@ class Assistant:
         if len(places) != len(pictures):
             raise MlxworldError(f"the text has places for {len(places)} pictures, and there are {len(pictures)}")
         if not pictures:
-            return prompt([self._ids(text)], grids=() if self.config.decoder.rope.sections else None), None
+            return prompt([self._known(self._ids(text))], grids=() if self.config.decoder.rope.sections else None), None
         prepared = self._prepare(pictures)
         filled, end = [], 0
         for place, picture, pieces in zip(places, pictures, prepared.pieces, strict=True):
-            filled += [text[end : place.start()], *((self._token(picture), n) for n in pieces)]
+            before = text[end : place.start()]
+            if not before and filled and filled[-1][1] == pieces[0] and isinstance(pieces[0], str):
+                pieces = pieces[1:]  # two pictures side by side share the mark between them (idefics)
+            filled += [before, *((self._token(picture), n) for n in pieces)]
             end = place.end()
         ids = self._filled([*filled, text[end:]])
         c, seen = self.config, Pictures(prepared.arrays, prepared.layout)
@@ -184,9 +220,9 @@ class Assistant:
         if not hasattr(self.processor, "video"):
             raise MlxworldError("this model takes pictures, no films")
         each = [self.processor.video(x) if x.ndim == 4 else self.processor([x]) for x in pictures]
-        pixels = np.concatenate([one.arrays["pixels"] for one in each])
+        patches = np.concatenate([one.arrays["pixels"] for one in each])
         layout = tuple(grid for one in each for grid in one.layout)
-        return Prepared({"pixels": pixels}, layout, [one.pieces[0] for one in each])
+        return Prepared({"pixels": patches}, layout, [one.pieces[0] for one in each])
 
     def _visible(self, prepared, n):
         """Tokens of each picture that are there (pictures, tokens), where pictures are attended to."""
@@ -217,6 +253,13 @@ class Assistant:
         ids: list[int] = []
         for i, run in enumerate(runs):
             ids += self._ids(run, begins=i == 0) if isinstance(run, str) else run
+        return self._known(ids)
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """The ids themselves. Raises MlxworldError for one that no word of the model has."""
+        if max(ids, default=0) >= self.words or min(ids, default=0) < -1:
+            wrong = next(n for n in ids if n >= self.words or n < -1)
+            raise MlxworldError(f"the tokenizer or config.json says id {wrong}, and the model has {self.words} words")
         return ids
 
     def _ids(self, text: str, begins: bool = True) -> list[int]:
@@ -234,6 +277,9 @@ def _ends(folder: Path, published: dict[str, Any], words: tokenizer.Tokenizer) -
     for about in (generation, published, published.get("text_config") or {}):
         ids = about.get("eos_token_id") if isinstance(about, dict) else None
         if ids is not None:
-            return tuple(ids) if isinstance(ids, list) else (int(ids),)
+            ids = ids if isinstance(ids, list) else [ids]
+            if not all(type(n) is int for n in ids):
+                raise MlxworldError(f"{folder}: eos_token_id is {shown(ids)}")
+            return tuple(ids)
     number = words.id(words.eos) if words.eos else None
     return () if number is None else (number,)

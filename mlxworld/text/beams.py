@@ -22,6 +22,8 @@ class BeamConfig:
     def __post_init__(self):
         if self.beams < 1:
             raise MlxworldError("beams must be at least 1")
+        if not -10 <= self.length_penalty <= 10:
+            raise MlxworldError("length_penalty lies in -10 .. 10")
 
     def normal(self, scores: np.ndarray, length: int) -> np.ndarray:
         """Sums of log probabilities of so many tokens, as they are compared with those of others."""

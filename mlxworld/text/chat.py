@@ -2,14 +2,17 @@
 
 import importlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import MlxworldError
-from ..files.reading import read_json
+from ..files.reading import read_json, read_whole
 
+_GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")  # marks what is trained on; nothing here
+MOST_BYTES = 4 << 20  # of a template
 Message = dict[str, Any]  # "role": "user" or "assistant" or "system"; "content": text, or parts of it
 
 
@@ -17,12 +20,18 @@ def template(folder: str | Path) -> str | None:
     """The chat template of a model's folder: chat_template.jinja, chat_template.json, or in tokenizer_config.json."""
     folder = Path(folder)
     if (folder / "chat_template.jinja").exists():
-        return (folder / "chat_template.jinja").read_text()
+        path = folder / "chat_template.jinja"
+        try:
+            return read_whole(path, MOST_BYTES, "a template").decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise MlxworldError(f"{path} is no text: {error.reason}") from error
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         about = read_json(folder / name, 256 << 20) if (folder / name).exists() else {}
         source = about.get("chat_template") if isinstance(about, dict) else None
         if isinstance(source, list):  # several, by name
-            source = next((x.get("template") for x in source if x.get("name") == "default"), None)
+            source = next(
+                (x.get("template") for x in source if isinstance(x, dict) and x.get("name") == "default"), None
+            )
         if isinstance(source, str):
             return source
     return None
@@ -52,10 +61,11 @@ def render(source: str, messages: Sequence[Message], **tokens: str | None) -> st
     )
     environment.filters["tojson"] = lambda x, **options: json.dumps(x, ensure_ascii=False, **options)
     environment.globals |= {"raise_exception": refuse, "strftime_now": lambda how: datetime.now().strftime(how)}
-    given = {name: token or "" for name, token in tokens.items()}
+    given = {name: token or "" for name, token in tokens.items()} | {"tools": None, "documents": None}
+    source = _GENERATION.sub(lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", source)
     try:
         return environment.from_string(source).render(messages=list(messages), add_generation_prompt=True, **given)
     except jinja2.TemplateError as error:
         raise MlxworldError(f"the chat template cannot be used: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise MlxworldError(f"the chat template does not take these messages: {error}") from error

@@ -24,6 +24,7 @@ class Choice:
     def __post_init__(self):
         rules = [
             (self.temperature >= 0 and self.top_k >= 0, "temperature and top_k must not be negative"),
+            (self.seed >= 0, "a seed must not be negative"),
             (0 < self.top_p <= 1, "top_p lies in (0, 1]"),
             (self.repetition_penalty > 0 and self.no_repeat_ngram >= 0, "penalties must not be negative"),
         ]

@@ -31,6 +31,10 @@ class Options:
     choice: Choice = field(default_factory=Choice)
     beams: BeamConfig = field(default_factory=BeamConfig)
 
+    def __post_init__(self):
+        if self.most < 1:
+            raise MlxworldError("a continuation has at least one token")
+
 
 @dataclass(frozen=True)
 class Pictures:

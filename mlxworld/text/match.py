@@ -15,6 +15,7 @@ from ..errors import MlxworldError
 from ..files.layouts import open_clip
 from ..files.pretrained import Pretrained
 from ..files.reading import shown
+from ..images import pixels
 from . import tokenizer
 
 
@@ -43,10 +44,12 @@ class Matcher:
         are cut. Raises MlxworldError where there is no picture or no text."""
         if not pictures or not texts:
             raise MlxworldError("to match needs at least one picture and one text")
+        for picture in pictures:
+            pixels.require(picture)
         engine = self._loaded.package.engine
-        pixels = engine.array(self._processor(pictures).arrays["pixels"])
+        seen = engine.array(self._processor(pictures).arrays["pixels"])
         with engine.inference():
-            logits = engine.numpy(self._loaded.model(pixels, engine.array(self.ids(texts)))).astype(np.float64)
+            logits = engine.numpy(self._loaded.model(seen, engine.array(self.ids(texts)))).astype(np.float64)
         if self._loaded.config.sigmoid:
             return (0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -44,10 +44,14 @@ def load(folder: str | Path) -> Tokenizer:
     about = read_json(path, MOST_BYTES) if path.exists() else {}
     if not isinstance(about, dict):
         raise MlxworldError(f"{path} holds no settings, but {shown(about)}")
-    if (folder / "tokenizer.json").exists():
-        return Fast(folder / "tokenizer.json", about)
-    if (folder / "tokenizer.model").exists():
-        return Pieces(folder / "tokenizer.model", about)
+    for name, kind in (("tokenizer.json", Fast), ("tokenizer.model", Pieces)):
+        if (folder / name).exists():
+            try:
+                return kind(folder / name, about)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise MlxworldError(
+                    f"{folder}: its tokenizer's settings cannot be read: {shown(str(error))}"
+                ) from error
     raise MlxworldError(f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model")
 
 
@@ -128,6 +132,10 @@ class Stream:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer, self._ids, self._shown = tokenizer, [], ""
 
+    def end(self) -> str:
+        """What was held back: half a character, or what looks like one."""
+        return self._tokenizer.decode(self._ids)[len(self._shown) :]
+
     def add(self, number: int) -> str:
         """What can be read since the last call."""
         self._ids.append(number)
@@ -143,7 +151,10 @@ class Stream:
 
 def _name(token: Any) -> str | None:
     """A token's text, of configurations that give it alone or among its settings."""
-    return token.get("content") if isinstance(token, dict) else token
+    name = token.get("content") if isinstance(token, dict) else token
+    if name is not None and not isinstance(name, str):
+        raise ValueError(f"{name!r} is no token")
+    return name
 
 
 def imported(name: str) -> Any:

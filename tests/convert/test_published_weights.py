@@ -12,9 +12,11 @@ import mlxworld
 from convert import weights
 from mlxworld import MlxworldError
 from mlxworld.files import checkpoint, hub, pretrained, quantized
+from mlxworld.files.layouts import open_clip
 from mlxworld.text.generate import Generator
 from mlxworld.text.prompt import prompt
 from tests.models.small import gap
+from tests.models.vision_language.oracle_vision import published, reference
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 PROMPT = [[1, 50, 60, 70, 80, 90, 100]]
@@ -92,11 +94,46 @@ def test_what_was_packed_comes_out_as_its_values(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.fixture
+def biomedclip(tmp_path) -> Path:
+    """In open_clip's layout, with its sizes where a configuration may give them."""
+    folder = tmp_path / "biomedclip"
+    shutil.copytree(ORACLES / "biomedclip", folder, ignore=shutil.ignore_patterns("reference"))
+    about = published("biomedclip")
+    (folder / open_clip.FILE).write_text(json.dumps({n: x for n, x in about.items() if n != "model_type"}))
+    return folder
+
+
+def fits(folder: Path, backend: str, how: str | None = None) -> np.ndarray:
+    """How well the reference's pictures fit its texts."""
+    package, r = mlxworld.on(backend), reference("biomedclip")
+    x, ids = r["in.pixel_values"].transpose(0, 2, 3, 1), r["in.input_ids"].astype(np.int32)
+    model = pretrained.load(folder, package, "float32", how).model
+    with package.engine.inference():
+        return package.engine.numpy(model(package.engine.array(np.ascontiguousarray(x)), package.engine.array(ids)))
+
+
+def test_open_clip_is_written_in_its_own_layout(biomedclip, tmp_path):
+    run(biomedclip, tmp_path / "same")
+    assert {p.name for p in (tmp_path / "same").iterdir()} == {open_clip.FILE, open_clip.WEIGHTS}
+    read = [json.loads((folder / open_clip.FILE).read_text()) for folder in (biomedclip, tmp_path / "same")]
+    assert read[0] == read[1]
+    before, after = (checkpoint.open(folder / open_clip.WEIGHTS) for folder in (biomedclip, tmp_path / "same"))
+    assert set(before) == set(after)
+    assert all(x.shape == after[n].shape and x.tobytes() == after[n].tobytes() for n, x in before.items())
+    run(biomedclip, tmp_path / "q8", "--to", "mlx-q8")
+    assert "visual.trunk.blocks.0.mlp.fc2.scales" in checkpoint.open(tmp_path / "q8" / open_clip.WEIGHTS)
+    whole, packed = fits(biomedclip, "mlx"), fits(tmp_path / "q8", "mlx")
+    assert gap(fits(biomedclip, "mlx", "int8"), packed) < 1e-5 < gap(whole, packed)
+    assert gap(fits(tmp_path / "q8", "torch"), packed) < 1e-4
+    run(biomedclip, tmp_path / "q8", "--force")  # a folder that is its own is replaced
+    assert gap(fits(tmp_path / "q8", "torch"), whole) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("llava", "x.pt"), "stay safetensors"),
-        (("biomedclip", "x"), "open_clip"),
         (("llava", "x", "--like", "pong"), "--like WORLD"),
     ],
 )

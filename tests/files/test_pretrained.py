@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,3 +178,18 @@ def test_loading_takes_little_more_than_the_weights(name, precision, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     largest = 4 * 4096 * C  # bytes of one array, which is read, copied and cast
     assert int(done.stdout) < 1.2 * size + 5 * largest, f"{int(done.stdout) / size:.2f} of {size >> 20} MB"
+
+
+@pytest.mark.parametrize(
+    ("device", "fast", "family", "usual"),
+    [
+        ("cpu", "float32", "gemma3", "float32"),
+        ("cuda", "float16", "llava", "bfloat16"),
+        ("metal", "float16", "llava", "float16"),
+        ("metal", "float16", "gemma3", "bfloat16"),  # whose numbers float16 does not hold
+        ("metal", "bfloat16", "gemma3", "bfloat16"),
+    ],
+)
+def test_what_a_model_computes_in(device, fast, family, usual):
+    engine: Any = SimpleNamespace(device=lambda: device, rollout_precision=lambda: fast)
+    assert pretrained.usual_precision(engine, config(ORACLES / family)) == usual

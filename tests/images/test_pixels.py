@@ -14,7 +14,7 @@ from mlxworld.images import load, of, read
 from mlxworld.images.anyres import best_page, shown
 from mlxworld.images.crops import Crops
 from mlxworld.images.grids import smart_size
-from mlxworld.images.pixels import centre, cut
+from mlxworld.images.pixels import centre, cut, require
 from tests.images.cases import SETTINGS, picture
 from tests.images.test_published import CONFIGS, processor
 
@@ -118,10 +118,18 @@ def test_broken_files_are_one_line(tmp_path):
 
 
 BAD = [
-    ({"size": "large"}, "no square: 'large'"),
+    ({"size": "large"}, "no square of at most 16384 pixels: 'large'"),
     ({"size": {"height": 3, "width": 4}}, "no square"),
     ({"size": -4}, "no square"),
+    ({"size": {"shortest_edge": 10**9}}, "no square"),
     ({"image_mean": 3}, "settings cannot be read"),
+    ({"image_mean": [0.5]}, "no three numbers"),
+    ({"image_mean": [float("nan")] * 3}, "image_mean .*nan"),
+    ({"image_std": [0, 1, 1]}, "image_std"),
+    ({"resample": 9}, "resample 9 is not read"),
+    ({"do_rescale": False}, "without do_rescale"),
+    ({"do_normalize": False}, "without do_normalize"),
+    ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
     ({"size": 28, "crop_size": 28}, "gives 28 pixels, the tower sees 42"),
 ]
 
@@ -135,6 +143,47 @@ def test_bad_settings_are_one_line(tmp_path, settings, message):
     (tmp_path / "preprocessor_config.json").write_text("[1]")
     with pytest.raises(mlxworld.MlxworldError, match="no settings"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("qwen2_vl", {"min_pixels": 10**7, "max_pixels": 10}, "max_pixels is 10: 10000000 to"),
+        ("qwen2_vl", {"min_pixels": 10**12}, "min_pixels is 1000000000000"),
+        ("llava_next", {"image_grid_pinpoints": [[30, 31]]}, "no multiples of 28"),
+        ("llava_next", {"image_grid_pinpoints": [[0, 28]]}, "no multiples of 28"),
+        ("mllama", {"max_image_tiles": 9}, "max_image_tiles is 9"),
+        ("internvl", {"max_patches": 10**6}, "number of tiles is 1000000"),
+        ("internvl", {"min_patches": 9, "max_patches": 2}, "least number of tiles is 9"),
+    ],
+)
+def test_sizes_that_no_picture_has(family, settings, message):
+    with pytest.raises(mlxworld.MlxworldError, match=message):
+        of(CONFIGS[family], {**SETTINGS[family], **settings})
+
+
+@pytest.mark.parametrize("family", ["clip", "dinov2", "qwen2_vl"])
+def test_a_thin_picture_is_refused_where_its_ratio_is_kept(family):
+    with pytest.raises(mlxworld.MlxworldError, match="1 x 5000 is too thin: at most 200 to 1"):
+        processor(family)([np.zeros((1, 5000, 3), np.uint8)])
+    assert processor("siglip")([np.zeros((1, 5000, 3), np.uint8)]).arrays["pixels"].shape[1] == 56
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((5, 5, 4), np.uint8),
+        np.zeros((5, 5), np.uint8),
+        np.zeros((5, 5, 3)),
+        [[1]],
+    ],
+)
+def test_what_is_no_picture(x):
+    with pytest.raises(mlxworld.MlxworldError, match="a picture is uint8"):
+        require(x)
+    require(np.zeros((1, 1, 3), np.uint8))
+    require(np.zeros((2, 1, 1, 3), np.uint8))
 
 
 def test_an_unknown_model_is_named():

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +115,8 @@ def test_templates():
     assert chat.template(ORACLES / "phi3") is None
     talk = [{"role": "user", "content": "hi"}]
     assert chat.render("{{ bos_token }}{{ messages[0].content }}", talk, bos_token="<s>") == "<s>hi"
+    assert chat.render("{% if tools is not none or documents is not none %}a tool{% endif %}", talk) == ""
+    assert chat.render("a {%- generation %} {{ messages[0].content }} {%- endgeneration -%} b", talk) == "a hib"
     for source, said in (
         ("{{ raise_exception('no system') }}", "refuses this: no system"),
         ("{% if %}", "cannot be used"),
@@ -151,6 +155,11 @@ def test_the_verb_talks(qwen, capsys, monkeypatch):
         (["--video", "nothing.mp4"], "nothing.mp4"),
         (["--fps", "0"], "--fps positive"),
         (["--beams", "0"], "beams must be at least 1"),
+        (["--stop", ""], "must not be empty"),
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--page"], "--page takes no question"),
+        (["--among", "a"], "--among takes no question"),
+        (["--check", "--page"], "--check and --page are two uses"),
         (["--temperature", "-1"], "must not be negative"),
     ],
 )
@@ -194,3 +203,77 @@ def test_a_hook_of_a_world_is_one_line(tmp_path):
     argv = ["--model", str(ORACLES / "cohere"), "--backend", "torch", "--hook", str(tmp_path / "night.safetensors")]
     with pytest.raises(MlxworldError, match=r"this hook fits .* of the family openworld, not"):
         ask.main([*argv, "hello"])
+
+
+def test_a_long_film_is_seen_to_its_end_and_never_held_whole(monkeypatch):
+    held: list[int] = [0]
+
+    class Frame(np.ndarray):
+        """Knows that it is held."""
+
+    def frames(path, size, fps):
+        for i in range(20_000):
+            frame = np.full((2, 2, 3), i // 100, np.uint8).view(Frame)
+            held.append(held[-1] + 1)
+            weakref.finalize(frame, lambda: held.append(held[-1] - 1))
+            yield SimpleNamespace(picture=frame)
+
+    monkeypatch.setattr(ask, "read_frames", frames)
+    monkeypatch.setattr(ask, "require_whole", lambda path: None)
+    film = ask.film(Path("film.mp4"), 2)
+    assert len(film) == ask.FRAMES and max(held) <= 2 * ask.FRAMES + 2
+    assert film[0, 0, 0, 0] == 0 and film[-1, 0, 0, 0] == 199  # to its end
+    assert set(np.diff(film[:, 0, 0, 0].astype(int))) <= {0, 1}  # evenly
+
+
+def test_idefics_pictures_side_by_side_share_a_mark(tmp_path):
+    """As published: no space around a picture, and <fake> <image> <fake> <image> <fake> where two stand together."""
+    folder = tmp_path / "idefics"
+    shutil.copytree(ORACLES / "idefics", folder)
+    said = json.loads((ORACLES / "llava" / "tokenizer.json").read_text())
+    tokens = said["added_tokens"]
+    next(token for token in tokens if token["content"] == "<image>")["content"] = "<another>"
+    tokens += [{**tokens[-1], "id": 320, "content": "<fake_token_around_image>"}]
+    tokens += [{**tokens[-1], "id": 321, "content": "<image>"}]
+    (folder / "tokenizer.json").write_text(json.dumps(said))
+    shutil.copy(ORACLES / "llava" / "tokenizer_config.json", folder)
+    it, picture = assistant("idefics", folder), np.zeros((40, 40, 3), np.uint8)
+    text = it.text([{"role": "user", "content": chat.parts("what?", ["image", "image"])}])
+    assert text == "<s>User:<image><image>what?\nAssistant:"
+    ids = it.read(text, [picture] * 2)[0]["ids"][0].tolist()
+    fake, image = 320, 321
+    begin = ids.index(fake)
+    assert ids[0] == 1 and ids[begin : begin + 5] == [fake, image, fake, image, fake] and ids.count(fake) == 3
+    apart = it.read("<image>, <image>", [picture] * 2)[0]["ids"][0].tolist()
+    assert apart.count(fake) == 4
+
+
+def test_mllama_without_a_template_begins_with_its_first_token():
+    assert assistant("mllama").text([{"role": "user", "content": chat.parts("what?")}]).startswith("<s>User: what?")
+
+
+PARTS = (  # as LLaVA's: it reads a message's parts, and marks what is trained on
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
+    "{% for p in m['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>\n' }}{% endfor %}{% for p in m['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ p['text'] + ' ' }}{% endgeneration %}"
+    "{% else %}{{ p['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def test_a_template_of_parts_says_a_question_without_a_picture():
+    it = assistant("llava")
+    it.template = PARTS
+    asked = {"role": "user", "content": chat.parts("what?")}
+    assert it.text([asked]) == "USER: what? ASSISTANT:"
+    seen = {"role": "user", "content": chat.parts("what?", ["image"])}
+    talk = [seen, {"role": "assistant", "content": chat.parts("a ball")}, asked]
+    assert it.text(talk) == "USER: <image>\nwhat? ASSISTANT: a ball USER: what? ASSISTANT:"
+
+
+def test_a_template_of_words_never_says_what_python_calls_a_part():
+    it = assistant("llava")
+    it.template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }} {% endfor %}"
+    assert it.text([{"role": "user", "content": chat.parts("what?")}]) == "user: what? "
+    assert it.text([{"role": "user", "content": chat.parts("what?", ["image"])}]) == "user: <image>\nwhat? "

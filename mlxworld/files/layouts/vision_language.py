@@ -21,6 +21,7 @@ _PAIR = (
     "NVLM_D",
     "internvl_chat",
 )  # a text configuration inside
+WIDE = ("gemma3", "gemma3_text")  # between whose blocks numbers grow beyond float16's largest, 65504
 MODEL_TYPES = (*_WORDS, *_PAIR, "qwen2_vl", "phi3_v", "molmo", "idefics")
 
 # Newer spellings as the published one: the first pattern that matches a name's beginning is replaced.
@@ -53,12 +54,12 @@ def config(published: Config) -> VisionLanguageConfig:
         tied = {"internvl": True, "gemma3": True}.get(kind)
     if kind == "NVLM_D" or kind == "internvl_chat":
         tied = text.get("tie_word_embeddings", False)
-    image = published.get("image_token_index", published.get("image_token_id", -1))
+    image = published.get("image_token_index", published.get("image_token_id"))
     return VisionLanguageConfig(
         decoder=decoders.decoder(text, text_kind, tied),
         vision=None if kind in _WORDS else vision.config(published),
-        image_token=image,
-        video_token=published.get("video_token_id", -1) if kind == "qwen2_vl" else -1,
+        image_token=-1 if image is None else int(image),
+        video_token=int(published.get("video_token_id", -1)) if kind == "qwen2_vl" else -1,
         adds=kind == "molmo",
         whole_pictures=kind == "gemma3",
     )
@@ -112,12 +113,17 @@ _MOLMO = (  # pictures come before all words
     "{% for m in messages %}{{ '<image>' * m['content'].count('<image>\n') }}{% endfor %}{% for m in messages %}"
     " {{ m['role'].capitalize() }}: {{ m['content'].replace('<image>\n', '') }}{% endfor %} Assistant:"
 )
+_IDEFICS = (  # no space around a picture
+    "{{ bos_token }}{% for m in messages %}{{ m['role'].capitalize() }}:{{ '' if m['content'].startswith('<image>')"
+    " else ' ' }}{{ m['content'].replace('<image>\n', '<image>') }}\n{% endfor %}Assistant:"
+)
 _MARKS = {"molmo": "<im_patch>", "idefics": "<image>", "NVLM_D": "<|vision_pad|>", "internvl_chat": "<IMG_CONTEXT>"}
 
 
 def template(published: Config) -> str:
     """The chat template of models that were published without one."""
-    return {"llava": _VICUNA, "molmo": _MOLMO}.get(published["model_type"], _LINES)
+    own = {"llava": _VICUNA, "molmo": _MOLMO, "idefics": _IDEFICS, "mllama": "{{ bos_token }}" + _LINES}
+    return own.get(published["model_type"], _LINES)
 
 
 def marks(published: Config) -> tuple[str | None, bool]:

@@ -184,8 +184,9 @@ class OmniLatentModel(Hooked):
         m = ops.broadcast_to(m, (B, 1, N, N))
         hooks, keep = getattr(self, "hooks", []), self.cfg.checkpointing
         turned = self._angles(place, x)
-        relayed = {"relay": relay, "probe": self.probe}
-        y, caches = stack(self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep, **relayed)
+        y, caches = stack(
+            self.blocks, x[:, :, None], turned, m, reads, hooks, self.opened, start, keep, relay, self.probe
+        )
         return self.norm(y[:, :, 0]), caches
 
     def _sources(self, inputs, lengths):
