@@ -67,7 +67,7 @@ class Assistant:
         order."""
         assistant = cls(pretrained.load(folder, package, precision, weights), compile)
         family = pretrained.types()[assistant.published["model_type"]].FAMILY
-        precision = precision or pretrained.usual_precision(package.engine)
+        precision = precision or pretrained.usual_precision(package.engine, assistant.published)
         join(package, assistant.generator.model, family, hooks, precision, compiled=True)
         return assistant
 
