@@ -72,7 +72,7 @@ def waits(words: list[str], trains, goes_on) -> None:
             trains.set()
             assert goes_on.wait(200)
 
-    Run._report = waiting
+    Run._report = waiting  # type: ignore[method-assign]
     train.main(words)
 
 
