@@ -1,15 +1,14 @@
 """A run's folder: outside the data that it learns from, and of one process at a time."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from mlxworld import MlxworldError, train
 from mlxworld.files import checkpoint
+from mlxworld.training.run import Run
 from mlxworld.training.worlds import lies_inside
-from tests.training import tiny
+from tests.training import processes, tiny
 
 
 @pytest.fixture
@@ -62,45 +61,44 @@ def test_a_dataset_that_is_still_to_be_recorded_is_no_place_for_a_run(tmp_path, 
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-# Trains until its second report, then says so and waits for its input to end.
-WAITS = """
-import sys
-from mlxworld import train
-from mlxworld.training.run import Run
-report, reports = Run._report, []
-def waiting(self, *args):
-    report(self, *args)
-    reports.append(1)
-    if len(reports) == 2:
-        print("trains", flush=True)
-        sys.stdin.read()
-Run._report = waiting
-train.main(sys.argv[1:])
-"""
+def waits(words: list[str], trains, goes_on) -> None:
+    """Trains until its second report, then says so and waits."""
+    report, reports = Run._report, []
+
+    def waiting(self, *args):
+        report(self, *args)
+        reports.append(1)
+        if len(reports) == 2:
+            trains.set()
+            assert goes_on.wait(200)
+
+    Run._report = waiting  # type: ignore[method-assign]
+    train.main(words)
 
 
 @pytest.mark.parametrize("end", ["goes on", "is killed"])
 def test_a_second_trainer_is_refused_and_the_first_goes_on(end, dots, tmp_path):
     out = tmp_path / "out"
     words = ["--data", str(dots), "--out", str(out), *tiny.argv(backend="torch", **{"save-minutes": 0})]
-    pipe, command = subprocess.PIPE, [sys.executable, "-c", WAITS, *words]
-    first = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    trains, goes_on = processes.FORKED.Event(), processes.FORKED.Event()
+    first = processes.FORKED.Process(target=waits, args=(words, trains, goes_on))
+    first.start()
     try:
-        assert first.stdout is not None and first.stdout.readline() == "trains\n"
+        assert trains.wait(120)
         before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-        done = subprocess.run(
-            [sys.executable, "-m", "mlxworld", "train", *words, "--resume"], capture_output=True, text=True, timeout=120
-        )
+        done = processes.train("", [*words, "--resume"])
         assert done.returncode == 2 and done.stderr == f"mlxworld: {out} is being trained by process {first.pid}\n"
         with pytest.raises(MlxworldError, match="already holds a run"):
             train.main(words)
         assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
         if end == "is killed":
             first.kill()
-        _, said = first.communicate(timeout=120)
+        else:
+            goes_on.set()
+        first.join(120)
     finally:
         first.kill()
-    assert first.returncode == (-9 if end == "is killed" else 0), said[-2000:]
+    assert first.exitcode == (-9 if end == "is killed" else 0)
     if end == "is killed":
         train.main([*words, "--resume"])
     state, _ = checkpoint.load(out / "checkpoint.safetensors")
