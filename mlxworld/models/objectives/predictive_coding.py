@@ -81,19 +81,19 @@ class Inference:
         (Barzilai and Borwein 1988): values of layers that pull hard at each other need short ones.
         """
         values, rate = self._flat(self.start), ops.float32(ops.array(self.cfg.inference_rate, like=self.variance))
-        move = before = None
+        last: tuple[Array, Array] | None = None  # move and slope of the step before
 
         def meet(own, layer, prediction):
             return own[layer], self._term(layer, own[layer] - prediction)
 
         for _ in range(self.cfg.inference_steps):
             slope = self._slope(meet, values)
-            if before is not None:
-                change = slope - before
+            if last is not None:
+                change, move = slope - last[1], last[0]
                 rate = ops.abs((move * change).sum()) / ((self.variance * ops.square(change)).sum() + TINY)
                 rate = ops.clip(rate, 0.0, 1.0)
-            move, before = -rate * self.variance * slope, slope
-            values = values + move
+            last = -rate * self.variance * slope, slope
+            values = values + last[0]
         return self._parted(values)
 
     def fixed(self) -> list[Array]:
