@@ -27,10 +27,10 @@ def _array(x, dtype):
 
 def read(arrays, name: str):
     """One of the arrays by name, here and as numpy's. What is read from a file (`files.Weights`) goes straight to the
-    memory of the array, which both share; of what is there already it is a copy."""
+    memory of the array, which both share, where the processor can write there; of what is in memory it is a copy."""
     entry = getattr(arrays, "entries", {}).get(name)
     kind = None if entry is None else {"bfloat16": "uint16"}.get(str(entry.dtype), str(entry.dtype))
-    if entry is None or kind not in _SHARED:
+    if entry is None or kind not in _SHARED or not (mx.default_device() == mx.cpu or mx.metal.is_available()):
         value = arrays[name]
         return array(value), value
     place = mx.zeros(entry.shape, getattr(mx, kind))
