@@ -155,7 +155,7 @@ def omnilatent(package: ModuleType) -> Any:
 
 
 def told(
-    package: ModuleType, cfg: PredictiveCodingConfig | None, steps: int, rows: int = 8
+    package: ModuleType, cfg: PredictiveCodingConfig | None, steps: int, rows: int = 2
 ) -> tuple[float, float, float]:
     """A small OmniLatent after so many steps on told scenes: its losses of text and of pictures on held-out ones, and
     milliseconds a step."""
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=("digits", "scenes"), help="one part alone")
     parser.add_argument("--seeds", type=int, default=3, help="MLPs taught each way")
     parser.add_argument("--steps", type=int, default=400, help="of the MLP")
-    parser.add_argument("--scenes", type=int, default=100, help="steps of OmniLatent")
+    parser.add_argument("--scenes", type=int, default=60, help="steps of OmniLatent, of two scenes each")
     args = parser.parse_args()
     for part in (args.part,) if args.part else ("digits", "scenes"):
         {"digits": of_digits, "scenes": of_scenes}[part](args)
