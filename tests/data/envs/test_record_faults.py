@@ -51,6 +51,8 @@ def environment(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # or a file of the same second and length would be the old one
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def write(names=("noop", "left", "right"), fails=0, fault='raise ValueError("the joint angle\\nis out of range")'):
         text = ENVIRONMENT.replace("NAMES", repr(list(names))).replace("FAILS", str(fails)).replace("FAULT", fault)
