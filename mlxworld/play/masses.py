@@ -15,10 +15,10 @@ def masses(package: ModuleType, hooked: Any, run: Callable[[], object]) -> dict[
     content. 0 in a layer that the hook does not join, and where its gate is shut."""
     with package.engine.inference(), hooked.probed() as probe:
         run()
-        found = package.engine.numpy(probe.mean())
+        means = package.engine.numpy(probe.mean())
     table = {}
     for hook in getattr(hooked, "hooks", []):
-        rows = found.get(hook.cfg.name, {})
+        rows = means.get(hook.cfg.name, {})
         none = np.zeros(hooked.blocks[0].attn.heads, np.float32)
         table[hook.cfg.name] = np.stack([rows.get(layer, none) for layer in range(len(hooked.blocks))])
     return table

@@ -83,8 +83,8 @@ def plans(futures: Futures, search: Search, actions: int, seeds: list[int]) -> l
     make = METHODS[search.method]
     searches = [make(actions, search.decisions, search.worlds, np.random.default_rng(seed)) for seed in seeds]
     asked, begins = [next(s) for s in searches], np.zeros(len(seeds), int)
-    found: list[tuple[np.ndarray, float]] = []
-    while not found:
+    winners: list[tuple[np.ndarray, float]] = []
+    while not winners:
         counts = [len(chosen) for _, chosen in asked]
         moments = np.repeat(np.arange(len(seeds)), counts)
         own = [start + rows for start, (rows, _) in zip(begins, asked, strict=True) if rows is not None]
@@ -96,11 +96,11 @@ def plans(futures: Futures, search: Search, actions: int, seeds: list[int]) -> l
             try:
                 asked.append(s.send(its))
             except StopIteration as end:
-                found.append(end.value)
+                winners.append(end.value)
     frames, rewarded = search.worlds * search.decisions * search.hold, search.decisions * search.hold // search.every
     return [
         Plan(tuple(int(a) for a in np.repeat(best, search.hold)), float(total / rewarded), frames)
-        for best, total in found
+        for best, total in winners
     ]
 
 

@@ -48,7 +48,7 @@ def masses(
 ) -> list[Array]:
     """The mass (B, H, Q) on each of some hooks, whose keys, so many of each, are the last of k or all of `more`.
     Arguments otherwise: see `attention.attend`."""
-    values, found, M = v if more is None else more[1], [], sum(sizes)
+    values, shares, M = v if more is None else more[1], [], sum(sizes)
     ahead = 0 if more is not None else v.shape[2] - M  # keys of content, in the array that ends with the hooks'
     for size in sizes:
         parts = [(ahead, 0.0), (size, 1.0), (values.shape[2] - ahead - size, 0.0)]
@@ -58,6 +58,6 @@ def masses(
             y = attend(q, k, ones, mask, **how)
         else:
             y = attend(q, k, v * 0, mask, more=(more[0], ones, more[2]), **how)
-        found.append(y[..., 0])
+        shares.append(y[..., 0])
         ahead += size
-    return found
+    return shares
