@@ -202,7 +202,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser: Browser, served: Served):
-    """Opens the page as often as asked; at the end no page may have logged an error or a blocked resource."""
+    """Opens the page as often as asked; at the end no page may have logged an error or a blocked resource. A test
+    names a server of its own before it, so that the server outlives the pages."""
     errors, contexts = [], []
 
     def open_page(

@@ -295,7 +295,7 @@ def test_keys_go_to_fields_and_focus_is_seen(visit):
     assert index(page) == before and outline == "solid"
 
 
-def test_the_page_asks_for_its_token(visit, guarded):
+def test_the_page_asks_for_its_token(guarded, visit):
     page = visit(address=guarded.address)
     wait(page, "Number(picture.dataset.index) > 10")
 

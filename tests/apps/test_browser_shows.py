@@ -183,7 +183,7 @@ def test_the_last_seconds_are_saved_as_a_film(visit, tmp_path):
         assert film.duration and film.duration > 1e6
 
 
-def test_a_film_is_for_those_who_have_the_token(visit, guarded):
+def test_a_film_is_for_those_who_have_the_token(guarded, visit):
     page = visit(address=guarded.address)
     with page.expect_download(timeout=30_000) as download:
         page.click("#film")
@@ -313,7 +313,7 @@ def test_latency_is_told_in_words(visit):
     expect(page.locator("#feel")).to_have_text(re.compile(r"answers (at once|quickly|a little late|late), \d+ ms"))
 
 
-def test_a_slow_world_says_so_in_words(visit, slow_world):
+def test_a_slow_world_says_so_in_words(slow_world, visit):
     page = visit(address=slow_world.address)
     expect(page.locator("#feel")).to_have_text(re.compile(r"plays at [23]\d % of its speed"))
 

@@ -41,7 +41,7 @@ def test_order_is_antisymmetric(made):
     a, b = package.engine.array(list(np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32)))
     forth, back = package.engine.numpy([order(a, b), order(b, a)])
     np.testing.assert_allclose(forth, -back, atol=1e-6)
-    assert np.abs(forth).min() > 1e-3
+    assert np.abs(forth).max() > 1e-2  # or both would be nothing
     same = load("temporal").logistic_loss(order(a, a), package.engine.array(np.ones(6, np.float32)))
     assert package.engine.numpy(same) == pytest.approx(np.log(2), rel=1e-5)
 
