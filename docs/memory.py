@@ -115,9 +115,9 @@ def table(cfg: MemoryConfig) -> dict[str, dict[str, float]]:
     """Of each number of clips that a gradient goes back through: recall after so many clips, and of the control."""
     rows = {}
     for bptt in (1, 2, 5):
-        made = taught(cfg.backend, bptt, cfg.steps)
-        rows[f"through {bptt}"] = {f"{n - 1} clips ago": recall(*made, clips=n) for n in (2, 5, 9, 17)}
-        rows[f"through {bptt}"]["4 clips ago, no memory"] = recall(*made, forgetful=True)
+        taught_model = taught(cfg.backend, bptt, cfg.steps)
+        rows[f"through {bptt}"] = {f"{n - 1} clips ago": recall(*taught_model, clips=n) for n in (2, 5, 9, 17)}
+        rows[f"through {bptt}"]["4 clips ago, no memory"] = recall(*taught_model, forgetful=True)
     return rows
 
 

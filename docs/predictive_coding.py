@@ -132,11 +132,11 @@ def taught(
     for step in range(steps):
         batch = {name: x[64 * step : 64 * step + 64] for name, x in data.items()}
         trainer.step(batch, step, 0.5 * (1 + np.cos(np.pi * step / steps)))
-    told = digits(test, 1)
+    held_out = digits(test, 1)
     with package.engine.inference():
-        z = package.engine.numpy(logits(package, model, package.engine.array(told["x"])))
+        z = package.engine.numpy(logits(package, model, package.engine.array(held_out["x"])))
     each = 1e3 * (time.perf_counter() - begun) / steps
-    return float((z.argmax(-1) == told["y"]).mean()), each
+    return float((z.argmax(-1) == held_out["y"]).mean()), each
 
 
 PAIRS = (("text", "image"), ("image", "text"))
@@ -180,11 +180,10 @@ def gradients(model: Any, loss: Callable[..., Any], batch: dict[str, np.ndarray]
     import torch
 
     package = on("torch")
-    held = dict(package.engine.parameters(model))
-    found = torch.autograd.grad(
-        loss(model, package.engine.array(batch), None)[0], [*held.values()], materialize_grads=True
-    )
-    return package.engine.numpy(dict(zip(held, found, strict=True)))
+    weights = dict(package.engine.parameters(model))
+    value = loss(model, package.engine.array(batch), None)[0]
+    slopes = torch.autograd.grad(value, [*weights.values()], materialize_grads=True)
+    return package.engine.numpy(dict(zip(weights, slopes, strict=True)))
 
 
 def cosines(model: Any, loss: Callable[..., Any], batch: dict[str, np.ndarray], parts: tuple[str, ...]) -> list[str]:

@@ -58,18 +58,18 @@ def bench(cfg: BenchHooksConfig) -> dict[str, Any]:
     world = World.load(cfg.world, cfg.backend, precision="float32", compile=False, hooks=cfg.hook)
     z, actions = clips(cfg, world)
     mass = of_world(world.package, world.model, z, actions)
-    about = {"world": world.name, "device": world.device, "clips": len(z), "frames": z.shape[1]}
-    return about | {"mass": {name: x.tolist() for name, x in mass.items()}}
+    figures = {"world": world.name, "device": world.device, "clips": len(z), "frames": z.shape[1]}
+    return figures | {"mass": {name: x.tolist() for name, x in mass.items()}}
 
 
 def clips(cfg: BenchHooksConfig, world: World) -> tuple[np.ndarray, np.ndarray]:
     """Latents (N, T, K, D) and actions (N, T, ...) of clips that happened."""
     if cfg.data is None:
-        folder, about = read_config(cfg.world)
-        starts = read_starts(folder / "starts.safetensors", model_config(folder, about))
+        folder, config = read_config(cfg.world)
+        starts = read_starts(folder / "starts.safetensors", model_config(folder, config))
         return starts["z"][:CLIPS], starts["actions"][:CLIPS]
-    seen = clips_for(world, cfg.data, CLIPS, cfg.frames)
-    return np.stack([world.encode(c) for c in seen]), np.stack([c.actions for c in seen])
+    episodes = clips_for(world, cfg.data, CLIPS, cfg.frames)
+    return np.stack([world.encode(c) for c in episodes]), np.stack([c.actions for c in episodes])
 
 
 def report(figures: dict[str, Any]) -> str:

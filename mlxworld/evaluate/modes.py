@@ -118,12 +118,12 @@ def files(translator: Translator, cfg: ModesConfig) -> list[str]:
 
 def figures(translator: Translator, cfg: ModesConfig) -> dict[str, Any]:
     """The figures of a mode, as plain values."""
-    about = {"world": cfg.world, "steps": translator.steps, "data": cfg.data or "held-out scenes"}
+    source = {"world": cfg.world, "steps": translator.steps, "data": cfg.data or "held-out scenes"}
     if cfg.model_mode == "temporal":
-        return about | {"items": cfg.items, "temporal": of_time(translator, cfg)}
+        return source | {"items": cfg.items, "temporal": of_time(translator, cfg)}
     batch, scenes = drawn(translator, cfg)
-    about["data"] = "held-out scenes" if scenes else cfg.data
-    made: dict[str, Any] = about | {"items": len(next(iter(batch.values())))}
+    source["data"] = "held-out scenes" if scenes else cfg.data
+    made: dict[str, Any] = source | {"items": len(next(iter(batch.values())))}
     modes = ("reconstruct", "translate", "latent") if cfg.model_mode == "all" else (cfg.model_mode,)
     same, cross = [(m, m) for m in batch], list(itertools.permutations(batch, 2))
     for mode, pairs in (("reconstruct", same), ("translate", cross)):

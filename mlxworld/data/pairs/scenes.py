@@ -52,8 +52,8 @@ def day_of(rng: np.random.Generator, clips: int, bands: int, first: int) -> dict
     video = np.stack([draw(scene) for scene in scenes])
     for clip, start in zip(video, starts, strict=True):
         burn_down(clip, start / FPS)
-    seen = {"audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
-    return seen | {"time": (starts / FPS).astype(np.float32), "scene": numbers.astype(np.int32)}
+    batch = {"audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
+    return batch | {"time": (starts / FPS).astype(np.float32), "scene": numbers.astype(np.int32)}
 
 
 def days(rng: np.random.Generator, size: int, clips: int, bands: int, first: int) -> dict[str, np.ndarray]:
