@@ -52,20 +52,9 @@ def test_what_is_done_with_it_is_told(dots):
 
 
 def test_a_hook_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
-    from mlxworld.training.run import Run
-
     _, whole = teach(dots, tmp_path / "whole", parent, "torch")
-    keep = Run._keep
-
-    def stopping(self, index, step):
-        keep(self, index, step)
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_keep", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            teach(dots, tmp_path / "cut", parent, "torch")
+    with tiny.interrupted(monkeypatch, after=2):
+        teach(dots, tmp_path / "cut", parent, "torch")
     state = checkpoint.open(tmp_path / "cut" / "checkpoint.safetensors")  # no moment of anything but the hook
     moments = [n for n in state if n.startswith(("ema.", "optim.dynamics.")) and state.shapes[n] != ()]
     assert moments and all(".hooks." in n for n in moments)

@@ -7,7 +7,6 @@ import mlxworld
 from mlxworld import MlxworldError, train
 from mlxworld.files import checkpoint
 from mlxworld.training import lora
-from mlxworld.training.run import Run
 from tests.models.small import SMALL, gap, latents, lively
 from tests.training import tiny
 from tests.training.test_hook import ONLY
@@ -75,17 +74,9 @@ def test_the_adapter_alone_learns_and_is_merged(dots, parent, tmp_path, backend)
 
 
 def test_an_adapter_goes_on_after_a_stop(dots, parent, tmp_path, monkeypatch):
-    whole, keep = teach(dots, tmp_path / "whole", parent, "torch"), Run._keep
-
-    def stopping(self, index, step):
-        keep(self, index, step)
-        if step == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_keep", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            teach(dots, tmp_path / "cut", parent, "torch")
+    whole = teach(dots, tmp_path / "whole", parent, "torch")
+    with tiny.interrupted(monkeypatch, after=2):
+        teach(dots, tmp_path / "cut", parent, "torch")
     resumed = teach(dots, tmp_path / "cut", parent, "torch", "--resume")
     assert whole.keys() == resumed.keys() and all(np.array_equal(whole[n], resumed[n]) for n in whole)
 

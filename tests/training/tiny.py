@@ -1,10 +1,14 @@
 """A world so small that it is trained in a second: its dataset, and the flags that make it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mlxworld.data import DatasetInfo, Episode, write_episode, write_info
+from mlxworld.training.run import Run
 
 FPS, S, SIZE = 10, 64, 32
 ACTIONS = ("noop", "up", "down")
@@ -54,3 +58,19 @@ def dots(folder: Path, lengths=(40, 30), actions=ACTIONS) -> Path:
         taken = np.r_[0, rng.integers(0, len(actions), T - 1)].astype(np.int32)
         write_episode(folder, f"{i:03d}", Episode(video, sound, taken), info)
     return folder
+
+
+@contextmanager
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> Iterator[None]:
+    """The training inside is interrupted, as by Ctrl-C, once it has kept a checkpoint after so many steps."""
+    keep = Run._keep
+
+    def stopping(self, index, step):
+        keep(self, index, step)
+        if step == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_keep", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            yield
