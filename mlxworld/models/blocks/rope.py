@@ -43,9 +43,11 @@ def whole_turns(period: int, width: int) -> list[list[list[float]]]:
     radian a position down to one turn: row `position % period` is exact for ever, in any dtype."""
     half = width // 2
     turns = [round((period / math.tau) ** (1 - j / max(1, half - 1))) for j in range(half)]
-    angles = [[math.tau * (t * n % period) / period for n in turns] for t in range(period)]
-    cos = [[math.cos(a) for a in row] * 2 for row in angles]
-    sin = [[-math.sin(a) for a in row] + [math.sin(a) for a in row] for row in angles]
+    angles = [math.tau * t / period for t in range(period)]
+    cosines, sines = [math.cos(a) for a in angles], [math.sin(a) for a in angles]
+    places = [[t * n % period for n in turns] for t in range(period)]
+    cos = [[cosines[p] for p in row] * 2 for row in places]
+    sin = [[-sines[p] for p in row] + [sines[p] for p in row] for row in places]
     return [cos, sin]
 
 

@@ -4,6 +4,7 @@ Columns are causal: column j of hop h ends with sample (j + 1) * h - 1, so a fra
 B batch, N samples, J columns, F frequencies, M mel bands.
 """
 
+import bisect
 import math
 
 from ... import ops
@@ -35,9 +36,11 @@ def mel_filters(bands: int, window: int, sample_rate: int) -> list[list[float]]:
     rows = []
     for i in range(window // 2 + 1):
         f = i * sample_rate / window
-        row = []
-        for low, mid, high in zip(edges, edges[1:], edges[2:], strict=False):
-            row.append(max(0.0, min((f - low) / (mid - low), (high - f) / (high - mid))))
+        row = [0.0] * bands
+        above = bisect.bisect_right(edges, f)  # the first edge above f: it falls in one band and rises in the next
+        for m in range(max(0, above - 2), min(bands, above)):
+            low, mid, high = edges[m : m + 3]
+            row[m] = max(0.0, min((f - low) / (mid - low), (high - f) / (high - mid)))
         rows.append(row)
     return rows
 
