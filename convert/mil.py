@@ -21,7 +21,7 @@ for name in ("coremltools", "torchao", "torch.utils._pytree"):
 import coremltools  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from coremltools.converters.mil.mil import Program  # noqa: E402
+from coremltools.converters.mil.mil import Block, Program  # noqa: E402
 from coremltools.converters.mil.mil.passes import pass_registry  # noqa: E402
 
 from .parts import Part, export  # noqa: E402
@@ -163,18 +163,26 @@ def _palette(weights):
 
 @contextlib.contextmanager
 def tamed() -> Iterator[None]:
-    """Inside it coremltools is silent, does not check the whole program after each of its 100 passes and collects no
-    garbage, which took half of the time, and does not stop (KeyError, 9.0) at a state's update that it has just moved.
+    """Inside it coremltools is silent and does not stop (KeyError, 9.0) at a state's update that it has just moved.
+
+    What takes most of its time and is of no use here is left out: after each of its 100 passes the check of the whole
+    program, and the search for what follows from compressed weights where there are none; the program as text for a log
+    that nobody keeps; the collection of garbage.
     """
     name, passes = "common::canonicalize_inplace_pattern", PASS_REGISTRY.passes
-    held, check = passes[name], Program.validate
+    held, check, text, follow = passes[name], Program.validate, Program.__str__, Block._propagate_nonreplaceable_vars
 
     class Mended(held):
         def _try_match_and_transform_pattern(self, op, block, _):  # the list in _ is an old one
             if self._try_find_child_coreml_update_state_ops(op):
                 super()._try_match_and_transform_pattern(op, block, list(block.operations))
 
-    passes[name], Program.validate = Mended, lambda *_, **__: None
+    def follow_compressed(block):
+        if any(op.op_type.startswith("constexpr_") or op.blocks for op in block.operations):
+            follow(block)
+
+    passes[name], Program.validate, Program.__str__ = Mended, lambda *_, **__: None, object.__repr__
+    Block._propagate_nonreplaceable_vars = follow_compressed
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -182,6 +190,7 @@ def tamed() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        passes[name], Program.validate = held, check
+        passes[name], Program.validate, Program.__str__ = held, check, text
+        Block._propagate_nonreplaceable_vars = follow
         if collects:
             gc.enable()

@@ -111,9 +111,9 @@ def test_its_int8_weights_play_nearly_alike(run, tmp_path):
     assert np.abs(frames[0] - frames[1]).mean() < 3
 
 
-@pytest.mark.parametrize("run", [(family, "torch") for family in FLAGS], ids=" ".join, indirect=True)
+@pytest.mark.parametrize("run", [("toy", "torch")], ids=" ".join, indirect=True)
 def test_its_core_ml_package_dreams_alike(run, tmp_path, monkeypatch):
-    """Conversion reads the same file of weights whatever trained it."""
+    """Conversion reads the same file of weights whatever trained it. OpenWorld's packages: tests/convert."""
     from convert import to_coreml
     from tests.convert.packages import evaluated
 
@@ -126,6 +126,24 @@ def test_its_core_ml_package_dreams_alike(run, tmp_path, monkeypatch):
         frames.append([world.reset(seed=3), *(world.step(a) for a in (1, 2, 0))])
     for ours, theirs in zip(*frames, strict=True):
         assert np.abs(ours.video.astype(int) - theirs.video).max() <= 2
+
+
+@pytest.mark.parametrize("run", [("openworld", "torch")], ids=" ".join, indirect=True)
+def test_what_conversion_reads_of_it_dreams_alike(run):
+    """The parts that leave the house, made from the folder that a training wrote, paint what its world decodes."""
+    from convert import parts, rehearsal
+
+    source, world = parts.load(run.whole), World.load(run.whole, backend="torch", precision="float32")
+    assert source.about == json.loads((run.whole / "config.json").read_text())
+    calls = rehearsal.rehearse(source, dreamt=3)
+    assert {call.part for call in calls} == set(parts.GROUPS["all"])
+    engine = world.package.engine
+    with engine.inference():
+        for call in calls:
+            if call.part == "video":
+                video = engine.numpy(world.model.decode(engine.array(call.inputs["z"]))[0])
+                np.testing.assert_allclose(call.outputs["video"], video, atol=1e-5)
+    assert len({call.outputs["video"].tobytes() for call in calls if call.part == "video"}) > 3
 
 
 def test_a_family_that_there_is_not_is_one_line_with_those_that_there_are():
