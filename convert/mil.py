@@ -177,11 +177,11 @@ def tamed() -> Iterator[None]:
             if self._try_find_child_coreml_update_state_ops(op):
                 super()._try_match_and_transform_pattern(op, block, list(block.operations))
 
-    def follow_compressed(block):
-        if any(op.op_type.startswith("constexpr_") or op.blocks for op in block.operations):
-            follow(block)
+    def follow_compressed(self) -> None:
+        if any(op.op_type.startswith("constexpr_") or op.blocks for op in self.operations):
+            follow(self)
 
-    passes[name], Program.validate, Program.__str__ = Mended, lambda *_, **__: None, object.__repr__
+    passes[name], Program.validate, Program.__str__ = Mended, lambda *_, **__: None, lambda self, print_attr=False: ""
     Block._propagate_nonreplaceable_vars = follow_compressed
     collects = gc.isenabled()
     gc.disable()
