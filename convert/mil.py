@@ -181,7 +181,7 @@ def tamed() -> Iterator[None]:
         if any(op.op_type.startswith("constexpr_") or op.blocks for op in self.operations):
             follow(self)
 
-    passes[name], Program.validate, Program.__str__ = Mended, lambda *_, **__: None, lambda self, print_attr=False: ""
+    passes[name], Program.validate, Program.__str__ = Mended, lambda *_, **__: None, lambda self, print_attr=None: ""
     Block._propagate_nonreplaceable_vars = follow_compressed
     collects = gc.isenabled()
     gc.disable()
