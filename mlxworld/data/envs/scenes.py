@@ -24,6 +24,7 @@ SHAPES = ("ball", "square", "diamond")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BACK, RADIUS = (24, 26, 40), 8.0
+BOX = 24  # pixels across a square that any thing fits in
 APART = 0.1  # seconds, at least, between two impacts
 PITCH = (330.0, 520.0, 820.0)  # Hz, of each shape
 DAY = 600.0  # seconds that a candle burns
@@ -124,13 +125,17 @@ def draw(scene: Scene) -> np.ndarray:
     """The video (FRAMES, SIZE, SIZE, 3) uint8."""
     video = np.empty((FRAMES, SIZE, SIZE, 3), np.float32)
     video[:] = BACK
-    middle = np.arange(SIZE, dtype=np.float32) + 0.5
+    frame = np.arange(FRAMES)[:, None, None]
     for thing in scene.things:
-        x, y = thing.path.astype(np.float32).T[:, :, None]
-        dx, dy = np.abs(middle - x)[:, None], np.abs(middle - y)[:, :, None]
+        path = thing.path.astype(np.float32)
+        corner = np.clip(path - BOX / 2, 0, SIZE - BOX).astype(int)  # of the square around it, in each frame
+        x, y = (corner + np.arange(BOX)[:, None, None]).T  # each (FRAMES, BOX)
+        dx, dy = np.abs(np.stack([x, y]).astype(np.float32) + 0.5 - path.T[:, :, None])
+        dx, dy = dx[:, None], dy[:, :, None]
         far = (np.hypot(dx, dy), np.maximum(dx, dy) * 1.12, (dx + dy) * 0.78)[thing.shape]
         cover = np.clip(RADIUS - far + 0.5, 0, 1)[..., None]
-        video += cover * (np.array(list(COLOURS.values())[thing.colour], np.float32) - video)
+        square = (frame, y[:, :, None], x[:, None])
+        video[square] += cover * (np.array(list(COLOURS.values())[thing.colour], np.float32) - video[square])
     return (video + 0.5).astype(np.uint8)
 
 
