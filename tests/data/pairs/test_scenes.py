@@ -16,7 +16,7 @@ from tests.translators import SCENES
 def test_what_is_told_is_seen():
     for seed in range(40):
         scene = scenes.make_scene(seed)
-        first = scenes.draw(scene)[0].astype(int)
+        first = scenes.draw([scene])[0, 0].astype(int)
         for thing in scene.things:
             x, y = thing.path[0].astype(int)
             hidden = any(
@@ -37,7 +37,7 @@ def test_a_thing_is_drawn_whole_wherever_it_is():
         dx, dy = (np.abs(pixel - middle[:, None]) for middle in thing.path.astype(np.float32).T)
         cover = np.clip(scenes.RADIUS - far(dx[:, None], dy[:, :, None]) + 0.5, 0, 1)[..., None]
         back, colour = (np.array(c, np.float32) for c in (scenes.BACK, list(scenes.COLOURS.values())[thing.colour]))
-        np.testing.assert_array_equal(scenes.draw(scene), (back + cover * (colour - back) + 0.5).astype(np.uint8))
+        np.testing.assert_array_equal(scenes.draw([scene])[0], (back + cover * (colour - back) + 0.5).astype(np.uint8))
 
 
 def test_every_impact_is_heard_when_it_happens():
