@@ -76,7 +76,7 @@ class ModelThread:
         self._offers = Offers(worlds, backends, choice, runs)
         self._worker = ThreadPoolExecutor(1, "films")
         self.films = Films(folder, self._worker, lambda target, message: self.emit(target, message))
-        self._shelf = Shelf(folder, self._worker)
+        self._shelf = Shelf(folder, self._worker, lambda message: self.emit(None, message))
         self._inbox = Inbox()
         self._thread = threading.Thread(target=self._live, name="model", daemon=True)
         self._ready: queue.Queue[BaseException | None] = queue.Queue()

@@ -68,7 +68,7 @@ export class Stage {
   frame(index, cut) {
     if (cut) return;
     this.at = this.last = index;
-    this.first = Math.max(this.first, index - MINUTE * this.fps);
+    this.first = Math.max(this.first, index - Math.round(MINUTE * this.fps));
     this.show();
   }
 
