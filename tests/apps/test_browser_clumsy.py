@@ -1,4 +1,4 @@
-"""Small things that would make a person doubt the page: a key that does the wrong thing, a name or a list that misleads."""
+"""Small things that would make a person doubt the page: keys that do the wrong thing, names and lists that mislead."""
 
 import pytest
 from playwright.sync_api import expect
@@ -7,8 +7,8 @@ from .browsing import choose, index, pause, wait
 from .toy import ToyWorld
 
 
-@pytest.mark.parametrize(("key", "open_after"), [("Escape", False), ("b", False), ("z", True), ("p", True), ("r", True)])
-def test_while_one_paints_the_keys_are_the_brushs(visit, key, open_after):
+@pytest.mark.parametrize("key", ["Escape", "b", "z", "p", "r"])
+def test_while_one_paints_the_keys_are_the_brushs(visit, key):
     page = visit()
     page.keyboard.press("b")
     expect(page.locator("#tools")).to_be_visible()
@@ -16,7 +16,7 @@ def test_while_one_paints_the_keys_are_the_brushs(visit, key, open_after):
     at = index(page)
     page.keyboard.press(key)
     page.wait_for_timeout(200)
-    assert page.evaluate("play.painter.open") is open_after
+    assert page.evaluate("play.painter.open") is (key not in ("Escape", "b"))
     assert not page.evaluate("play.state().running") and index(page) == at
 
 
@@ -32,6 +32,24 @@ def test_a_stroke_is_undone_and_the_dream_goes_on_by_keys(visit):
     assert page.evaluate("document.getElementById('paint').toDataURL()") == before
     page.keyboard.press("Enter")
     wait(page, "!play.painter.open && play.state().running && !play.state().told")
+
+
+def test_the_picture_keeps_its_size_where_the_page_is_scrolled(visit):
+    page = visit(viewport={"width": 1280, "height": 800})
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.evaluate("scrollY") > 300
+    page.click("#dice")
+    wait(page, "play.state().seed !== 7")
+    assert page.evaluate("picture.getBoundingClientRect().width") == 640
+
+
+def test_how_fast_it_plays_moves_no_picture_on_a_phone(slow_world, visit):
+    top = "Math.round(picture.getBoundingClientRect().top)"
+    page = visit(address=slow_world.address, viewport={"width": 390, "height": 844}, has_touch=True, begin=False)
+    before = page.evaluate(top)
+    page.click("#begin")
+    expect(page.locator("#feel")).to_contain_text("of its speed")
+    assert page.evaluate(top) == before
 
 
 def test_a_phone_has_no_list_of_keys(visit):
@@ -69,7 +87,9 @@ def test_the_scrubber_asks_for_whole_frames_whatever_the_rate(visit):
     page = visit(begin=False)
     numbers = page.evaluate("""async () => {
       const { Stage } = await import("/stage.js");
-      const [stage, screens, slider, ago] = ["div", "div", "input", "output"].map((name) => document.createElement(name));
+      const names = ["div", "div", "input", "output"];
+      const [stage, screens, slider, ago] = names.map((name) => document.createElement(name));
+      document.createElement("main").append(stage);
       const asked = [];
       slider.type = "range";
       const own = new Stage({ stage, screens, slider, ago, onSeek: (index) => asked.push(index) });

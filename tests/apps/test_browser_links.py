@@ -1,4 +1,4 @@
-"""How people come to a page: by a link, in a second tab, in one that nobody looks at, by reloading, by the Back button."""
+"""How people come to a page: by a link, in a second tab, in one that nobody sees, by reloading, by the Back button."""
 
 import threading
 import time
