@@ -92,7 +92,7 @@ class Shelf:
         try:
             write()
         except MlxworldError as error:
-            self._tell(wire.error(f"this moment goes with the app, it could not be written: {wire.one_line(error)}"))
+            self._tell(wire.error(f"this moment goes with the app: {wire.one_line(error)}"))
 
     def free_ident(self, ident: int) -> int:
         """A number that no moment has, at least `ident`."""

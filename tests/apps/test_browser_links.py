@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from apps.play.game import Game
 
 from .browsing import choose, pause, shown, wait
+from .test_action_log import a_log
 from .toy import ToyWorld
 
 COPY = "globalThis.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text) }"
@@ -46,6 +47,17 @@ def test_a_link_waits_for_the_controls(visit):
     friend.click("#take")
     expect(friend.locator("#toasts")).to_contain_text("bit for bit")
     wait(friend, f"picture.toDataURL() === '{picture}'")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, "seven"])
+def test_a_link_with_a_bad_seed_is_a_line_and_the_dream_plays_itself(visit, served, seed):
+    log = a_log(seed=seed)
+    maker = visit(begin=False)
+    href = maker.evaluate("async (log) => (await import('/files.js')).linkOf(log)", log)
+    maker.close()
+    page = visit(address=href, begin=False)
+    expect(page.locator("#toasts")).to_contain_text("seed is missing or has a bad value")
+    wait(page, "play.state().running && play.state().pilot && Number(picture.dataset.index) > 3")
 
 
 def test_after_a_refused_link_the_action_log_is_a_file(visit, served):

@@ -221,17 +221,16 @@ function command(type, fields) {
 }
 
 function run(on) {
-  if (mine) command("run", { on });
+  return mine && command("run", { on });
 }
 
 // What a page begins with: a dream that somebody sent, or, once for each connection, one that plays itself.
 function greet() {
   if (given === undefined || !state.span || document.hidden) return;
+  greeted ||= state.replay !== null; // a link that was refused leaves the page to play itself
   if (given && !mine) return toast("Take the controls to see the dream of this link.");
   if (given) command("replay", { log: given });
-  else if (greeted || begun || !mine || state.running) return;
-  else command("pilot", { on: true }) && run(true);
-  greeted = true;
+  else if (!greeted && mine && !begun && !state.running) greeted = command("pilot", { on: true }) && run(true);
   given = null;
 }
 
