@@ -251,7 +251,10 @@ class ModelThread:
         shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
         self.emit(target, wire.pack(branch.frame, branch.world.fps, **shape))
         if target is None and not (branch.is_back or flags & wire.CUT):
+            recording = self.films.recording
             self.films.add(branch.frame, beside)
+            if self.films.recording is not recording:  # it has failed
+                self._tell_state()
         self._tell_bodies(target)
 
     def _tell_bodies(self, target: Any = None) -> None:
