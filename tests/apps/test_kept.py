@@ -143,8 +143,10 @@ def test_a_recording_that_fails_on_its_way_is_told_and_is_over(tmp_path):
     assert recording
     recording.failure = "No space left on device"  # what the thread that writes says of a full disk
     told.do("run", on=True)
-    while told.message("state")["recording"]:
-        pass
+    time.sleep(0.5)
+    states = [m for m in list(told.out.queue) if isinstance(m, dict) and m["type"] == "state"]
+    assert states[-1]["running"] and not states[-1]["recording"]
+    told.do("run", on=False)
     assert "the recording ended: No space left on device" in told.message("error")["text"]
     told.game.stop()
 
