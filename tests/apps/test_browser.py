@@ -20,7 +20,7 @@ def test_the_dream_plays_itself_behind_one_line_and_any_key_takes_over(visit):
     assert page.evaluate("play.state().told && Number(picture.dataset.index) > 20")  # it goes on, and can be told
     expect(page.locator("#runs")).to_have_text("torch · cpu · float32 · 2 passes a frame")
     expect(page.locator("#sound-note")).to_be_hidden()
-    wait(page, "play.meters.fps() > 10 && parseFloat(document.getElementById('m-fps').textContent) > 10")
+    wait(page, "play.meters.fps(true) > 10 && parseFloat(document.getElementById('m-fps').textContent) > 10")
 
 
 def test_a_held_key_moves_the_square_sounds_and_is_logged(visit):

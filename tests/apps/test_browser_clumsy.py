@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from .browsing import choose, index, pause, wait
+from .browsing import choose, index, loud, pause, wait
 from .toy import ToyWorld
 
 
@@ -56,6 +56,24 @@ def test_a_phone_has_no_list_of_keys(visit):
     phone = visit(viewport={"width": 390, "height": 844}, has_touch=True)
     expect(phone.locator("#key-list")).to_be_hidden()
     expect(visit().locator("#key-list")).to_be_visible()
+
+
+def test_a_card_that_was_chosen_by_keys_keeps_the_focus(visit):
+    page = visit()
+    page.get_by_role("button", name="World doom").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#name")).to_have_text("doom")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "World doom"
+
+
+def test_sound_that_was_stopped_comes_back_with_the_next_key(visit):
+    page = visit()
+    loud(page)
+    page.evaluate("play.sound.context.suspend()")  # as a call does on a phone
+    wait(page, "play.sound.context.state === 'suspended'")
+    page.keyboard.press("ArrowUp")
+    wait(page, "play.sound.context.state === 'running'")
+    loud(page)
 
 
 def test_a_world_is_called_what_its_card_says(serve, visit):

@@ -41,7 +41,7 @@ class Crowded(ToyWorld):
 def test_nothing_sticks_out(serve, visit, size, world):
     app = serve(world)
     page = visit(address=app.address, viewport={"width": size[0], "height": size[1]})
-    wait(page, "play.meters.fps() > 10")
+    wait(page, "play.meters.fps(true) > 10")
     assert page.evaluate(STICKS_OUT) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     bar = page.locator(".bar").bounding_box()

@@ -374,7 +374,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 setInterval(() => {
-  const fps = meters.fps();
+  const fps = meters.fps(state.running);
   $("m-fps").textContent = fps ? `${fps.toFixed(1)} of ${world.fps}` : "–";
   $("m-model").textContent = pair(meters.model);
   $("m-model").title = `packing for the socket: ${pair(meters.encode)}`;
@@ -383,7 +383,7 @@ setInterval(() => {
   $("m-gaps").textContent = sound.gaps;
   $("m-drops").textContent = meters.drops;
   const answer = meters.key.count >= 3 ? meters.key.percentiles(0.5)[0] : undefined;
-  const [kind, words] = begun && state.running ? feel(answer, meters.times.length > 8 ? fps / world.fps : 0) : ["", ""];
+  const [kind, words] = begun && state.running ? feel(answer, fps / world.fps) : ["", ""];
   $("feel").dataset.kind = kind;
   $("feel").textContent = words;
 }, 250);

@@ -16,6 +16,12 @@ export class Sound {
     this.arrivals = [];
     this.draining = true;
     this.started = Promise.resolve();
+    for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => this.wake());
+  }
+
+  // A gamepad is no gesture to a browser, and a phone's call stops the sound for good: the next touch or key starts it.
+  wake() {
+    if (this.context && this.context.state !== "running") this.context.resume().then(() => this.onNote(""), () => {});
   }
 
   // Must be called from a click or a key: browsers ask for one. Never throws: without sound the world still plays.
