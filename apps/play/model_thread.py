@@ -231,6 +231,7 @@ class ModelThread:
         if steps is None:
             return
         self._branch.move_to(world, "its passes a frame were lowered on the way")
+        self._digest = None  # its folder may have been trained on
         self._tell_world()
         self._tell_state()
         passes = "1 pass" if steps == 1 else f"{steps} passes"

@@ -1,4 +1,4 @@
-// Live sound: ring (on the audio thread) -> gain -> analyser -> loudspeaker, and a second way out for recording.
+// Live sound: ring (on the audio thread) -> gain -> analyser -> loudspeaker.
 
 import { Ring } from "./sound-ring.js";
 
@@ -142,14 +142,5 @@ export class Sound {
     if (!this.context) return 0;
     this.analyser.getFloatTimeDomainData(this.wave);
     return Math.min(1, Math.sqrt(this.wave.reduce((sum, x) => sum + x * x, 0) / this.wave.length) * 3);
-  }
-
-  // A stream for the recorder, or null without sound.
-  stream() {
-    if (!this.context) return null;
-    const { analyser } = this; // a world with another sound gets another one
-    const out = this.context.createMediaStreamDestination();
-    analyser.connect(out);
-    return { track: out.stream.getAudioTracks()[0], close: () => analyser.disconnect(out) };
   }
 }
