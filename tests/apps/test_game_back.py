@@ -285,9 +285,11 @@ def test_a_world_that_was_trained_on_before_its_passes_were_lowered_is_another_o
         def __init__(self, *args):
             super().__init__(*args)
             type(self).loads += 1
-            self.digest = str(self.loads)
+            self.number = self.loads
 
-        digest = ""
+        @property
+        def digest(self) -> str:
+            return str(self.number)
 
         def step(self, action):
             time.sleep(0.02 * self.steps)
