@@ -203,6 +203,11 @@ class Hooked(Module):
             self.hooks = rest
 
     @property
+    def hookable(self) -> tuple[int, ...]:
+        """The layers that a hook can join."""
+        return tuple(range(len(self.blocks)))
+
+    @property
     def opened(self) -> dict[str, list[int]]:
         """The open layers of each hook that has joined, by its name."""
         return getattr(self, "_opened", {})

@@ -41,10 +41,15 @@ class Decoder(Hooked):
 
     def register_hook(self, hook: LatentNeuralHook) -> None:
         """As `Hooked.register_hook`. ValueError for a layer that attends to pictures, too."""
-        layers = [n for n in hook.cfg.target_layers if n < len(self.blocks) and self.cfg.layers[n] == "cross"]
+        layers = [n for n in hook.cfg.target_layers if n < len(self.blocks) and n not in self.hookable]
         if layers:
             raise ValueError(f"hook {hook.cfg.name!r} is for another model: layer {layers[0]} attends to pictures")
         super().register_hook(hook)
+
+    @property
+    def hookable(self) -> tuple[int, ...]:
+        """The layers that a hook can join: those that do not attend to pictures."""
+        return tuple(n for n, kind in enumerate(self.cfg.layers) if kind != "cross")
 
     def embedded(self, ids: Array) -> Array:
         """Token ids (B, T) -> embeddings (B, T, C)."""
