@@ -144,9 +144,8 @@ class Settings(PredictiveCodingConfig, TrainConfig):
             raise MlxworldError("--tokenizer does not go with --hook or --lora: --from reads by its own")
         planned = self.planned()
         if self.method == "pc":
-            self.require_layers(self.config.num_layers + 1, self.shard, self.config.checkpointing)
-            if self.memory.steps:
-                raise MlxworldError("--memory.steps does not go with --method pc: a memory is no value of a layer")
+            given = self.shard, self.config.checkpointing, bool(self.memory.steps)
+            self.require_layers(self.config.num_layers + 1, *given)
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
