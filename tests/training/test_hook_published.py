@@ -232,3 +232,14 @@ def test_a_family_without_presets_and_packed_weights_are_one_line(pictures, tmp_
     (model / "config.json").write_text(json.dumps(about))
     with pytest.raises(MlxworldError, match="is quantised: --lora is of plain weights"):
         teach(pictures, tmp_path / "a", model, "torch", "--lora", "2")
+
+
+@pytest.mark.parametrize("backend", mlxworld.BACKENDS)
+@pytest.mark.parametrize("more", [(), ("--lora", "2")])
+def test_frozen_weights_of_another_type_learn_and_write(pictures, tmp_path, backend, more):
+    """Samples are made outside of the step, where no precision is chosen for it."""
+    short = ("--learn.steps=2", "--precision=bfloat16", "--learn.batch=2")
+    teach(pictures, tmp_path / "a", ORACLES / "qwen2_vl", backend, *short, *more)
+    assert WORDS["red"] in (tmp_path / "a/samples/final.txt").read_text()
+    state = checkpoint.open(tmp_path / "a/checkpoint.safetensors")
+    assert {str(state.dtypes[n]) for n in state if n.startswith("done.")} == {"float32"}

@@ -74,7 +74,7 @@ class Decoder(Hooked):
         T = x.shape[1]
         masks, turns = self._prompt_masks(prompt, T, like=x), self._turns(prompt["positions"], like=x)
         seen, sees = self._sight(prompt.get("seen"), like=x)
-        x, stores, sources, more = x[:, :, None], [], [], self.joined(self._attend)
+        x, stores, sources, more = x[:, :, None], [], [], self.joined(self._attend, like=x)
         for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":
                 if pictures is None:
@@ -118,7 +118,7 @@ class Decoder(Hooked):
         turns = self._turns(positions, like=x)
         places = {"full": length, "sliding": None if slot is None else _following(slot, T)}
         stores, sources = iter(state["stores"]), iter(state.get("sources", ()))
-        after, masks, more = [], {}, self.joined(self._attend)
+        after, masks, more = [], {}, self.joined(self._attend, like=x)
         x = x[:, :, None]
         for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":
