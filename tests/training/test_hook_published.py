@@ -23,7 +23,7 @@ from mlxworld.training import hooks, lora
 from tests.training import tiny
 
 ORACLES = Path(__file__).parents[1] / "oracles"
-WORDS = {"red": "it is red", "blue": "blue, and no more is to be said"}
+WORDS = {"red": "red", "blue": "blue, and no more is to be said"}
 COLOURS = {"red": (200, 30, 0), "blue": (0, 60, 200)}
 SIZE, LENGTH = 56, 6  # pixels of a side, tokens of an answer: one is shorter, one is cut
 SEES = ["llava", "llava_next", "gemma3", "mllama", "nvlm_d", "qwen2_vl"]
