@@ -66,9 +66,11 @@ def pairs_loss(
     data = {m: unit(m, batch[m]) for m in MODALITIES if m in batch}
     losses: dict[str, list[Array]] = {m: [] for m in MODALITIES}
     latents: dict[str, Array] = {}
-    for source, target in pairs:
-        out = model(source, data[source], target, text=data["text"] if target == "text" else None, relay=relay)
-        losses[target].append(LOSSES[target](out["output"], data[target]))
+    for source in dict.fromkeys(a for a, _ in pairs):
+        targets = [b for a, b in pairs if a == source]  # in one pass
+        out = model.forward_multimodal({source: data[source]}, targets, data.get("text"), relay)
+        for target in targets:
+            losses[target].append(LOSSES[target](out[target], data[target]))
         latents[source] = out["latent"]
     means = {m: sum(each) / len(each) for m, each in losses.items() if each}
     still = {m: ops.exp(model.objective.log_variance[i]) for i, m in enumerate(MODALITIES) if m not in means}
