@@ -57,7 +57,7 @@ def _model(argv: list[str]) -> tuple[str, str, Any]:
     """The family, the preset and the configuration that the flags begin with."""
     family, name, parent = (_value(argv, flag, None) for flag in ("model", "preset", "from"))
     published = family or (pretrained.family(parent) if parent else None)
-    if parent and published and families.recipe(published).published:
+    if parent and published in families.names() and families.recipe(published).published:
         if name:
             raise MlxworldError(f"--preset {name}: {parent} is a published model, and is what it is")
         return published, families.recipe(published).Settings.preset, None
