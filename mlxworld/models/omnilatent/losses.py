@@ -7,17 +7,13 @@ from mlxworld.configs.omnilatent import MODALITIES, PAD
 from ... import ops
 from ..arrays import Array
 from ..objectives.contrastive import info_nce, spread
+from ..objectives.next_token import next_token
 from ..objectives.predictive_coding import Relay
 
 
 def text_loss(logits: Array, ids: Array) -> Array:
     """Cross entropy of logits (B, T, V), padding left out."""
-    logits = ops.float32(logits)
-    top = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    whole = ops.log(ops.exp(logits - top).sum(axis=-1)) + top[..., 0]
-    one_hot = ops.float32(ids[..., None] == ops.arange(logits.shape[-1], like=ids))
-    counted = ops.float32(ids != PAD)
-    return ((whole - (logits * one_hot).sum(axis=-1)) * counted).sum() / (counted.sum() + 1e-6)
+    return next_token(logits, ids, ops.float32(ids != PAD))
 
 
 def audio_loss(mel: Array, target: Array) -> Array:

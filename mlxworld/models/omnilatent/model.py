@@ -100,13 +100,22 @@ class OmniLatentModel(Hooked):
         y, _ = self._stack(x, place, reads, reads, relay=relay)
         return self._pooled(y, there)
 
-    def remember(self, state: Array, modality: str, data: Array, lengths: Array | None = None) -> tuple[Array, Array]:
+    def remember(
+        self,
+        state: Array,
+        modality: str,
+        data: Array,
+        lengths: Array | None = None,
+        relay: Callable[[Array], Array] | None = None,
+    ) -> tuple[Array, Array]:
         """A memory (B, M, C), at first `memory.start(B)`, and the next clip -> the memory after it, and the latent
-        (B, C) of the clip after what came before it. ValueError for a memory of another shape, or a model of none."""
+        (B, C) of the clip after what came before it. relay: see blocks.hooks.stack; the memory that is written is one
+        more value. ValueError for a memory of another shape, or a model of none."""
         x, place, there = self._sources({"memory": state, modality: data}, {modality: lengths})
         seen, M = mask(there, like=x)[:, None, None], state.shape[1]
-        y, _ = self._stack(x, place, seen, seen)
-        return self.memory.write(state, y[:, :M]), self._pooled(y[:, M:], there[:, M:])
+        y, _ = self._stack(x, place, seen, seen, relay=relay)
+        state = self.memory.write(state, y[:, :M])
+        return state if relay is None else relay(state), self._pooled(y[:, M:], there[:, M:])
 
     def init_state(self, source: str, data: Array, max_len: int, lengths: Array | None = None) -> dict[str, Any]:
         """The source's keys and values, with room for `max_len` tokens of text."""
