@@ -22,6 +22,7 @@ from .configs.world import WorldConfig, require_world
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
+from .files import atomic
 from .play.folder import model_config as world_config
 from .play.folder import read_config
 from .play.player import Options
@@ -61,8 +62,10 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] in (["words"], ["hooks"]):
         return (bench_words if argv[0] == "words" else bench_hooks).main(argv[1:])
-    cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
+    cfg = tyro.cli(BenchConfig, args=argv, description=__doc__, prog="mlxworld bench")
     check(cfg)
+    if cfg.picture is not None:
+        atomic.require_writable(cfg.picture)
     if is_of_translator(cfg):
         figures = bench_translator(cfg)
         print(json.dumps(figures) if cfg.json else translator_figures.report(figures))

@@ -38,6 +38,7 @@ def test_a_verb_is_the_module_of_its_name(verb):
     for argv in (["-m", "mlxworld", verb], ["-m", module]):
         done = subprocess.run([sys.executable, *argv, "--no-such-flag"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2 and "Traceback" not in done.stderr, f"{argv}: {done.stderr[-500:]}"
+        assert f"mlxworld {verb}" in done.stderr or verb == "convert", done.stderr[-500:]
 
 
 def test_the_table_imports_nothing_heavy():
@@ -82,3 +83,17 @@ def test_closed_streams_lead_nowhere(argv, code, closed):
         ["bash", "-c", f"{sys.executable} -m mlxworld {argv} {closed}"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == code and "Traceback" not in done.stderr
+
+
+def test_help_is_of_the_command_and_for_its_reader(capsys):
+    commands = [verb.split() for verb in cli.VERBS if verb != "convert"]
+    commands += [["convert", kind] for kind in ("coreml", "coreai", "weights", "words")]
+    commands += [["bench", "words"], ["bench", "hooks"], ["evaluate", "--model-mode", "all"]]
+    commands += [["train", "--model", "omnilatent"]]
+    for command in commands:
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        words = command[: command.index(next((w for w in command if w[0] == "-"), command[-1]))] or command
+        assert text.startswith(f"usage: mlxworld {' '.join(words)}"), text[:80]
+        assert "pyright" not in text and "noqa" not in text

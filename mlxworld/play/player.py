@@ -6,7 +6,6 @@ names of actions, or what a frame is for.
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -81,8 +80,7 @@ class Player:
         self.compiled, self.temperature = compiled, options.temperature
         self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
         self.runs_ahead = engine.runs_ahead()
-        with package.nn.limit(*bounds(weights)):
-            self.model = families.model(package, cfg.family)(cfg)
+        self.model = families.built(package, cfg, weights)
         engine.load_parameters(self.model, weights, source)
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
@@ -193,9 +191,3 @@ class Player:
 
     def _whole(self, state):
         return state, state
-
-
-def bounds(weights: Mapping) -> tuple[int, int]:
-    """The most modules and numbers that a model of these weights can have, whatever its configuration says."""
-    shapes = getattr(weights, "shapes", None) or {name: x.shape for name, x in weights.items()}
-    return 4 * len(shapes) + 100, 10 * sum(math.prod(shape) for shape in shapes.values()) + 10**6

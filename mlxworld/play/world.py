@@ -105,7 +105,7 @@ class World:
     def untrained(cls, cfg: WorldConfig, backend: str | None = None, *, name: str = "untrained", **options) -> "World":
         """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
         package = on(backend or preferred_backend())
-        model = families.model(package, cfg.family)(cfg).init(package.random.key(0))
+        model = families.built(package, cfg).init(package.random.key(0))
         arrays = package.engine.numpy(package.nn.parameters(model) | package.nn.buffers(model))
         z = np.random.default_rng(0).standard_normal((1, 4, *cfg.latent_shape)).astype(np.float32)
         space = cfg.action_space

@@ -1,11 +1,14 @@
 """OmniLatent, in phases, on what --data names:
 
-scenes     told scenes, made as they are needed: each modality again, every pair of two, last all of them
-coco       pictures with captions (--image-dir, --annotation-file): 15 % each again, 85 % all pairs; go on from that
-           run by --from RUN --fractions .35 .35 .3
-FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, time 25 %, which words belong to which
-           moment 15 %, all 25 %
-synthetic  noise of the model's sizes: what fits, and how fast
+- scenes: told scenes, made as they are needed; each modality again, every pair of two, last all of them
+
+- coco: pictures with captions (--image-dir, --annotation-file); 15 % each again, 85 % all pairs; go on from that run by
+--from RUN --fractions .35 .35 .3
+
+- FOLDER: films with .srt or .txt beside them; each again 10 %, pairs 25 %, time 25 %, which words belong to which
+moment 15 %, all 25 %
+
+- synthetic: noise of the model's sizes; what fits, and how fast
 
 Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, four of reconstruct,
 cross, temporal and joint, five of reconstruct, cross, temporal, grounding and joint. --memory.steps adds a phase after
@@ -72,6 +75,7 @@ class Phase(StageConfig):
     """A stage of so many steps and so long clips as its recipe says, unless they are given."""
 
     steps: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """what --fractions leave it of --steps"""
     batch: int = 32
     frames: tuple[int, ...] = ()
     lr: float = 1e-3

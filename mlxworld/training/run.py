@@ -44,7 +44,7 @@ class Run:
         self.package, self.engine, self.cfg, self.recipe, self.monitor = package, package.engine, cfg, recipe, monitor
         self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
         self.config = recipe.config
-        self.model = families.model(package, cfg.model)(self.config).init(package.random.key(cfg.seed))
+        self.model = families.built(package, self.config).init(package.random.key(cfg.seed))
         if cfg.from_ is not None:
             finetune.begin(self)
         recipe.begin(self)

@@ -36,9 +36,7 @@ class TrainConfig:
     out: Path  # run folder
     model: str = "openworld"  # the model's family
     preset: str = "nano"  # the model's preset; --config.* change it
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = (
-        None  # a world or a run to begin from, and its model if there is no --preset
-    )
+    from_: From = None  # a world or a run to begin from, and its model if there is no --preset
     minutes: float | None = None  # the time there is: the steps of each stage are planned to end in it
     backend: str | None = None  # mlx or torch; the best one installed
     resume: bool = False  # go on where the run in --out stopped
