@@ -38,6 +38,7 @@ def test_a_file_that_cannot(tmp_path):
         (free, ["--world", "pong", "--out"]),
         (planning, ["--world", "pong", "--out"]),
         (modes, ["--world", "run", "--model-mode", "latent", "--out"]),
+        (bench, ["hooks", "--hook", "x", "--picture"]),
         (bench, ["--model", "omnilatent", "--preset", "nano", "--picture"]),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from mlxworld import bench
 from mlxworld.cli import entry
 from mlxworld.configs.openworld import OpenWorldConfig
+from mlxworld.errors import MlxworldError
 from mlxworld.play.world import Clip, World
 from mlxworld.speed import measure
 from mlxworld.speed.training import training
@@ -36,6 +37,12 @@ def test_json_is_one_object(folder, capsys):
     assert set(told["batches"]) == {"1", "3"} and all(told[part]["fps"] > 0 for part in PARTS)
     assert told["counts"]["step"]["flops"] == told["counts"]["dynamics"]["flops"] + told["counts"]["decoder"]["flops"]
     assert told["memory"]["peak"] >= told["memory"]["active"] > 0 and min(told["rates"].values()) > 0
+
+
+def test_data_that_cannot_be_read_costs_no_measurement(folder, monkeypatch):
+    monkeypatch.setattr(measure, "rollout", lambda *a: pytest.fail("measured"))
+    with pytest.raises(MlxworldError, match="nowhere: no such folder"):
+        bench.main(["--world", folder, "--backend", "torch", "--data", "nowhere"])
 
 
 def test_without_parts_it_measures_the_step_alone(folder, capsys):
