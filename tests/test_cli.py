@@ -50,6 +50,20 @@ def test_the_table_imports_nothing_heavy():
 ENDS = [
     (MlxworldError("no such\nworld"), 2, "mlxworld: no such world\n"),
     (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 2, "mlxworld: No space left on device: x.mp4\n"),
+    (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "mlxworld: File name too long: xxx\n"),
+    *(
+        (
+            kind(line),
+            2,
+            f"mlxworld: there is too little memory for this: make less of it at once, or all of it smaller ({line})\n",
+        )
+        for kind, line in (
+            (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            (RuntimeError, "CUDA out of memory. Tried to allocate 2.00 GiB"),
+            (RuntimeError, "[malloc] Unable to allocate 9 bytes."),
+            (MemoryError, "Unable to allocate 9 GiB for an array"),
+        )
+    ),
     (KeyboardInterrupt(), 130, ""),
 ]
 
@@ -65,7 +79,7 @@ def test_how_an_entry_point_ends(error, code, line, capsys):
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
-    for error in (ValueError("ours"), OSError(errno.EINVAL, "ours")):
+    for error in (ValueError("ours"), RuntimeError("ours"), OSError(errno.EINVAL, "ours")):
         with pytest.raises(type(error)):
             cli.entry(lambda error=error: (_ for _ in ()).throw(error))
 

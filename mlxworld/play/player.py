@@ -22,6 +22,7 @@ from .encode import encode
 
 PHYSICS_FRAMES = 3  # whose latents a reading of physics depends on, its own included
 
+MOST_WORLDS = 1 << 16
 PRECISIONS = ("float32", "float16", "bfloat16")
 Pending = Callable[[], Any]  # waits for video (B, 1, H, W, 3) uint8 and audio (B, 1, S)
 
@@ -42,8 +43,8 @@ class Options:
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS):
             raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
-        if type(self.batch) is not int or self.batch < 1:
-            raise MlxworldError(f"batch must be at least 1, got {self.batch!r}")
+        if type(self.batch) is not int or not 1 <= self.batch <= MOST_WORLDS:
+            raise MlxworldError(f"batch must be at least 1, and at most {MOST_WORLDS}, got {self.batch!r}")
         if self.steps is not None and type(self.steps) is not int:
             raise MlxworldError(f"steps must be a whole number, got {self.steps!r}")
         if type(self.temperature) not in (int, float) or not 0 <= self.temperature <= 10:
