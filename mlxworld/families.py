@@ -16,7 +16,7 @@ from .errors import MlxworldError
 from .files.reading import shown
 from .files.weights import shapes_of
 
-MOST = 1 << 20, 1 << 40  # modules and numbers of a model without weights
+MOST = 1 << 13, 1 << 40  # modules and numbers of a model without weights
 ROOMS = ("mlxworld.configs", "mlxworld.models", "mlxworld.recipes", "torch_backend.models")
 
 

@@ -42,7 +42,8 @@ def _spend(what: str, n: int) -> None:
     if left is not None:
         left[what] -= n
         if left[what] < 0:
-            raise MlxworldError(f"the configuration asks for more {what} than the weights of this model have")
+            most = "the weights of this model have, or any machine has room for"
+            raise MlxworldError(f"the configuration asks for more {what} than {most}")
 
 
 def refuse_hidden_modules(owner: Any, name: str, value: Any, kind: type) -> None:

@@ -79,6 +79,7 @@ class Phase(StageConfig):
     batch: int = 32
     frames: tuple[int, ...] = ()
     lr: float = 1e-3
+    share: tyro.conf.Suppress[float] = 1.0  # --fractions say it
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Settings(PredictiveCodingConfig, TrainConfig):
         """The phases with their fractions of the steps or of the time. Raises MlxworldError for a number of fractions
         that is no plan."""
         fractions = self.fractions or FRACTIONS.get(self.data, OF_FILMS)
-        if len(fractions) not in PLANS or min(fractions) < 0 or sum(fractions) <= 0:
+        if len(fractions) not in PLANS or not (min(fractions) >= 0 and 0 < sum(fractions) < math.inf):
             raise MlxworldError("--fractions are 2, 3, 4 or 5 numbers from 0 up, not all of them 0")
         return {n: x / sum(fractions) for n, x in zip(PLANS[len(fractions)], fractions, strict=True)}
 
