@@ -74,6 +74,7 @@ def new(cfg: NewConfig) -> None:
     pictures = look(cfg)
     package, parent = on(cfg.backend or preferred_backend()), _parent(cfg, pictures)
     settings = train.parse(_flags(cfg, _preset(cfg, pictures, parent), parent))
+    settings.check()
     if cfg.estimate:
         stages = {name: (s.steps, s.batch) for name, s in settings.stages() if s.steps}
         print(report(estimate(package, settings.config, stages, show)))
