@@ -17,7 +17,7 @@ VERBS = {
     "evaluate": ("mlxworld.evaluate", "measure a world on held-out episodes, beside baselines"),
     "play": ("mlxworld.apps.play", "play inside a world in the browser, with sound"),
     "new": ("mlxworld.new", "a world of your own: record or take a film, train, play"),
-    "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
+    "record": ("mlxworld.record", "record a game, or any other environment, as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),
     "ask": ("mlxworld.ask", "ask a vision-language model about pictures and films"),
     "convert": ("mlxworld.convert", "a world to Core ML, Core AI or other weights"),
