@@ -34,6 +34,8 @@ def config(family: str) -> Any:
 def preset(family: str, name: str) -> Any:
     """One of the family's configurations. Raises MlxworldError for a name that is not among its PRESETS."""
     presets = _module("mlxworld.configs", family).PRESETS
+    if not presets:
+        raise MlxworldError(f"{family} has no presets: it begins --from the folder of a published model")
     if name not in presets:
         raise MlxworldError(f"unknown preset {name!r} of {family}: choose one of {', '.join(presets)}")
     return presets[name]

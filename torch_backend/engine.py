@@ -131,7 +131,8 @@ def load_parameters(model, arrays, source: str, precision: str | None = None) ->
         value, numbers = read(arrays, name, precision if name in weights else None)
         checkpoint.require_finite(name, numbers, source)
         if precision is None or name not in weights:
-            nn.assign(model, {name: value})
+            with torch.no_grad():
+                own[name].copy_(value)  # `nn.assign` would look for all names again
         else:
             weights[name].data = value
         del value, numbers  # or they would stay while the next is read

@@ -58,6 +58,7 @@ class ModesConfig:
     clips: int = 8  # of each film, of temporal
     backend: str | None = None  # mlx or torch; the best one installed
     precision: str | None = None  # float32, float16 or bfloat16
+    hook: tuple[Path, ...] = ()  # latent hooks that join it, files
     seed: int = 0  # of what is drawn from the data
 
 
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> None:
     check(cfg)
     if cfg.out is not None:
         atomic.require_writable(cfg.out / "figures.json")
-    translator = Translator.load(cfg.world, cfg.backend, cfg.precision)
+    translator = Translator.load(cfg.world, cfg.backend, cfg.precision, cfg.hook)
     if not translator.steps:
         print(f"{cfg.world} is untrained: what it makes is noise", file=sys.stderr)
     if cfg.input:

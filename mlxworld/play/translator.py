@@ -147,7 +147,7 @@ class Translator:
         if self.learnt_from != "scenes":
             return None
         scene = make_scene(HELD_OUT + number)
-        return tell(scene), draw(scene)[0].astype(np.float32) / 255
+        return tell(scene), draw([scene])[0, 0].astype(np.float32) / 255
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """The texts of rows of ids."""

@@ -79,8 +79,8 @@ def begin(run: "Run") -> None:
         model_folder.save(parent_folder, parent.name, parent.config, parent.weights, parent.card)
     fresh = [n for n in run.package.nn.parameters(run.model) if n not in arrays]
     new = [a for a in _actions(run.config) if a not in _actions(parent.config)]
-    if run.recipe.whole_parent and (fresh or new):
-        raise MlxworldError(f"a hook is taught to a model as it is: {parent.name} has no {listed(fresh + new, 3)}")
+    if run.cfg.adds and (fresh or new):
+        raise MlxworldError(f"--hook and --lora take a model as it is: {parent.name} has no {listed(fresh + new, 3)}")
     for name, value in arrays.items():
         checkpoint.require_finite(name, value, parent.name)
     nn.assign(run.model, run.engine.array({n: _whole(x) for n, x in arrays.items()}))

@@ -4,6 +4,7 @@ Columns are causal: column j of hop h ends with sample (j + 1) * h - 1, so a fra
 B batch, N samples, J columns, F frequencies, M mel bands.
 """
 
+import bisect
 import math
 
 from ... import ops
@@ -34,10 +35,11 @@ def mel_filters(bands: int, window: int, sample_rate: int) -> list[list[float]]:
     edges = mel_edges(bands, sample_rate)
     rows = []
     for i in range(window // 2 + 1):
-        f = i * sample_rate / window
-        row = []
-        for low, mid, high in zip(edges, edges[1:], edges[2:], strict=False):
-            row.append(max(0.0, min((f - low) / (mid - low), (high - f) / (high - mid))))
+        f, row = i * sample_rate / window, [0.0] * bands
+        band = bisect.bisect_right(edges, f) - 1  # the band that rises here; the one before it falls
+        for m in range(max(0, band - 1), min(bands, band + 1)):
+            low, mid, high = edges[m : m + 3]
+            row[m] = max(0.0, min((f - low) / (mid - low), (high - f) / (high - mid)))
         rows.append(row)
     return rows
 
