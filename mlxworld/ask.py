@@ -79,7 +79,7 @@ class AskConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(AskConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(AskConfig, args=argv, description=__doc__, prog="mlxworld ask")
     if cfg.most < 1 or not 0 < cfg.fps <= 1000:
         raise MlxworldError("--most must be at least 1, and --fps positive, at most 1000")
     _require_one_use(cfg)

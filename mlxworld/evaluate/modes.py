@@ -66,6 +66,8 @@ def main(argv: list[str]) -> None:
     """`mlxworld evaluate --model-mode`."""
     cfg = tyro.cli(ModesConfig, args=argv, description=__doc__, prog="mlxworld evaluate")
     check(cfg)
+    if cfg.out is not None:
+        atomic.require_writable(cfg.out / "figures.json")
     translator = Translator.load(cfg.world, cfg.backend, cfg.precision, cfg.hook)
     if not translator.steps:
         print(f"{cfg.world} is untrained: what it makes is noise", file=sys.stderr)

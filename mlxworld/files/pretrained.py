@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MlxworldError, one_line
+from ..errors import MlxworldError
 from . import atomic, checkpoint, hub, layouts, names
 from .layouts import open_clip
 from .reading import listed, read_json, shown
@@ -76,9 +76,6 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
             return package.engine.build(lambda: getattr(family, layout.model(published))(config))
     except MlxworldError as error:
         raise MlxworldError(f"{source}: {error}") from error
-    except (OverflowError, MemoryError, RuntimeError) as error:
-        line = one_line(str(error))
-        raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
 
 
 def usual_precision(engine: ModuleType, published: Mapping[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """OmniLatent, in phases, on what --data names:
 
-scenes     told scenes, made as they are needed: each modality again, every pair of two, last all of them
-coco       pictures with captions (--image-dir, --annotation-file): 15 % each again, 85 % all pairs; go on from that
-           run by --from RUN --fractions .35 .35 .3
-FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, time 25 %, which words belong to which
-           moment 15 %, all 25 %
-synthetic  noise of the model's sizes: what fits, and how fast
+- scenes: told scenes, made as they are needed; each modality again, every pair of two, last all of them
+
+- coco: pictures with captions (--image-dir, --annotation-file); 15 % each again, 85 % all pairs; go on from that run by
+--from RUN --fractions .35 .35 .3
+
+- FOLDER: films with .srt or .txt beside them; each again 10 %, pairs 25 %, time 25 %, which words belong to which
+moment 15 %, all 25 %
+
+- synthetic: noise of the model's sizes; what fits, and how fast
 
 Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, four of reconstruct,
 cross, temporal and joint, five of reconstruct, cross, temporal, grounding and joint. --memory.steps adds a phase after
@@ -74,9 +77,11 @@ class Phase(StageConfig):
     """A stage of so many steps and so long clips as its recipe says, unless they are given."""
 
     steps: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """what --fractions leave it of --steps"""
     batch: int = 32
     frames: tuple[int, ...] = ()
     lr: float = 1e-3
+    share: tyro.conf.Suppress[float] = 1.0  # --fractions say it
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Settings(PredictiveCodingConfig, TrainConfig):
         """The phases with their fractions of the steps or of the time. Raises MlxworldError for a number of fractions
         that is no plan."""
         fractions = self.fractions or ((0.0, 1.0) if self.adds else FRACTIONS.get(self.data, OF_FILMS))
-        if len(fractions) not in PLANS or min(fractions) < 0 or sum(fractions) <= 0:
+        if len(fractions) not in PLANS or not (min(fractions) >= 0 and 0 < sum(fractions) < math.inf):
             raise MlxworldError("--fractions are 2, 3, 4 or 5 numbers from 0 up, not all of them 0")
         return {n: x / sum(fractions) for n, x in zip(PLANS[len(fractions)], fractions, strict=True)}
 

@@ -30,10 +30,10 @@ CRITIC = ("tokenizer.critic.",)  # names of what no saved model holds
 class Settings(TrainConfig):
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
-    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
+    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off unless it has steps
     own_frames: int = 0  # of a clip of self forcing, at its end, that are dreamt; 0: half of it
     physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
-    sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off
+    sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off unless it has steps
     critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
 

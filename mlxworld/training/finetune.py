@@ -43,7 +43,7 @@ def read_parent(package: ModuleType, cfg: TrainConfig) -> Parent:
     folder, about, config = configuration(str(cfg.from_), cfg.out if cfg.resume else None)
     weights = read_weights(folder, about)
     if quantized.layers(weights):
-        whole = families.model(package, config.family)(config)
+        whole = families.built(package, config, weights)
         weights = quantized.plain(weights, _shapes(package, whole), str(folder))
     return Parent(about["name"], card(about), config, weights)
 
@@ -66,7 +66,7 @@ def configuration(name: str, resumed: Path | None = None) -> tuple[Path, dict[st
 
 def require_fit(package: ModuleType, cfg: TrainConfig) -> None:
     """Raises MlxworldError where the model of these settings cannot begin from --from."""
-    parent, model = read_parent(package, cfg), families.model(package, cfg.model)(cfg.config)
+    parent, model = read_parent(package, cfg), families.built(package, cfg.config)
     fitting(parent, cfg.config, _shapes(package, model))
 
 

@@ -52,7 +52,7 @@ class Recipe:
 
     def model(self, run: "Run") -> Any:
         """What is trained: a fresh model, with what --from has of it."""
-        return families.model(run.package, run.cfg.model)(self.config).init(run.package.random.key(run.cfg.seed))
+        return families.built(run.package, self.config).init(run.package.random.key(run.cfg.seed))
 
     def begin(self, run: "Run") -> None:
         """Sets what a fresh model takes from the data: a mean frame, pretrained weights."""

@@ -1,11 +1,13 @@
 """The settings of a training, as flags and as `train.json`. A family's recipe adds its stages and its model."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
 import tyro
 
 from ..configs.optim import OptimConfig
@@ -17,6 +19,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 # that diverged can go on more slowly.
 MAY_CHANGE = {"data", "out", "resume", "backend", "compile", "cache", "record_steps", "sample_minutes", "save_minutes"}
 MAY_CHANGE |= {"log_steps", "shard"}
+ENDLESS = {"optim.clip", "sample_minutes", "save_minutes"}  # what may be infinite
 
 From = Annotated[str | None, tyro.conf.arg(name="from")]
 
@@ -37,9 +40,7 @@ class TrainConfig:
     out: Path  # run folder
     model: str = "openworld"  # the model's family
     preset: str = "nano"  # the model's preset; --config.* change it
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = (
-        None  # a world or a run to begin from, and its model if there is no --preset
-    )
+    from_: From = None  # a world or a run to begin from, and its model if there is no --preset
     minutes: float | None = None  # the time there is: the steps of each stage are planned to end in it
     backend: str | None = None  # mlx or torch; the best one installed
     resume: bool = False  # go on where the run in --out stopped
@@ -107,6 +108,10 @@ class TrainConfig:
                 ),
                 (planned, f"--minutes plans the steps: leave out --{name}.steps (0 leaves the stage out)"),
             ]
+        for name, value in flags(dataclasses.asdict(self)).items():
+            for x in np.atleast_1d(value):
+                finite = not isinstance(x, float) or math.isfinite(x) or (x > 0 and name in ENDLESS)
+                rules.append((finite, f"--{name.replace('_', '-')} must be a finite number, not {x}"))
         for holds, line in rules:
             if not holds:
                 raise MlxworldError(line)
