@@ -25,7 +25,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from mlxworld import families, on
 from mlxworld.configs.world import WorldConfig
 from mlxworld.play.folder import model_config, read_config, read_starts, read_weights
-from mlxworld.play.player import bounds
 from torch_backend import engine, ops
 from torch_backend.stateful import Stateful, named
 
@@ -80,8 +79,7 @@ def load(world: str | Path) -> Source:
     weights = read_weights(folder, about)
     starts = read_starts(folder / "starts.safetensors", cfg)
     package = on("torch")
-    with package.nn.limit(*bounds(weights)):
-        model = families.model(package, cfg.family)(cfg)
+    model = families.built(package, cfg, weights)
     engine.load_parameters(model, weights, str(folder / "model.safetensors"))
     return Source(folder, about, cfg, model.eval().requires_grad_(False), starts)
 

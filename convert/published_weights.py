@@ -14,13 +14,10 @@ import ml_dtypes
 import numpy as np
 
 from mlxworld import on
-from mlxworld.files import atomic, checkpoint, hub, pretrained, quantized
+from mlxworld.files import atomic, checkpoint, pretrained, quantized
 from mlxworld.files.layouts import open_clip
 from mlxworld.files.reading import read_json
 from mlxworld.files.weights import Entry, Weights
-
-SHARD = 5_000_000_000  # bytes of a file, as on hubs
-BESIDE = [pattern for pattern in hub.MODEL_FILES if "safetensors" not in pattern]  # tokenizer, processor, template
 
 
 def is_published(folder: Path) -> bool:
@@ -57,8 +54,8 @@ def convert(folder: Path, part: Path, kind: str | None) -> None:
         config["quantization"] = quantized.KINDS[kind]
     part.mkdir()
     theirs = pretrained.their_weights(weights, published, source)
-    checkpoint.save(part / file, theirs, {"format": "mlx" if kind else "pt"}, shard_bytes=SHARD)
-    for pattern in BESIDE:
+    checkpoint.save(part / file, theirs, {"format": "mlx" if kind else "pt"}, shard_bytes=pretrained.SHARD)
+    for pattern in pretrained.BESIDE:
         for path in folder.glob(pattern):
             if not path.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(path, part / path.name)

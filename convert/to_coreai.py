@@ -8,7 +8,6 @@ import copy
 import importlib.metadata
 import json
 import re
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ class CoreAIConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(CoreAIConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(CoreAIConfig, args=argv, description=__doc__, prog="mlxworld convert coreai")
     installed()
     if cfg.out.suffix != ".aimodel":
         raise MlxworldError(f"--out must end in .aimodel, not {cfg.out.name!r}")

@@ -7,7 +7,6 @@ int8 (a scale for each output channel) or int4 (a palette of 16 values for each 
 
 import importlib.metadata
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +31,7 @@ class CoreMLConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(CoreMLConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(CoreMLConfig, args=argv, description=__doc__, prog="mlxworld convert coreml")
     installed()
     if cfg.out.suffix != ".mlpackage":
         raise MlxworldError(f"--out must end in .mlpackage, not {cfg.out.name!r}")

@@ -6,7 +6,6 @@ place of embeddings. Weights fp16, int8 or int4; arithmetic is float16, position
 """
 
 import json
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ class WordsConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(WordsConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(WordsConfig, args=argv, description=__doc__, prog="mlxworld convert words")
     installed()
     if cfg.out.suffix != ".mlpackage":
         raise MlxworldError(f"--out must end in .mlpackage, not {cfg.out.name!r}")

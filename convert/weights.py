@@ -15,7 +15,6 @@ import io
 import json
 import pickle
 import shutil
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ from mlxworld.files.output import whole
 from mlxworld.files.reading import read_json
 from mlxworld.files.weights import Weights
 from mlxworld.play.folder import model_config, read_config, read_weights
-from mlxworld.play.player import bounds
 from mlxworld.play.world import preferred_backend
 
 TORCH_FILES = (".pt", ".pth", ".bin")
@@ -62,7 +60,7 @@ class Source:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(WeightsConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(WeightsConfig, args=argv, description=__doc__, prog="mlxworld convert weights")
     is_file = cfg.out.suffix in TORCH_FILES
     to = cfg.to or ("torch" if is_file else "safetensors")
     if is_file != (to == "torch"):
@@ -113,9 +111,7 @@ def read(name: str) -> Source:
 
 def fresh_model(cfg: WorldConfig, weights: Mapping[str, np.ndarray]) -> Any:
     """A model of this configuration, on the backend that is installed; no larger than its weights can make it."""
-    package = on(preferred_backend())
-    with package.nn.limit(*bounds(weights)):
-        return families.model(package, cfg.family)(cfg)
+    return families.built(on(preferred_backend()), cfg, weights)
 
 
 def model_arrays(model: Any) -> dict[str, Any]:

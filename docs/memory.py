@@ -6,6 +6,9 @@ memory that starts anew before the last clip, which can only guess.
 
 python -m docs.memory --world RUN [--clips 5]: the same of a trained model on told scenes that it never saw: are all
 facts of the first scene told after the last one, and, beside it, right after the first.
+
+python -m docs.memory --train RUN --minutes 10 [--preset scenes]: teaches such a model to write what it sees and what it
+has seen, and then measures, all in that time; the same command goes on after a stop.
 """
 
 import importlib
@@ -19,6 +22,7 @@ import numpy as np
 import tyro
 
 from mlxworld import Translator, on
+from mlxworld import train as training
 from mlxworld.cli import entry
 from mlxworld.configs.omnilatent import Config
 from mlxworld.configs.optim import OptimConfig
@@ -35,6 +39,7 @@ COLOURS = np.array([[r, g, b] for r in (40, 210) for g in (40, 210) for b in (40
 SIZES: dict[str, int] = {"vocab_size": 30, "max_text": 12, "bands": 8, "audio_frames": 6, "image_size": 16}
 SIZES |= {"image_patch": 8, "video_size": 16, "video_patch": 8, "frames": 4, "tubelet": 2}
 CONFIG = Config(hidden_dim=32, num_layers=1, num_heads=2, memory_tokens=8, **SIZES)  # pyright: ignore[reportArgumentType]
+MEASURING = 1.5  # minutes
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,11 @@ class MemoryConfig:
     backend: str = "torch"
     clips: int = 5  # of a stream, of --world: the first is asked for after the last
     scenes: int = 100  # streams of --world
-    steps: int = 120  # of the small model's training
+    steps: int = 120  # of the small model's training; of --train without --minutes, as many in each phase
+    train: Path | None = None  # folder of a run that is trained first, and then is --world
+    minutes: float | None = None  # of --train, measuring included
+    preset: str = "scenes"  # of --train: or nano
+    flags: tuple[str, ...] = ()  # of --train: more flags of mlxworld train, name=value
     out: Path | None = None  # file of the table
 
 
@@ -87,6 +96,23 @@ def recall(package: ModuleType, model: Any, clips: int = 5, forgetful: bool = Fa
     return float((named[:, 0] == colours[:, 0] + 3).mean())
 
 
+def trained(cfg: MemoryConfig) -> Path:
+    """The run of --train, trained now where it is not done: words of all that is seen, then also from memory."""
+    assert cfg.train is not None
+    if not (cfg.train / "samples/final.txt").is_file():
+        argv = ["--model", "omnilatent", "--preset", cfg.preset, "--data", "scenes", "--out", str(cfg.train)]
+        argv += ["--backend", cfg.backend, "--to", "text", "--fractions", "0", "1", "--sample-minutes", "1e5"]
+        argv += ["--memory.clips", str(cfg.clips), "--memory.share", "3", "--memory.batch", str(6 * cfg.clips)]
+        argv += ["--memory.bptt", str(cfg.clips)]
+        if cfg.minutes is None:
+            argv += ["--steps", str(cfg.steps), "--memory.steps", str(cfg.steps)]
+        else:
+            argv += ["--minutes", f"{max(cfg.minutes - MEASURING, 0.5 * cfg.minutes)}", "--memory.steps", "1"]
+        argv += [word for flag in cfg.flags for word in f"--{flag}".split("=", 1)]
+        training.main([*argv, "--resume"] if (cfg.train / "checkpoint.safetensors").exists() else argv)
+    return cfg.train
+
+
 def told(cfg: MemoryConfig) -> dict[str, float]:
     """Share of streams of held-out scenes of which all facts of the first are told. Raises MlxworldError for a model
     without a memory."""
@@ -124,6 +150,8 @@ def table(cfg: MemoryConfig) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Prints the table."""
     cfg = tyro.cli(MemoryConfig, description=__doc__)
+    if cfg.train is not None:
+        cfg = replace(cfg, world=str(trained(cfg)))
     text = json.dumps(told(cfg) if cfg.world else table(cfg), indent=1)
     print(text)
     if cfg.out:

@@ -57,7 +57,7 @@ class AskConfig:
     weights: Literal["int8", "int4", "mxfp8"] | None = None
     """to quantise the model"""
     hook: tuple[Path, ...] = ()
-    """latent hooks that join its decoder, files"""
+    """latent hooks that join it, files"""
     compile: bool = False
     """compile the step in the background"""
     most: int = 512
@@ -79,7 +79,7 @@ class AskConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(AskConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(AskConfig, args=argv, description=__doc__, prog="mlxworld ask")
     if cfg.most < 1 or not 0 < cfg.fps <= 1000:
         raise MlxworldError("--most must be at least 1, and --fps positive, at most 1000")
     _require_one_use(cfg)
@@ -129,14 +129,14 @@ def _require_one_use(cfg: AskConfig) -> None:
 
 def told(cfg: AskConfig, folder: Path) -> Iterator[str]:
     """What a model that writes of any modality says of each picture and film. It takes no question."""
-    fresh, taken = AskConfig(cfg.model), ("image", "video", "backend", "precision")
+    fresh, taken = AskConfig(cfg.model), ("image", "video", "backend", "precision", "hook")
     others = [f.name for f in fields(cfg) if f.name not in taken and getattr(cfg, f.name) != getattr(fresh, f.name)]
     if others or not (cfg.image or cfg.video):
         raise MlxworldError(
             f"{folder} writes what it sees: give --image or --video, and no question"
             + (f", no --{others[0]}" if others and others != ["question"] else "")
         )
-    translator = Translator.load(folder, cfg.backend, cfg.precision)
+    translator = Translator.load(folder, cfg.backend, cfg.precision, cfg.hook)
     if not translator.steps:
         print(f"{folder} is untrained: what it writes is noise", file=sys.stderr)
     for path in (*cfg.image, *cfg.video):

@@ -22,11 +22,12 @@ from .configs.world import WorldConfig, require_world
 from .errors import MlxworldError
 from .evaluate.held_out import clips_for
 from .evaluate.quality import quality
+from .files import atomic
 from .play.folder import model_config as world_config
 from .play.folder import read_config
 from .play.player import Options
 from .play.translator import Translator, is_translator
-from .play.world import World
+from .play.world import Clip, World
 from .speed import compiling, counts, machine, measure
 from .speed import translator as translator_figures
 from .speed.forecast import forecast, table
@@ -61,8 +62,10 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] in (["words"], ["hooks"]):
         return (bench_words if argv[0] == "words" else bench_hooks).main(argv[1:])
-    cfg = tyro.cli(BenchConfig, args=argv, description=__doc__)
+    cfg = tyro.cli(BenchConfig, args=argv, description=__doc__, prog="mlxworld bench")
     check(cfg)
+    if cfg.picture is not None:
+        atomic.require_writable(cfg.picture)
     if is_of_translator(cfg):
         figures = bench_translator(cfg)
         print(json.dumps(figures) if cfg.json else translator_figures.report(figures))
@@ -138,6 +141,7 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     """All that is asked for, as plain values. Raises MlxworldError for what cannot be measured."""
     sizes = numbers(cfg.batches)
     world = open_world(cfg)
+    clips = [] if cfg.data is None else clips_for(world, cfg.data, CLIPS, CONTEXT + HORIZON)
     package, engine = world.package, world.package.engine
     gpu, best = engine.device() != "cpu", machine.best_gemm(engine)
     compiled = gpu if cfg.options.compile is None else cfg.options.compile
@@ -164,16 +168,15 @@ def bench(cfg: BenchConfig) -> dict[str, Any]:
     if cfg.train:
         how = {"precision": best, "compiled": compiled, "gemm_tflops": figures["rates"]["gemm_tflops"]}
         figures["train"] = training(package, world.config, cfg.clips or (None if gpu else 4), **how, show=show)
-    if cfg.data is not None:
-        figures["quality"] = cost(world, cfg, cfg.data)
+    if clips:
+        figures["quality"] = cost(world, cfg, clips)
     return figures
 
 
-def cost(world: World, cfg: BenchConfig, data: Path) -> dict[str, float]:
+def cost(world: World, cfg: BenchConfig, clips: list[Clip]) -> dict[str, float]:
     """The world's dreams beside those of the same world in float32 (see `evaluate.quality`)."""
     assert cfg.world is not None
     exact = replace(cfg.options, precision="float32", weights=None, kv_cache="float")
-    clips = clips_for(world, data, CLIPS, CONTEXT + HORIZON)
     return quality(World.load(cfg.world, cfg.backend, **asdict(exact)), world, clips, CONTEXT, HORIZON)
 
 

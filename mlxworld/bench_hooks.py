@@ -14,6 +14,7 @@ from .errors import MlxworldError
 from .evaluate.heat import heat
 from .evaluate.held_out import clips_for
 from .evaluate.strip import save_png
+from .files import atomic
 from .play.folder import model_config, read_config, read_starts
 from .play.masses import of_world
 from .play.world import World
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
         raise MlxworldError("--hook names at least one file")
     if cfg.frames < 1:
         raise MlxworldError(f"--frames must be at least 1, got {cfg.frames}")
+    if cfg.picture is not None:
+        atomic.require_writable(cfg.picture)
     figures = bench(cfg)
     if cfg.picture is not None:
         tables = {name: np.array(x, np.float32) for name, x in figures["mass"].items()}

@@ -17,21 +17,23 @@ VERBS = {
     "evaluate": ("mlxworld.evaluate", "measure a world on held-out episodes, beside baselines"),
     "play": ("mlxworld.apps.play", "play inside a world in the browser, with sound"),
     "new": ("mlxworld.new", "a world of your own: record or take a film, train, play"),
-    "record": ("mlxworld.record", "record a game, the bouncing world or a folder of videos as a dataset"),
+    "record": ("mlxworld.record", "record a game, or any other environment, as a dataset"),
     "train": ("mlxworld.train", "train a world model on a dataset"),
     "ask": ("mlxworld.ask", "ask a vision-language model about pictures and films"),
     "convert": ("mlxworld.convert", "a world to Core ML, Core AI or other weights"),
     "bench": ("mlxworld.bench", "measure how fast a world runs here"),
     "doctor": ("mlxworld.doctor", "say what this machine can do and what is missing"),
 }
-PERSONS_MATTER = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+PERSONS_MATTER = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+NO_MEMORY = ("out of memory", "allocate memory", "to allocate")  # as the frameworks say it
 
 
 def entry(main: Callable[[], None]) -> None:
     """Runs `main()`; what a person can put right ends as one line on stderr, `mlxworld: ...`, and exit code 2.
 
-    That is every MlxworldError, and a full, read-only or forbidden disk. Ctrl-C exits with 130, a closed pipe on stdout
-    with 141, both without a traceback. Any other exception is a mistake in mlxworld and keeps its traceback.
+    That is every MlxworldError, a full, read-only or forbidden disk, a path that cannot be one, and too little memory.
+    Ctrl-C exits with 130, a closed pipe on stdout with 141, both without a traceback. Any other exception is a mistake
+    in mlxworld and keeps its traceback.
     """
     _open_streams()
     try:
@@ -46,6 +48,10 @@ def entry(main: Callable[[], None]) -> None:
         if error.errno not in PERSONS_MATTER:
             raise
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        _fail(f"there is too little memory for this: make less of it at once, or all of it smaller ({error})")
     except KeyboardInterrupt:
         sys.exit(130)
 

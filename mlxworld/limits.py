@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .errors import MlxworldError
+from .errors import MlxworldError, one_line
 
 _here = threading.local()
 
@@ -16,11 +16,13 @@ _here = threading.local()
 @contextlib.contextmanager
 def limit(modules: int, numbers: int) -> Iterator[None]:
     """While it lasts, building more than so many modules, or parameters of more than so many numbers in all, raises
-    MlxworldError."""
+    MlxworldError, and so does an array of a size that nothing has room for."""
     outer = getattr(_here, "left", None)
     _here.left = {"modules": modules, "numbers": numbers}
     try:
         yield
+    except (OverflowError, MemoryError, RuntimeError) as error:
+        raise MlxworldError(f"the configuration has sizes that no array can have: {one_line(str(error))}") from error
     finally:
         _here.left = outer
 
@@ -40,7 +42,8 @@ def _spend(what: str, n: int) -> None:
     if left is not None:
         left[what] -= n
         if left[what] < 0:
-            raise MlxworldError(f"the configuration asks for more {what} than the weights of this model have")
+            most = "the weights of this model have, or any machine has room for"
+            raise MlxworldError(f"the configuration asks for more {what} than {most}")
 
 
 def refuse_hidden_modules(owner: Any, name: str, value: Any, kind: type) -> None:

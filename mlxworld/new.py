@@ -39,14 +39,14 @@ LOOKED = 8  # pictures that the nearest world is chosen by
 
 @dataclass(frozen=True)
 class NewConfig:
-    name: Annotated[str, tyro.conf.Positional]  # of the world
+    name: Annotated[str, tyro.conf.Positional]  # of the world: its folders are data/NAME and runs/NAME
     env: str | None = None  # what to record: a Gymnasium environment, or what `mlxworld record` knows
     video: tuple[Path, ...] = ()  # or films of it
     actions: tuple[Path, ...] = ()  # keys of each film, a csv: step, action; or time, action; or time, key, down
     from_: From = None  # a world to begin from; the nearest of the shipped ones. "none": fresh weights
     preset: str | None = None  # of the model; nano-64 where the pictures are that small, else that of --from
     minutes: float = 10.0  # of training
-    steps: int = 20_000  # to record
+    steps: int = 20_000  # to record, of --env
     folder: Path = Path()  # where data/NAME and runs/NAME lie
     backend: str | None = None  # mlx or torch; the best one installed
     estimate: bool = False  # make nothing: say how long the recipe's own steps take here and on other machines
@@ -74,6 +74,7 @@ def new(cfg: NewConfig) -> None:
     pictures = look(cfg)
     package, parent = on(cfg.backend or preferred_backend()), _parent(cfg, pictures)
     settings = train.parse(_flags(cfg, _preset(cfg, pictures, parent), parent))
+    settings.check()
     if cfg.estimate:
         stages = {name: (s.steps, s.batch) for name, s in settings.stages() if s.steps}
         print(report(estimate(package, settings.config, stages, show)))

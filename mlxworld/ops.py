@@ -4,6 +4,8 @@ Only what the two frameworks spell differently is here: shared methods (reshape,
 cumsum, indexing, arithmetic, `@`) are used directly.
 """
 
+import math
+
 # isort: off
 from .backend import blas as _blas  # noqa: F401  (a fast BLAS, before MLX is loaded)
 import mlx.core as mx
@@ -25,7 +27,6 @@ from mlx.core import (
     tanh,
     where,
 )
-from mlx.nn import gelu, relu, silu
 
 # fmt: off
 __all__ = [
@@ -35,6 +36,19 @@ __all__ = [
     "clip", "max", "rfft", "irfft", "rms_norm", "attention", "ring_write", "rotary", "value_and_gradient",
 ]
 # fmt: on
+
+
+# Those of mlx.nn are compiled one by one, and what MLX has compiled has no gradient beside an inner gradient.
+def gelu(x):
+    return x * (1 + mx.erf(x / math.sqrt(2))) / 2
+
+
+def relu(x):
+    return mx.maximum(x, 0)
+
+
+def silu(x):
+    return x * mx.sigmoid(x)
 
 
 def array(x, like=None):

@@ -23,7 +23,7 @@ from . import families, on
 from .cli import entry
 from .configs.optim import OptimConfig
 from .errors import MlxworldError
-from .files import atomic
+from .files import atomic, pretrained
 from .files.lock import writer
 from .files.reading import read_json, shown_name
 from .play.world import preferred_backend
@@ -44,7 +44,7 @@ def parse(argv: list[str]) -> TrainConfig:
     """
     family, name, config = _model(argv)
     recipe = families.recipe(family)
-    config = _without_flags(config, recipe.from_data)
+    config = config and _without_flags(config, recipe.from_data)
     optim = _without_flags(OptimConfig(name="muon"), ("lr",))  # each stage has its own
     default = recipe.Settings(
         data=tyro.MISSING, out=tyro.MISSING, model=family, preset=name, optim=optim, config=config
@@ -56,6 +56,11 @@ def parse(argv: list[str]) -> TrainConfig:
 def _model(argv: list[str]) -> tuple[str, str, Any]:
     """The family, the preset and the configuration that the flags begin with."""
     family, name, parent = (_value(argv, flag, None) for flag in ("model", "preset", "from"))
+    published = family or (pretrained.family(parent) if parent else None)
+    if parent and published in families.names() and families.recipe(published).published:
+        if name:
+            raise MlxworldError(f"--preset {name}: {parent} is a published model, and is what it is")
+        return published, families.recipe(published).Settings.preset, None
     if name or not parent:
         family = family or TrainConfig.model
         name = name or families.recipe(family).Settings.preset
@@ -103,7 +108,7 @@ def train(cfg: TrainConfig) -> None:
     if package.engine.rank() > 0:
         return _follow(package, cfg, begun)
     require_run(cfg)
-    if cfg.from_ is not None:
+    if cfg.from_ is not None and not families.recipe(cfg.model).published:
         finetune.require_fit(package, cfg)
     page = Page(cfg.out / "progress.html", cfg.out.resolve().name)
     with writer(cfg.out, "is being trained"), claimed(cfg) as recipe, Monitor(cfg.out / "events", page=page) as monitor:
@@ -134,6 +139,7 @@ def require_run(cfg: TrainConfig) -> None:
     before, after = flags(begun), flags(settings(cfg))
     free = MAY_CHANGE | {f"{name}.lr" for name, _ in cfg.stages()}
     free |= {"minutes"} if cfg.minutes and before.get("minutes") else set()
+    before = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.name in after} | before  # older runs
     differ = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k) and k not in free]
     if differ:
         names = [shown_name(k.rstrip("_").replace("_", "-")) for k in differ[:3]]

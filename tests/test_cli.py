@@ -38,6 +38,7 @@ def test_a_verb_is_the_module_of_its_name(verb):
     for argv in (["-m", "mlxworld", verb], ["-m", module]):
         done = subprocess.run([sys.executable, *argv, "--no-such-flag"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2 and "Traceback" not in done.stderr, f"{argv}: {done.stderr[-500:]}"
+        assert f"mlxworld {verb}" in done.stderr or verb == "convert", done.stderr[-500:]
 
 
 def test_the_table_imports_nothing_heavy():
@@ -49,6 +50,20 @@ def test_the_table_imports_nothing_heavy():
 ENDS = [
     (MlxworldError("no such\nworld"), 2, "mlxworld: no such world\n"),
     (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 2, "mlxworld: No space left on device: x.mp4\n"),
+    (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "mlxworld: File name too long: xxx\n"),
+    *(
+        (
+            kind(line),
+            2,
+            f"mlxworld: there is too little memory for this: make less of it at once, or all of it smaller ({line})\n",
+        )
+        for kind, line in (
+            (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            (RuntimeError, "CUDA out of memory. Tried to allocate 2.00 GiB"),
+            (RuntimeError, "[malloc] Unable to allocate 9 bytes."),
+            (MemoryError, "Unable to allocate 9 GiB for an array"),
+        )
+    ),
     (KeyboardInterrupt(), 130, ""),
 ]
 
@@ -64,7 +79,7 @@ def test_how_an_entry_point_ends(error, code, line, capsys):
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
-    for error in (ValueError("ours"), OSError(errno.EINVAL, "ours")):
+    for error in (ValueError("ours"), RuntimeError("ours"), OSError(errno.EINVAL, "ours")):
         with pytest.raises(type(error)):
             cli.entry(lambda error=error: (_ for _ in ()).throw(error))
 
@@ -82,3 +97,17 @@ def test_closed_streams_lead_nowhere(argv, code, closed):
         ["bash", "-c", f"{sys.executable} -m mlxworld {argv} {closed}"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == code and "Traceback" not in done.stderr
+
+
+def test_help_is_of_the_command_and_for_its_reader(capsys):
+    commands = [verb.split() for verb in cli.VERBS if verb != "convert"]
+    commands += [["convert", kind] for kind in ("coreml", "coreai", "weights", "words")]
+    commands += [["bench", "words"], ["bench", "hooks"], ["evaluate", "--model-mode", "all"]]
+    commands += [["train", "--model", "omnilatent"]]
+    for command in commands:
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        words = command[: command.index(next((w for w in command if w[0] == "-"), command[-1]))] or command
+        assert text.startswith(f"usage: mlxworld {' '.join(words)}"), text[:80]
+        assert "pyright" not in text and "noqa" not in text

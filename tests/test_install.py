@@ -83,7 +83,8 @@ def test_whatever_the_packages_import_is_declared():
             for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {*WHEEL["packages"]}:
                 if not declared & {dist(d) for d in provided.get(top, [top])}:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
-    assert missing <= {"torch_backend/threefry_triton.py: triton"}  # which comes with PyTorch for CUDA
+    kernels = ("one_query", "threefry")
+    assert missing <= {f"torch_backend/{name}_triton.py: triton" for name in kernels}  # it comes with PyTorch for CUDA
 
 
 @pytest.fixture(scope="module")

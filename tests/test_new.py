@@ -107,6 +107,7 @@ def config(**changed):
         ({"actions": (Path("a"), Path("b"))}, "1 films, 2 files"),
         ({"video": (Path("x/a.mp4"), Path("y/a.mp4"))}, "two films have one name"),
         ({}, "a.mp4: no such file"),
+        ({"video": (), "env": "bounce", "from_": "none", "minutes": 0.0}, "--minutes must lie between 0 and a million"),
         ({"video": (), "env": "Nowhere-v0"}, "Gymnasium cannot make 'Nowhere-v0'"),
     ],
 )

@@ -132,7 +132,7 @@ def load_parameters(model, arrays, source: str, precision: str | None = None) ->
         checkpoint.require_finite(name, numbers, source)
         if precision is None or name not in weights:
             with torch.no_grad():
-                own[name].copy_(value)
+                own[name].copy_(value)  # `nn.assign` would look for all names again
         else:
             weights[name].data = value
         del value, numbers  # or they would stay while the next is read

@@ -83,7 +83,8 @@ def telling(options: Options, loopback: bool) -> Starlette:
     if options.steps is not None or options.weights is not None:
         raise MlxworldError(f"{options.world} is no world: it has no --steps and no --weights")
     print(f"loading {options.world} ...", flush=True)
-    load = functools.partial(mlxworld.Translator.load, options.world, options.backend, options.precision)
+    given = options.world, options.backend, options.precision, options.hook
+    load = functools.partial(mlxworld.Translator.load, *given)
     return tell.create_app(load)
 
 

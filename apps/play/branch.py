@@ -169,7 +169,8 @@ class Branch:
         """The action log: what makes this very frame again. `world_digest` is that of the world. Raises MlxworldError
         for a story that no log can tell."""
         if self.origin.untold:
-            raise MlxworldError(f"no action log can tell this dream: {self.origin.untold}; keep a moment or a film")
+            otherwise = "keep a moment or a film, or start again"
+            raise MlxworldError(f"no action log can tell this dream: {self.origin.untold}; {otherwise}")
         w = self.world
         settings = {"backend": w.backend, "precision": w.precision, "steps": w.steps, "fps": w.fps}
         story = {"seed": self.origin.seed, "start": self.origin.start, "actions": runs(self.actions)}

@@ -293,6 +293,6 @@ class Game(ModelThread):
         choice = self._offers.check(Choice(name, log.backend, log.steps, log.precision))
         settled = (w.backend, w.steps, w.precision) == (log.backend, log.steps, log.precision)
         if name == self._choice.world and settled and log.world_digest in (None, self._world_digest()):
-            self._branches[self._active] = Branch.begin(w, log.origin)
+            self._jump(Branch.begin, w, log.origin)
         else:
             self._open(choice, log.origin, log.world_digest)

@@ -76,7 +76,7 @@ class ModelThread:
         self._offers = Offers(worlds, backends, choice, runs)
         self._worker = ThreadPoolExecutor(1, "films")
         self.films = Films(folder, self._worker, lambda target, message: self.emit(target, message))
-        self._shelf = Shelf(folder, self._worker)
+        self._shelf = Shelf(folder, self._worker, lambda message: self.emit(None, message))
         self._inbox = Inbox()
         self._thread = threading.Thread(target=self._live, name="model", daemon=True)
         self._ready: queue.Queue[BaseException | None] = queue.Queue()
@@ -231,6 +231,7 @@ class ModelThread:
         if steps is None:
             return
         self._branch.move_to(world, "its passes a frame were lowered on the way")
+        self._digest = None  # its folder may have been trained on
         self._tell_world()
         self._tell_state()
         passes = "1 pass" if steps == 1 else f"{steps} passes"
@@ -251,7 +252,10 @@ class ModelThread:
         shape = {"flags": flags, "action": action, "serial": self._serial, "key": key}
         self.emit(target, wire.pack(branch.frame, branch.world.fps, **shape))
         if target is None and not (branch.is_back or flags & wire.CUT):
+            recording = self.films.recording
             self.films.add(branch.frame, beside)
+            if self.films.recording is not recording:  # it has failed
+                self._tell_state()
         self._tell_bodies(target)
 
     def _tell_bodies(self, target: Any = None) -> None:

@@ -6,6 +6,7 @@ thread, but for the writing of files.
 
 import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -25,9 +26,10 @@ MOST = 8
 class Shelf:
     """Moments by their number, the oldest first; those of an earlier start are read when they are asked for."""
 
-    def __init__(self, folder: Path | None, worker: Executor):
-        """folder: where moments are kept, None to keep them only as long as their world is played."""
-        self._folder, self._worker = folder, worker
+    def __init__(self, folder: Path | None, worker: Executor, tell: Callable[[dict], object]):
+        """folder: where moments are kept, None to keep them only as long as their world is played; tell: what tells
+        pages of a moment that cannot be kept."""
+        self._folder, self._worker, self._tell = folder, worker, tell
         self._place: Path | None = None
         self.frames: dict[int, mlxworld.Frame] = {}  # the pictures to show
         self._moments: dict[int, Moment] = {}
@@ -59,7 +61,7 @@ class Shelf:
             about = {"origin": json.dumps(origin), "actions": json.dumps(runs(moment.actions))}
             arrays = {"video": moment.frame.video, "audio": moment.frame.audio}
             path = self._place / f"{ident}.safetensors"
-            self._worker.submit(_try, mlxworld.save_snapshot(path, world, moment.state, arrays, about))
+            self._worker.submit(self._try, mlxworld.save_snapshot(path, world, moment.state, arrays, about))
 
     def get(self, ident: int, world: "mlxworld.World") -> Moment:
         """A moment. Raises MlxworldError for one that is not there, or not of this world as it is set."""
@@ -86,6 +88,12 @@ class Shelf:
             path = self._place / f"{ident}.safetensors"
             self._worker.submit(path.unlink, missing_ok=True)
 
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except MlxworldError as error:
+            self._tell(wire.error(f"this moment goes with the app: {wire.one_line(error)}"))
+
     def free_ident(self, ident: int) -> int:
         """A number that no moment has, at least `ident`."""
         return max([ident, *(other + 1 for other in self.frames)])
@@ -96,10 +104,3 @@ def _frame(arrays: dict[str, np.ndarray], index: int) -> "mlxworld.Frame":
     if video.ndim != 3 or video.shape[2] != 3 or video.dtype != np.uint8 or audio.dtype != np.float32:
         raise ValueError("it holds no frame")
     return mlxworld.Frame(video, audio, index, 0.0)
-
-
-def _try(write) -> None:
-    try:
-        write()
-    except MlxworldError as error:
-        LOG.warning("a moment was not kept: %s", wire.one_line(error))

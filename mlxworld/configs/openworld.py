@@ -125,6 +125,8 @@ class OpenWorldConfig(WorldConfig):
             ),
             (p.objects <= 64 and 0 <= p.dropout < 1, "physics.objects is at most 64, physics.dropout lies in [0, 1)"),
             (self.samples % a.columns == 0, "samples must be a multiple of audio.columns"),
+            (a.bands <= 1024, "audio.bands must be at most 1024"),
+            (self.stft_window <= 1 << 16, "audio.overlap: a column's window must be at most 65536 samples"),
             (self.samples // a.columns * a.overlap % 2 == 0, "audio.overlap: a column's window must be even"),
             (v.encoding in ("learned", "fixed"), "vision.encoding is learned or fixed"),
             (v.encoding == "learned" or v.dim % 4 == 0, "vision.dim must be a multiple of 4 for fixed encoding"),

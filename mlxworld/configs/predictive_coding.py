@@ -38,12 +38,16 @@ class PredictiveCodingConfig:
             if not holds:
                 raise MlxworldError(line)
 
-    def require_layers(self, layers: int, shard: bool, checkpointing: bool) -> None:
-        """Raises MlxworldError unless a training of a model with so many values goes with predictive coding."""
-        enough = self.analytical or self.inference_steps >= layers  # a step brings an error one layer down
+    def require_layers(self, layers: int, shard: bool, checkpointing: bool, memory: bool = False) -> None:
+        """Raises MlxworldError unless a training of a model with so many values goes with predictive coding. memory:
+        two clips follow each other, the first is told of what the second left of it: values of two passes more, and of
+        what each clip writes."""
+        steps = layers + (layers + 2 if memory else 0)  # a step brings an error one value down
+        enough, alike = self.analytical or self.inference_steps >= steps, len(self.precisions) in (1, layers)
         rules = [
-            (enough, f"--inference-steps must be at least {layers}, or the lowest of the layers learn nothing"),
-            (len(self.precisions) in (1, layers), f"--precisions are 1 number, or {layers}: of each layer's values"),
+            (enough, f"--inference-steps must be at least {steps}, or the lowest of the layers learn nothing"),
+            (alike, f"--precisions are 1 number, or {layers}: of each layer's values"),
+            (not memory or len(self.precisions) == 1, "--precisions are 1 number with --memory.steps"),
             (not shard, "--shard does not go with --method pc"),
             (not checkpointing, "--config.checkpointing does not go with --method pc: values are differentiated alone"),
         ]

@@ -105,3 +105,4 @@ class VisionLanguageConfig:
 
 
 Config = VisionLanguageConfig
+PRESETS: dict[str, VisionLanguageConfig] = {}  # models begin from published ones

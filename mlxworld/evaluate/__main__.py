@@ -9,10 +9,11 @@ import tyro
 
 from ..cli import entry
 from ..errors import MlxworldError
+from ..files import atomic
 from ..play.translator import is_translator
 from . import modes
 from .evaluation import EvaluateConfig, Evaluation
-from .report_folder import require_folder, write_report
+from .report_folder import write_report
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,12 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if any(word.partition("=")[0] in ("--model-mode", "--model_mode") for word in argv):
         return modes.main(argv)
-    cfg = tyro.cli(EvaluateConfig, args=argv, description=__doc__)
+    cfg = tyro.cli(EvaluateConfig, args=argv, description=__doc__, prog="mlxworld evaluate")
     if is_translator(cfg.world):
         raise MlxworldError(f"{cfg.world} is no world to play in: give --model-mode, {', '.join(modes.MODES)}")
-    evaluation = Evaluation(cfg)
     if cfg.report is not None:
-        require_folder(cfg.report)
+        atomic.require_writable(cfg.report / "report.json")
+    evaluation = Evaluation(cfg)
     parts = evaluation.run()
     table = parts[0]
     for part in parts[1:]:

@@ -7,7 +7,6 @@ returns that it reads there. Then it plays whole games of the real Pong, from 0 
 
 import json
 import multiprocessing
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.progress import track as progress
 
 from ..cli import entry
 from ..data import open_source
+from ..data.envs.source import close
 from ..errors import MlxworldError
 from ..files import atomic
 from ..play.world import World
@@ -154,6 +154,7 @@ def agent(cfg: AgentConfig) -> dict[str, Any]:
     world = World.load(cfg.world, cfg.backend, batch=cfg.candidates, precision=cfg.precision)
     if not {NOOP, UP, DOWN} <= set(world.actions):
         raise MlxworldError(f"{cfg.world} is not played with {NOOP}, {UP} and {DOWN}")
+    close(open_source("atari:Pong"))  # what it needs is installed
     weights, rewards = train(world, cfg)
     games = {}
     for name, w in {"trained in dreams": weights, "untrained": np.zeros(FEATURES)}.items():
@@ -167,9 +168,11 @@ def agent(cfg: AgentConfig) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(AgentConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(AgentConfig, args=argv, description=__doc__, prog="python -m mlxworld.evaluate.agent")
     if min(cfg.candidates, cfg.generations, cfg.frames, cfg.games, cfg.longest) < 1:
         raise MlxworldError("--candidates, --generations, --frames, --games and --longest must be 1 or more")
+    if cfg.out is not None:
+        atomic.require_writable(cfg.out)
     outcome = agent(cfg)
     for name, figures in outcome["games"].items():
         print(f"{name}: {figures['mean margin']:+.1f} points a game, {figures['won']} of {figures['of']} games won")

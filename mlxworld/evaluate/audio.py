@@ -4,6 +4,8 @@ Audio is (..., T, S): S samples for each of T frames, float in [-1, 1]. The spec
 waveform of T * S samples; onsets are told per frame. Spectra are written in numpy; the mel scale is Slaney's.
 """
 
+from functools import cache
+
 import numpy as np
 
 from mlxworld.errors import MlxworldError
@@ -25,6 +27,7 @@ def stft(wave: np.ndarray, size: int, hop: int) -> np.ndarray:
     return np.abs(np.fft.rfft(frames * window))
 
 
+@cache
 def mel_filters(sample_rate: int, size: int, bands: int) -> np.ndarray:
     """Triangles (bands, size // 2 + 1) of equal area, evenly spaced on Slaney's mel scale up to the Nyquist rate."""
     knee, step = 1000.0, np.log(6.4) / 27  # linear below 1 kHz (3 mels per 200 Hz), logarithmic above
@@ -33,7 +36,9 @@ def mel_filters(sample_rate: int, size: int, bands: int) -> np.ndarray:
     edges = np.where(mel < 15, mel * 200 / 3, knee * np.exp((mel - 15) * step))
     bins = np.fft.rfftfreq(size, 1 / sample_rate)
     low, mid, high = (edges[k : k + bands, None] for k in range(3))
-    return np.maximum(0, np.minimum((bins - low) / (mid - low), (high - bins) / (high - mid))) * 2 / (high - low)
+    filters = np.maximum(0, np.minimum((bins - low) / (mid - low), (high - bins) / (high - mid))) * 2 / (high - low)
+    filters.flags.writeable = False  # the same array for all who ask
+    return filters
 
 
 def log_mel(audio: np.ndarray, sample_rate: int, size: int = 1024, hop: int = 512, bands: int = 64) -> np.ndarray:

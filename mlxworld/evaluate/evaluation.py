@@ -44,12 +44,12 @@ class EvaluateConfig:
     precision: str | None = None  # float32, float16 or bfloat16; the device's best
     weights: str | None = None  # quantised: int8, int4 or (MLX) mxfp8; as the world has them
     steps: int | None = None  # denoising passes a frame; what the world was made for
-    clips: int = 24
+    clips: int = 24  # of the data, spread over its episodes; fewer where it has not as many
     context: int = 16  # frames seen before the dream
     frames: int = 0  # frames dreamt; 0: 256, or 64 or 16 where the episodes are shorter
     minutes: float = 10.0  # of the long dream of a --report; 0: none
     batch: int = 8  # clips dreamt at once
-    seed: int = 0
+    seed: int = 0  # of all noise
 
     def __post_init__(self):
         if self.clips < 2 or min(self.context, self.batch) < 1 or self.frames < 0 or not 0 <= self.minutes <= 1440:
@@ -70,7 +70,7 @@ class Evaluation:
         self.cache = held_out.cache_for(self.world, cfg.data)
         frames = cfg.frames or held_out.most_frames(self.cache, 256, cfg.context)
         self.rows = held_out.rows(self.cache, cfg.clips, cfg.context + frames)
-        self._segment = max(2, round(SECONDS * self.world.fps))
+        self._segment = held_out.segment(self.cache, round(SECONDS * self.world.fps))
         columns = TextColumn("[bold]{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left")
         self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
         self._task = self._bar.add_task("dreaming", total=self._work())

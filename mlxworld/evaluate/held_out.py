@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from mlxworld.data import FrameStore, open_frames
-from mlxworld.data.episodes.format import read_state
+from mlxworld.data.episodes.format import dataset_info, read_state
 from mlxworld.errors import MlxworldError
 from mlxworld.play.world import Clip, World
 
 
 def cache_for(world: World, data: Path) -> FrameStore:
     """The frames of a dataset as the world sees them. Raises MlxworldError for a dataset of another game."""
-    cache = open_frames(data, size=world.size[0], fps=world.fps)
-    cache.require_actions(world.actions)
-    if cache.info.samples != world.samples:
-        raise MlxworldError(f"{data} has {cache.info.samples} samples a frame, {world.name} has {world.samples}")
-    return cache
+    info = dataset_info(data, world.fps, world.size)
+    info.require_actions(world.actions)
+    if info.samples != world.samples:
+        raise MlxworldError(f"{data} has {info.samples} samples a frame, {world.name} has {world.samples}")
+    return open_frames(data, size=world.size, fps=world.fps)
 
 
 def rows(cache: FrameStore, clips: int, frames: int) -> np.ndarray:
@@ -45,6 +45,12 @@ def states(cache: FrameStore, data: Path, rows: np.ndarray) -> dict[str, np.ndar
     shapes = [{(key, x.shape[1:]) for key, x in state.items()} for state in per_clip]
     common = set.intersection(*shapes) if shapes else set()
     return {key: np.concatenate([state[key] for state in per_clip])[rows] for key, _ in sorted(common)}
+
+
+def segment(cache: FrameStore, most: int, least: int = 3) -> int:
+    """Frames of a segment, at most so many: as long as the episodes have `least` of them, and no shorter than 2."""
+    lengths = np.diff(cache.offsets)
+    return next((n for n in range(most, 2, -1) if (lengths // n).sum() >= least), 2)
 
 
 def segments(cache: FrameStore, length: int, first: int = 0, most: int = 120) -> Iterator[tuple[np.ndarray, ...]]:

@@ -58,6 +58,7 @@ class ModesConfig:
     clips: int = 8  # of each film, of temporal
     backend: str | None = None  # mlx or torch; the best one installed
     precision: str | None = None  # float32, float16 or bfloat16
+    hook: tuple[Path, ...] = ()  # latent hooks that join it, files
     seed: int = 0  # of what is drawn from the data
 
 
@@ -65,7 +66,9 @@ def main(argv: list[str]) -> None:
     """`mlxworld evaluate --model-mode`."""
     cfg = tyro.cli(ModesConfig, args=argv, description=__doc__, prog="mlxworld evaluate")
     check(cfg)
-    translator = Translator.load(cfg.world, cfg.backend, cfg.precision)
+    if cfg.out is not None:
+        atomic.require_writable(cfg.out / "figures.json")
+    translator = Translator.load(cfg.world, cfg.backend, cfg.precision, cfg.hook)
     if not translator.steps:
         print(f"{cfg.world} is untrained: what it makes is noise", file=sys.stderr)
     if cfg.input:

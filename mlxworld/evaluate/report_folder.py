@@ -16,13 +16,6 @@ from .strip import save_png, strip
 STRIPS = 4
 
 
-def require_folder(folder: Path) -> None:
-    """Raises MlxworldError unless files can be written there: known before, not after minutes of dreams."""
-    with atomic.writing(folder / "report.json.try") as part:
-        part.touch()
-    (folder / "report.json.try").unlink()
-
-
 def write_report(folder: Path, evaluation: Evaluation, parts: Sequence[Report]) -> Path:
     """Writes the files into `folder`, each whole or not at all; returns the page's path. Raises MlxworldError."""
     world, cfg, clips = evaluation.world, evaluation.cfg, evaluation.clips

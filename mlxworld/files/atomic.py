@@ -1,6 +1,8 @@
 """Files that are whole or not there: written beside their place, moved when they have reached the disk."""
 
+import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,19 @@ def write(path: str | os.PathLike, blob: bytes) -> None:
     """Puts `blob` at `path` in one move, after it has reached the disk. MlxworldError when it cannot be written."""
     with writing(path) as part:
         part.write_bytes(blob)
+
+
+def require_writable(path: str | os.PathLike) -> None:
+    """Raises MlxworldError unless a file can be put at `path`, whose folder is made: known before minutes of work, not
+    after them."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise MlxworldError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 little more memory is taken than the weights need. Knows nothing of text and pictures.
 """
 
+import hashlib
 import importlib
 import math
 import pkgutil
@@ -15,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MlxworldError, one_line
-from . import checkpoint, layouts, names
+from ..errors import MlxworldError
+from . import atomic, checkpoint, hub, layouts, names
 from .layouts import open_clip
 from .reading import listed, read_json, shown
-from .weights import Weights
+from .weights import Entry, Weights
 
 PACKED = 16  # numbers in a word, at most
+SHARD = 5_000_000_000  # bytes of a file, as on hubs
+BESIDE = [pattern for pattern in hub.MODEL_FILES if "safetensors" not in pattern]  # tokenizer, processor, template
 MOST = {"modules": 1 << 20, "numbers": 1 << 40}  # of a model that is built without weights
 
 
@@ -73,9 +76,6 @@ def _built(package: ModuleType, published: dict[str, Any], config: Any, source: 
             return package.engine.build(lambda: getattr(family, layout.model(published))(config))
     except MlxworldError as error:
         raise MlxworldError(f"{source}: {error}") from error
-    except (OverflowError, MemoryError, RuntimeError) as error:
-        line = one_line(str(error))
-        raise MlxworldError(f"{source}: its configuration has sizes that no array can have: {line}") from error
 
 
 def usual_precision(engine: ModuleType, published: Mapping[str, Any]) -> str:
@@ -100,6 +100,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(published, dict) or not isinstance(published.get("model_type"), str):
         raise MlxworldError(f"{path} is not the configuration of a published model: it has no model_type")
     return published
+
+
+def family(folder: str | Path) -> str | None:
+    """The family of a published model's folder; None for a folder of another kind, and for a type that is not read."""
+    try:
+        layout = types().get(read_config(Path(folder))["model_type"])
+    except MlxworldError:
+        return None
+    return None if layout is None else layout.FAMILY
 
 
 def our_config(published: dict[str, Any], source: str = "config.json") -> Any:
@@ -135,6 +144,39 @@ def their_weights(arrays: Mapping[str, np.ndarray], published: dict[str, Any], s
     """Arrays of ours, quantised ones too, under the names that are published: `our_weights` undoes it."""
     layout = _layout(published, source)
     return names.to_theirs(arrays, names.with_packed(layout.table(published)), source)
+
+
+def save(out: Path, folder: Path, changes: Mapping[str, np.ndarray]) -> None:
+    """Writes a published model like that of `folder` into the folder `out`, with numbers added to some of its arrays,
+    by our names; all that lies beside its weights is copied, but for what is there already."""
+    published, source = read_config(folder), str(folder)
+    entries = dict(our_weights(folder, published).entries)
+    for name, change in changes.items():
+        entry = entries[name]
+
+        def changed(entry: Entry = entry, change: np.ndarray = change) -> np.ndarray:
+            return (entry.read().astype(np.float32) + change).astype(entry.dtype)
+
+        entries[name] = Entry(entry.shape, entry.dtype, changed)
+    theirs = their_weights(Weights(entries), published, source)
+    for path in sorted(path for pattern in BESIDE for path in folder.glob(pattern)):
+        if not path.name.endswith(".safetensors.index.json") and not (out / path.name).exists():
+            atomic.write(out / path.name, path.read_bytes())
+    checkpoint.save(out / "model.safetensors", theirs, {"format": "pt"}, shard_bytes=SHARD)
+
+
+def is_quantised(published: Mapping[str, Any]) -> bool:
+    """Whether the configuration says that weights are packed."""
+    return bool(published.get("quantization") or published.get("quantization_config"))
+
+
+def digest(folder: Path) -> str:
+    """A hexadecimal digest of all of a published model's files: those that `hub.MODEL_FILES` names."""
+    sha256 = hashlib.sha256()
+    for path in sorted({path for pattern in hub.MODEL_FILES for path in folder.glob(pattern)}):
+        with path.open("rb") as file:
+            sha256.update(hashlib.file_digest(file, "sha256").digest())
+    return sha256.hexdigest()[:16]
 
 
 def types() -> dict[str, Any]:

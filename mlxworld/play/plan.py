@@ -12,7 +12,7 @@ N worlds of a game, D decisions, A actions, M rows of a batch.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ class Search:
             if name not in names:
                 raise MlxworldError(f"unknown option {name!r} of a plan: there are {', '.join(names)}")
         search = cls(**options)
+        for name in names[1:]:
+            if type(getattr(search, name)) is not int:
+                raise MlxworldError(f"{name} of a plan must be a whole number, got {getattr(search, name)!r}")
+        search = replace(search, seed=search.seed % 2**63)  # as `reset` takes any
         if search.method not in METHODS:
             raise MlxworldError(f"unknown method {search.method!r} of planning: choose one of {', '.join(METHODS)}")
         least = {"beam": actions, "cem": 2 * ITERATIONS}.get(search.method, 1)

@@ -28,7 +28,7 @@ class Planner:
         """world: whose model plans; its own moment is left alone. seed: of the noise of what is observed. Raises
         MlxworldError for a world on Core ML."""
         player: Any = world._player
-        self.world, self.games, self.frames, self._seed = world, games, 0, seed
+        self.world, self.games, self.frames, self._seed = world, games, 0, seed % 2**63
         self._present = Lockstep(player, world.model, games, "observe")
         self._present.begin()
         c = world.config

@@ -6,7 +6,6 @@ names of actions, or what a frame is for.
 B worlds, T frames, H, W pixels, S samples of a frame, K latent tokens of width D.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from .encode import encode
 
 PHYSICS_FRAMES = 3  # whose latents a reading of physics depends on, its own included
 
+MOST_WORLDS = 1 << 16
 PRECISIONS = ("float32", "float16", "bfloat16")
 Pending = Callable[[], Any]  # waits for video (B, 1, H, W, 3) uint8 and audio (B, 1, S)
 
@@ -43,8 +43,8 @@ class Options:
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS):
             raise MlxworldError(f"unknown precision {self.precision!r}: choose float32, float16 or bfloat16")
-        if type(self.batch) is not int or self.batch < 1:
-            raise MlxworldError(f"batch must be at least 1, got {self.batch!r}")
+        if type(self.batch) is not int or not 1 <= self.batch <= MOST_WORLDS:
+            raise MlxworldError(f"batch must be at least 1, and at most {MOST_WORLDS}, got {self.batch!r}")
         if self.steps is not None and type(self.steps) is not int:
             raise MlxworldError(f"steps must be a whole number, got {self.steps!r}")
         if type(self.temperature) not in (int, float) or not 0 <= self.temperature <= 10:
@@ -81,8 +81,7 @@ class Player:
         self.compiled, self.temperature = compiled, options.temperature
         self.device, self.precision = engine.device(), options.precision or engine.rollout_precision(options.weights)
         self.runs_ahead = engine.runs_ahead()
-        with package.nn.limit(*bounds(weights)):
-            self.model = families.model(package, cfg.family)(cfg)
+        self.model = families.built(package, cfg, weights)
         engine.load_parameters(self.model, weights, source)
         engine.ready(self.model, self.precision, compiled or options.weights is not None)
         if options.weights is not None:
@@ -193,9 +192,3 @@ class Player:
 
     def _whole(self, state):
         return state, state
-
-
-def bounds(weights: Mapping) -> tuple[int, int]:
-    """The most modules and numbers that a model of these weights can have, whatever its configuration says."""
-    shapes = getattr(weights, "shapes", None) or {name: x.shape for name, x in weights.items()}
-    return 4 * len(shapes) + 100, 10 * sum(math.prod(shape) for shape in shapes.values()) + 10**6

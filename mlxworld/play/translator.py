@@ -58,9 +58,9 @@ class Translator:
         folder, about = read_config(name)
         config = translator_config(folder, about)
         package = on(backend or preferred_backend())
-        model = families.model(package, config.family)(config)
         path = folder / "model.safetensors"
         weights = layouts.upgrade_weights(about["format"], config.family, checkpoint.open(path), str(path))
+        model = families.built(package, config, weights)
         package.engine.load_parameters(model, weights, str(path), precision or "float32")
         package.engine.place(model)
         join(package, model, config.family, hooks, precision or "float32", compiled=True)
@@ -73,7 +73,7 @@ class Translator:
     def untrained(cls, config: TranslatorConfig, backend: str | None = None, seed: int = 0) -> "Translator":
         """With first weights, and bytes as its text."""
         package = on(backend or preferred_backend())
-        model = families.model(package, config.family)(config).init(package.random.key(seed))
+        model = families.built(package, config).init(package.random.key(seed))
         package.engine.place(model)
         return cls(package, model, config, Bytes())
 
@@ -147,7 +147,7 @@ class Translator:
         if self.learnt_from != "scenes":
             return None
         scene = make_scene(HELD_OUT + number)
-        return tell(scene), draw(scene)[0].astype(np.float32) / 255
+        return tell(scene), draw([scene])[0, 0].astype(np.float32) / 255
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """The texts of rows of ids."""

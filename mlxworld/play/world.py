@@ -105,7 +105,7 @@ class World:
     def untrained(cls, cfg: WorldConfig, backend: str | None = None, *, name: str = "untrained", **options) -> "World":
         """A world of this configuration with fresh weights, as fast as a trained one. Arguments as in `load`."""
         package = on(backend or preferred_backend())
-        model = families.model(package, cfg.family)(cfg).init(package.random.key(0))
+        model = families.built(package, cfg).init(package.random.key(0))
         arrays = package.engine.numpy(package.nn.parameters(model) | package.nn.buffers(model))
         z = np.random.default_rng(0).standard_normal((1, 4, *cfg.latent_shape)).astype(np.float32)
         space = cfg.action_space
@@ -293,12 +293,12 @@ class World:
         contexts, seeds = [None] * n if contexts is None else contexts, range(n) if seeds is None else seeds
         if not len(contexts) == len(seeds) == n or min(map(len, actions), default=0) < 1 or worlds < 1:
             raise MlxworldError("rollouts are of as many contexts and seeds as lists of actions, none of them empty")
-        requests = []
+        requests, keep = [], self.config.context_frames  # a start clip may be longer
         for row, context, seed in zip(actions, contexts, seeds, strict=True):
             number = _whole(seed, "a seed is a whole number")
             z, before = self._context(number, context)
             taken = np.stack([self.action_space.encode(a) for a in row])
-            requests.append(Request(z[0].astype(np.float32), before[0], taken, number % 2**63))
+            requests.append(Request(z[0, -keep:].astype(np.float32), before[0, -keep:], taken, number % 2**63))
         dreams = rollouts(self._lockstep(worlds), requests)
         return [Clip(*clip, request.actions) for clip, request in zip(dreams, requests, strict=True)]
 

@@ -1,15 +1,20 @@
 """OmniLatent, in phases, on what --data names:
 
-scenes     told scenes, made as they are needed: each modality again, every pair of two, last all of them
-coco       pictures with captions (--image-dir, --annotation-file): 15 % each again, 85 % all pairs; go on from that
-           run by --from RUN --fractions .35 .35 .3
-FOLDER     films with .srt or .txt beside them: each again 10 %, pairs 25 %, time 25 %, which words belong to which
-           moment 15 %, all 25 %
-synthetic  noise of the model's sizes: what fits, and how fast
+- scenes: told scenes, made as they are needed; each modality again, every pair of two, last all of them
+
+- coco: pictures with captions (--image-dir, --annotation-file); 15 % each again, 85 % all pairs; go on from that run by
+--from RUN --fractions .35 .35 .3
+
+- FOLDER: films with .srt or .txt beside them; each again 10 %, pairs 25 %, time 25 %, which words belong to which
+moment 15 %, all 25 %
+
+- synthetic: noise of the model's sizes; what fits, and how fast
 
 Two fractions are of the phases reconstruct and joint, three of reconstruct, cross and joint, four of reconstruct,
 cross, temporal and joint, five of reconstruct, cross, temporal, grounding and joint. --memory.steps adds a phase after
 them: clips in streams, whose first is told from recurrent memory alone, after each of the others.
+
+With --hook, or --lora, that alone learns, in the phase joint; --to names what is to be made, if not all is.
 
 With --method pc each layer learns from its own error, by predictive coding (docs/predictive_coding.md): in float32, and
 not compiled, unless --precision or --compile says otherwise."""
@@ -22,7 +27,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -72,9 +77,11 @@ class Phase(StageConfig):
     """A stage of so many steps and so long clips as its recipe says, unless they are given."""
 
     steps: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """what --fractions leave it of --steps"""
     batch: int = 32
     frames: tuple[int, ...] = ()
     lr: float = 1e-3
+    share: tyro.conf.Suppress[float] = 1.0  # --fractions say it
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,7 @@ class Settings(PredictiveCodingConfig, TrainConfig):
     tokenizer: str | None = None  # bytes, sentencepiece (taught from the data) or a FILE.model; bytes, or as --from has
     steps: int = 10000  # in all, where there is no --minutes
     fractions: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT FLOAT ...")] = ()  # of the phases; see above
+    to: tuple[Literal["text", "audio", "image", "video"], ...] = ()  # modalities that are learnt to be made; all
     contrast: float = 0.2  # weight of InfoNCE, in all phases but the first
     clips: int = 8  # of a film in turn, in the temporal phase and after it
     reconstruct: Phase = field(default_factory=Phase)
@@ -113,8 +121,8 @@ class Settings(PredictiveCodingConfig, TrainConfig):
     def plan(self) -> dict[str, float]:
         """The phases with their fractions of the steps or of the time. Raises MlxworldError for a number of fractions
         that is no plan."""
-        fractions = self.fractions or FRACTIONS.get(self.data, OF_FILMS)
-        if len(fractions) not in PLANS or min(fractions) < 0 or sum(fractions) <= 0:
+        fractions = self.fractions or ((0.0, 1.0) if self.adds else FRACTIONS.get(self.data, OF_FILMS))
+        if len(fractions) not in PLANS or not (min(fractions) >= 0 and 0 < sum(fractions) < math.inf):
             raise MlxworldError("--fractions are 2, 3, 4 or 5 numbers from 0 up, not all of them 0")
         return {n: x / sum(fractions) for n, x in zip(PLANS[len(fractions)], fractions, strict=True)}
 
@@ -137,11 +145,12 @@ class Settings(PredictiveCodingConfig, TrainConfig):
             raise MlxworldError("--steps must be at least 1, --contrast at least 0, and --fps from 0.1 to 500")
         if not 2 <= self.clips <= MOST_CLIPS:
             raise MlxworldError(f"--clips lies between 2 and {MOST_CLIPS}")
+        if self.adds and self.tokenizer is not None:
+            raise MlxworldError("--tokenizer does not go with --hook or --lora: --from reads by its own")
         planned = self.planned()
         if self.method == "pc":
-            self.require_layers(self.config.num_layers + 1, self.shard, self.config.checkpointing)
-            if self.memory.steps:
-                raise MlxworldError("--memory.steps does not go with --method pc: a memory is no value of a layer")
+            given = self.shard, self.config.checkpointing, bool(self.memory.steps)
+            self.require_layers(self.config.num_layers + 1, *given)
         for name, phase in planned.stages():
             if phase.frames != (self.config.frames,):
                 raise MlxworldError(f"--{name}.frames is {self.config.frames}: as many as the model's videos have")
@@ -200,8 +209,8 @@ class Recipe(BaseRecipe):
     def stages(self, run: "Run") -> tuple[Stage, ...]:
         losses, temporal, memory = (self._module(run, f"omnilatent.{n}") for n in ("losses", "temporal", "memory"))
         there = self.data.modalities
-        same = tuple((m, m) for m in there)
-        cross = tuple((a, b) for a in there for b in there if a != b)
+        to = [m for m in there if not self.cfg.to or m in self.cfg.to]
+        same, cross = tuple((m, m) for m in to), tuple((a, b) for a in there for b in to if a != b)
         silent = tuple(p for p in same + cross if "text" not in p)
         spoken = tuple(p for p in cross if "text" in p) or cross
         contrast, n = self.cfg.contrast, self.cfg.clips
@@ -232,6 +241,8 @@ class Recipe(BaseRecipe):
         """A phase: an objective over pairs of modalities, on so many clips of a film in turn, and as many beside."""
         cfg, c = self.cfg, getattr(self.cfg.planned(), name)
         seed, self._pairs[name] = cfg.seed * 8 + NUMBERED.index(name), pairs
+        if c.steps and not pairs:
+            raise MlxworldError(f"--data {cfg.data} has nothing that the phase {name} makes: see --to and --fractions")
 
         def backprop(model, batch, key):
             return objective(model, batch, pairs, contrast)
@@ -263,8 +274,11 @@ class Recipe(BaseRecipe):
         cfg = self.cfg
         if Path(cfg.data).is_dir() and lies_inside(cfg.out, Path(cfg.data)):
             raise MlxworldError(f"--out {cfg.out} lies inside the dataset {cfg.data}")
-        pictures = cfg.cache or cfg.out / "cache"
-        data, rates = open_pairs(cfg.config, cfg.data, cfg.image_dir, cfg.annotation_file, cfg.fps, cfg.cache, pictures)
+        pictures, fps = cfg.cache or cfg.out / "cache", cfg.config.fps if cfg.adds and cfg.fps is None else cfg.fps
+        data, rates = open_pairs(cfg.config, cfg.data, cfg.image_dir, cfg.annotation_file, fps, cfg.cache, pictures)
+        for name, rate in rates.items():
+            if cfg.adds and rate != (own := getattr(cfg.config, name)):
+                raise MlxworldError(f"--data {cfg.data} has a {name} of {rate:g}, and --from {cfg.from_} {own:g}")
         self.config = replace(self.config, **rates)
         return data
 

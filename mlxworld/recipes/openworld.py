@@ -15,7 +15,6 @@ import numpy as np
 from ..configs.openworld import OpenWorldConfig, preset
 from ..data import Bodies, Clips, FrameStore, easiest, read_bodies, read_scenes
 from ..errors import MlxworldError
-from ..training import hooks, lora
 from ..training.latents import BodyClips, LatentClips, encode_dataset
 from ..training.run import Run
 from ..training.settings import StageConfig, TrainConfig
@@ -24,31 +23,19 @@ from ..training.together import once
 from ..training.turn import Turn
 from ..training.worlds import WorldRecipe, dataset_folder
 
-CRITIC, HOOKS = ("tokenizer.critic.",), ("dynamics.hooks.",)  # names of what no saved model holds
+CRITIC = ("tokenizer.critic.",)  # names of what no saved model holds
 
 
 @dataclass(frozen=True)
 class Settings(TrainConfig):
     tokenizer: StageConfig = StageConfig(steps=4000, batch=32, frames=(8,), lr=1e-3, share=0.35)
     dynamics: StageConfig = StageConfig(steps=8000, batch=48, frames=(8, 16, 32), lr=1e-3, share=0.65)
-    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off: it made Pong worse
+    forcing: StageConfig = StageConfig(steps=0, batch=48, frames=(32,), lr=1e-4, share=0.2)  # off unless it has steps
     own_frames: int = 0  # of a clip of self forcing, at its end, that are dreamt; 0: half of it
     physics: StageConfig = StageConfig(steps=4000, batch=48, frames=(16, 16, 16), lr=5e-4, share=0.15)
-    sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off
+    sharpen: StageConfig = StageConfig(steps=0, batch=32, frames=(8,), lr=2e-4, share=0.2)  # off unless it has steps
     critic: float = 0.5  # weight of the critic's pull at the pixels, where that of the truth is 1
-    hook: str | None = None  # teach a latent hook of this name, and nothing else; needs --from
-    hook_tokens: int = 16  # of that hook
-    lora: int = 0  # or matrices of this rank beside those of the dynamics' attention, and nothing else; needs --from
     config: OpenWorldConfig = field(default_factory=lambda: preset("nano"))
-
-    def check(self) -> None:
-        super().check()
-        if self.hook is not None:
-            hooks.require_name(self.hook, self.from_)
-        if not 1 <= self.hook_tokens <= 4096:
-            raise MlxworldError("--hook-tokens lies between 1 and 4096")
-        if not 0 <= self.lora <= 4096 or (self.lora and (self.hook is not None or self.from_ is None)):
-            raise MlxworldError("--lora lies between 0 and 4096, needs --from, and goes without --hook")
 
 
 class Recipe(WorldRecipe):
@@ -56,7 +43,7 @@ class Recipe(WorldRecipe):
     cfg: Settings
     _run: Run
     from_data = (*WorldRecipe.from_data, "physics.objects")
-    aids = CRITIC + HOOKS
+    aids = CRITIC
     bodies: Bodies | None = None  # what the data's simulator knew
     scenes: np.ndarray = np.zeros(1, int)  # how hard each episode is
     _latents: np.ndarray | None = None
@@ -65,10 +52,7 @@ class Recipe(WorldRecipe):
         if cfg.own_frames < 0 or cfg.critic < 0:
             raise MlxworldError("--own-frames and --critic must not be negative")
         super().__init__(cfg, frames)
-        self.whole_parent = cfg.hook is not None or cfg.lora > 0
-        if cfg.hook is not None:
-            self.use = f"mlxworld play --world {cfg.from_} --hook {{out}}/{cfg.hook}.safetensors"
-        if self.whole_parent:
+        if cfg.adds:
             return
         if frames is None:
             folder = dataset_folder(cfg)
@@ -78,11 +62,8 @@ class Recipe(WorldRecipe):
         self.config = replace(self.config, physics=replace(self.config.physics, objects=objects))
 
     def begin(self, run: Run) -> None:
-        if self.cfg.hook is not None:
-            tokens, family = self.cfg.hook_tokens, self.config.family
-            return hooks.add(run.package, run.model.hooked(), self.cfg.hook, tokens, family, self.cfg.seed)
-        if self.cfg.lora:
-            return lora.add(run.package, run.model.dynamics, self.cfg.lora, self.cfg.seed)
+        if self.cfg.adds:
+            return
         mean = run.engine.array(self.mean_frame.reshape(-1))
         run.package.nn.assign(run.model, {"tokenizer.mean_frame": mean})
         if self.bodies:
@@ -93,13 +74,6 @@ class Recipe(WorldRecipe):
             critic = importlib.import_module(f"{rooms}.objectives.adversarial").PatchCritic()
             importlib.import_module(f"{rooms}.blocks").init_weights(critic, key, 1)
             run.model.tokenizer.critic = critic
-
-    def write(self, run: Run) -> None:
-        if self.cfg.hook is not None:
-            hooks.save(run.package, run.model.hooked(), run.out)
-
-    def shipped(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return lora.merged(super().shipped(arrays))
 
     def stages(self, run: Run) -> tuple[Stage, ...]:
         cfg, rooms = self.cfg, f"{run.package.__name__}.models.openworld"
@@ -118,9 +92,7 @@ class Recipe(WorldRecipe):
 
         def stage(index: int, name: str, part: str, loss: Any, **more: Any) -> Stage:
             c: StageConfig = getattr(cfg, name)
-            trains = HOOKS if cfg.hook is not None else lora.names(run.package, run.model) or (f"{part}.",)
-            optim = replace(cfg.optim, name="adamw") if cfg.lora else cfg.optim  # as adapters are taught elsewhere
-            turn = Turn(part, loss, replace(optim, lr=c.lr), trains)
+            turn = Turn(part, loss, replace(cfg.optim, lr=c.lr), (f"{part}.",))
             batches = tuple(
                 self._batches(part, c.batch, frames, cfg.seed * 8 + index, (i, len(c.frames)))
                 for i, frames in enumerate(c.frames)
@@ -128,7 +100,7 @@ class Recipe(WorldRecipe):
             return Stage(name, c.steps, (turn,), batches, c.accumulate, c.share, **more)
 
         dreams: dict[str, Any] = {"prepare": self._encode, "sample": lambda path: self.sample(run, path)}
-        if self.whole_parent:
+        if cfg.adds:
             return (stage(1, "dynamics", "dynamics", dynamics_loss, **dreams),)
         stages = (
             stage(0, "tokenizer", "tokenizer", tokenizer_loss, sample=self._reconstruct),

@@ -56,7 +56,7 @@ def macs(operations: Callable[[str, str], np.ndarray]) -> list[dict[str, Any]]:
 def step(package: ModuleType, cfg: WorldConfig, precision: str, fused: bool, weights: str | None) -> np.ndarray:
     """The operations (N, 3) of a model's step, as in `counts.histogram`."""
     engine = package.engine
-    model = engine.place(engine.cast(families.model(package, cfg.family)(cfg), precision))
+    model = engine.place(engine.cast(families.built(package, cfg), precision))
     if weights is not None:
         engine.quantize(model, weights)
     part = parts(package, model)["step"]

@@ -214,6 +214,11 @@ class Assistant:
         grids = prepared.layout if c.decoder.rope.sections else None
         return prompt([ids], stands, grids, c.merge, c.whole_pictures), seen
 
+    def ids(self, text: str, begins: bool = False) -> list[int]:
+        """The ids of what is said, and of what ends it. begins: it stands alone, after nothing."""
+        ends = [n for n in (self.tokenizer.id(self.tokenizer.eos or ""), *self.ends[:1]) if n in self.ends]
+        return self._known([*self._ids(text, begins), *ends[:1]])
+
     def _prepare(self, pictures) -> Prepared:
         if all(picture.ndim == 3 for picture in pictures):
             return self.processor(pictures)

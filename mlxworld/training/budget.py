@@ -95,7 +95,8 @@ class Budget:
         steps, least = pace.steps(done, seconds), done + 1 if done else len(stage.batches)
         if steps < least and not done:
             need = f"{least} steps of {stage.name} take {pace.between(0, least):.2g} s"
-            raise MlxworldError(f"--minutes {self.minutes:g} are too few: {need}, and {max(0, seconds):.2g} s are left")
+            left = f"{max(0, seconds):.2g} s are left; a smaller --{stage.name}.batch is quicker"
+            raise MlxworldError(f"--minutes {self.minutes:g} are too few: {need}, and {left}")
         return max(steps, least)
 
     def correct(self, step: int, steps: int) -> int:

@@ -43,7 +43,7 @@ def read_parent(package: ModuleType, cfg: TrainConfig) -> Parent:
     folder, about, config = configuration(str(cfg.from_), cfg.out if cfg.resume else None)
     weights = read_weights(folder, about)
     if quantized.layers(weights):
-        whole = families.model(package, config.family)(config)
+        whole = families.built(package, config, weights)
         weights = quantized.plain(weights, _shapes(package, whole), str(folder))
     return Parent(about["name"], card(about), config, weights)
 
@@ -66,7 +66,7 @@ def configuration(name: str, resumed: Path | None = None) -> tuple[Path, dict[st
 
 def require_fit(package: ModuleType, cfg: TrainConfig) -> None:
     """Raises MlxworldError where the model of these settings cannot begin from --from."""
-    parent, model = read_parent(package, cfg), families.model(package, cfg.model)(cfg.config)
+    parent, model = read_parent(package, cfg), families.built(package, cfg.config)
     fitting(parent, cfg.config, _shapes(package, model))
 
 
@@ -79,8 +79,8 @@ def begin(run: "Run") -> None:
         model_folder.save(parent_folder, parent.name, parent.config, parent.weights, parent.card)
     fresh = [n for n in run.package.nn.parameters(run.model) if n not in arrays]
     new = [a for a in _actions(run.config) if a not in _actions(parent.config)]
-    if run.recipe.whole_parent and (fresh or new):
-        raise MlxworldError(f"a hook is taught to a model as it is: {parent.name} has no {listed(fresh + new, 3)}")
+    if run.cfg.adds and (fresh or new):
+        raise MlxworldError(f"--hook and --lora take a model as it is: {parent.name} has no {listed(fresh + new, 3)}")
     for name, value in arrays.items():
         checkpoint.require_finite(name, value, parent.name)
     nn.assign(run.model, run.engine.array({n: _whole(x) for n, x in arrays.items()}))

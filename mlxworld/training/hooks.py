@@ -17,14 +17,15 @@ def require_name(name: str, parent: str | None) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) or name in TAKEN:
         raise MlxworldError(f"--hook {name!r}: a name of letters, digits, - and _, and not {' or '.join(TAKEN)}")
     if parent is None:
-        raise MlxworldError("--hook needs --from: the world that it is taught to")
+        raise MlxworldError("--hook needs --from: the model that it is taught to")
 
 
 def add(package: ModuleType, hooked: Any, name: str, tokens: int, family: str, seed: int, gate: float = -4.0) -> None:
-    """A fresh hook joins a stack of blocks at its first, its middle and its last layer, its gates at b = `gate`."""
+    """A fresh hook joins a stack of blocks at the first, the middle and the last of the layers that take hooks, its
+    gates at b = `gate`."""
     rooms = importlib.import_module(f"{package.__name__}.models.blocks.hooks")
-    depth = len(hooked.blocks)
-    layers = tuple(sorted({0, depth // 2, depth - 1}))
+    depth, able = len(hooked.blocks), hooked.hookable
+    layers = tuple(sorted({able[0], able[len(able) // 2], able[-1]}))
     cfg = HookConfig(name, tokens, hooked.hook_width, layers, gate, family=family, depth=depth)
     hooked.register_hook(rooms.LatentNeuralHook(cfg).init(package.random.key(seed)))
 

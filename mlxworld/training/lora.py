@@ -14,24 +14,23 @@ LAYERS, PARTS = ("qkv", "out"), (".low", ".high")  # of attention that get one; 
 def add(package: ModuleType, stack: Any, rank: int, seed: int) -> None:
     """An adapter of this rank for both products of each block's attention to itself."""
     rooms = importlib.import_module(f"{package.__name__}.models.blocks.lora")
-    layers = [(block.attn, name) for block in stack.blocks for name in LAYERS]
+    layers = [(stack.blocks[n].attn, name) for n in stack.hookable for name in LAYERS]
     for (owner, name), key in zip(layers, package.random.split(package.random.key(seed), len(layers)), strict=True):
         setattr(owner, name, rooms.LowRank(getattr(owner, name), rank, key))
 
 
 def numbers(stack: Any, rank: int) -> int:
     """Of all that adapters of this rank consist of."""
-    return rank * sum(sum(getattr(block.attn, name).weight.shape) for block in stack.blocks for name in LAYERS)
-
-
-def names(package: ModuleType, model: Any) -> tuple[str, ...]:
-    """What of a model is an adapter's."""
-    return tuple(name for name in package.nn.parameters(model) if name.endswith(PARTS))
+    return rank * sum(sum(getattr(stack.blocks[n].attn, name).weight.shape) for n in stack.hookable for name in LAYERS)
 
 
 def merged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A model's arrays by name without its adapters, each added to the weight that it belongs to."""
     whole = {name: x for name, x in arrays.items() if not name.endswith(PARTS)}
-    for stem in (name.removesuffix(".low") for name in arrays if name.endswith(".low")):
-        whole[f"{stem}.weight"] = arrays[f"{stem}.weight"] + arrays[f"{stem}.high"] @ arrays[f"{stem}.low"]
-    return whole
+    return whole | {name: whole[name] + change for name, change in changes(arrays).items()}
+
+
+def changes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the adapters among arrays add to weights, by the names of those."""
+    stems = [name.removesuffix(".low") for name in arrays if name.endswith(".low")]
+    return {f"{stem}.weight": arrays[f"{stem}.high"] @ arrays[f"{stem}.low"] for stem in stems}

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import BACKENDS, families
+from .. import BACKENDS
 from ..errors import MlxworldError
-from ..files import checkpoint, model_folder
+from ..files import checkpoint
 from ..files.reading import parse_json
-from . import finetune
+from . import additions, finetune
 from .budget import Budget, interval, measure, shown
 from .monitor import Monitor
 from .recipe import Recipe
@@ -44,12 +44,13 @@ class Run:
         self.package, self.engine, self.cfg, self.recipe, self.monitor = package, package.engine, cfg, recipe, monitor
         self.out, self.checkpoint = Path(cfg.out), Path(cfg.out) / "checkpoint.safetensors"
         self.config = recipe.config
-        self.model = families.model(package, cfg.model)(self.config).init(package.random.key(cfg.seed))
-        if cfg.from_ is not None:
+        self.model = recipe.model(self)
+        if cfg.from_ is not None and not recipe.published:
             finetune.begin(self)
         recipe.begin(self)
+        self.added = additions.begin(self)  # names of the parameters of a hook or of adapters, which alone learn
         self.engine.place(self.model)
-        self.stages = recipe.stages(self)
+        self.stages = additions.alone(recipe.stages(self), self.added, cfg.lora > 0)
         self._steps = {stage.name: stage.steps for stage in self.stages}  # planned, or done
         self._done: dict[str, np.ndarray] = {}  # what earlier stages trained: their averages, by the model's names
         self._trainer: Any = None
@@ -229,12 +230,9 @@ class Run:
     def _write(self, index: int, step: int, state: dict[str, np.ndarray]) -> None:
         """The model's averages, which it has now, and a checkpoint with the trainer's state."""
         seconds = self._spent()
-        arrays = self.recipe.shipped(self.engine.numpy(self.package.nn.parameters(self.model)))
-        half = {n: x.astype(np.float16) if x.dtype == np.float32 else x for n, x in arrays.items()}
-        weights = half | self.engine.numpy(self.package.nn.buffers(self.model))
-        card, files = self._card(index, step, seconds), self.recipe.files(self)
         self.recipe.write(self)
-        model_folder.save(self.out, self.out.resolve().name, self.config, weights, card, files)
+        additions.save(self)
+        self.recipe.save(self, self._card(index, step, seconds), index == len(self.stages))
         state |= {f"done.{n}": x for n, x in self._done.items()} | {"place": np.array([index, step])}
         state |= {"seconds": np.array(seconds), "steps": np.array([self._steps[s.name] for s in self.stages])}
         metadata = {"format": "2", "dataset": json.dumps(self.recipe.identity)}

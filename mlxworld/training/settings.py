@@ -1,21 +1,25 @@
 """The settings of a training, as flags and as `train.json`. A family's recipe adds its stages and its model."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
 import tyro
 
 from ..configs.optim import OptimConfig
 from ..errors import MlxworldError
+from .hooks import require_name
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 # What may differ when a run is resumed: where things are, what is shown, how fast it goes. Rates, so that a training
 # that diverged can go on more slowly.
 MAY_CHANGE = {"data", "out", "resume", "backend", "compile", "cache", "record_steps", "sample_minutes", "save_minutes"}
 MAY_CHANGE |= {"log_steps", "shard"}
+ENDLESS = {"optim.clip", "sample_minutes", "save_minutes"}  # what may be infinite
 
 From = Annotated[str | None, tyro.conf.arg(name="from")]
 
@@ -36,9 +40,7 @@ class TrainConfig:
     out: Path  # run folder
     model: str = "openworld"  # the model's family
     preset: str = "nano"  # the model's preset; --config.* change it
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = (
-        None  # a world or a run to begin from, and its model if there is no --preset
-    )
+    from_: From = None  # a world or a run to begin from, and its model if there is no --preset
     minutes: float | None = None  # the time there is: the steps of each stage are planned to end in it
     backend: str | None = None  # mlx or torch; the best one installed
     resume: bool = False  # go on where the run in --out stopped
@@ -52,8 +54,16 @@ class TrainConfig:
     sample_minutes: float = 3.0  # between two pictures of what it makes
     save_minutes: float = 2.0  # between two checkpoints
     log_steps: int = 20  # between two readings of the losses: samples and checkpoints are made then
+    hook: str | None = None  # teach a latent hook of this name to --from, and nothing else
+    hook_tokens: int = 16  # of that hook
+    lora: int = 0  # or matrices of this rank beside those of its attention, and nothing else
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(name="muon"))
     config: Any = None  # of the model, a family's own
+
+    @property
+    def adds(self) -> bool:
+        """Whether something is taught to a model that stays as it is."""
+        return self.hook is not None or self.lora > 0
 
     def stages(self) -> Iterator[tuple[str, StageConfig]]:
         """The stages of the family by name, in order."""
@@ -78,6 +88,10 @@ class TrainConfig:
             (min(self.sample_minutes, self.save_minutes) >= 0, "--sample-minutes and --save-minutes must be >= 0"),
             (0 <= self.rare <= 1, "--rare lies between 0 and 1"),
             (self.minutes is None or 0 < self.minutes < 1e6, "--minutes must lie between 0 and a million"),
+            (1 <= self.hook_tokens <= 4096, "--hook-tokens lies between 1 and 4096"),
+            (0 <= self.lora <= 4096, "--lora lies between 0 and 4096"),
+            (self.hook is None or not self.lora, "--lora goes without --hook"),
+            (not self.lora or self.from_ is not None, "--lora needs --from: the model that it is taught to"),
         ]
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, stage in self.stages():
@@ -94,9 +108,15 @@ class TrainConfig:
                 ),
                 (planned, f"--minutes plans the steps: leave out --{name}.steps (0 leaves the stage out)"),
             ]
+        for name, value in flags(dataclasses.asdict(self)).items():
+            for x in np.atleast_1d(value):
+                finite = not isinstance(x, float) or math.isfinite(x) or (x > 0 and name in ENDLESS)
+                rules.append((finite, f"--{name.replace('_', '-')} must be a finite number, not {x}"))
         for holds, line in rules:
             if not holds:
                 raise MlxworldError(line)
+        if self.hook is not None:
+            require_name(self.hook, self.from_)
 
 
 def flags(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -55,7 +55,7 @@ class WorldRecipe(Recipe):
         return cls(cfg, random_frames(cfg.config))
 
     def require(self, identity: dict[str, Any]) -> None:
-        self.frames.require_actions(identity.get("actions", ()))
+        self.frames.info.require_actions(identity.get("actions", ()))
         super().require(identity)
 
     def sample(self, run: "Run", path: Path, context: int | None = CONTEXT) -> None:

@@ -33,3 +33,8 @@ def pause(page: Page) -> None:
 
 def loud(page: Page) -> None:
     wait(page, "play.sound.level() > 0.05")
+
+
+def choose(page: Page, world: str) -> None:
+    """Clicks the card of a world."""
+    page.get_by_role("button", name=f"World {world}", exact=True).click()

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from .browsing import index, wait
+from .browsing import choose, index, wait
 from .conftest import Served
 from .test_action_log import a_log
 from .test_failing_world import Package
@@ -41,7 +41,7 @@ class Crowded(ToyWorld):
 def test_nothing_sticks_out(serve, visit, size, world):
     app = serve(world)
     page = visit(address=app.address, viewport={"width": size[0], "height": size[1]})
-    wait(page, "play.meters.fps() > 10")
+    wait(page, "play.meters.fps(true) > 10")
     assert page.evaluate(STICKS_OUT) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     bar = page.locator(".bar").bounding_box()
@@ -103,7 +103,7 @@ def test_loading_is_not_silence(serve, visit):
 
     app = serve(Heavy)
     page = visit(address=app.address)
-    page.select_option("#world", "doom")
+    choose(page, "doom")
     expect(page.locator("#veil")).to_be_visible()
     for _ in range(5):
         page.wait_for_timeout(500)
@@ -125,12 +125,12 @@ def test_a_package_offers_itself_and_there_is_a_way_back(serve, visit):
         expect(page.locator("#runs")).to_contain_text("coreml")
         settled = {"backend": ["coreml"] * 2, "precision": ["float16"] * 2, "steps": ["4"] * 2}
         assert chosen(page) == settled
-        page.select_option("#world", "pong")
+        choose(page, "pong")
         expect(page.locator("#runs")).to_contain_text("torch")
         assert chosen(page)["backend"] == ["torch", "torch", "mlx"]
         page.select_option("#backend", "mlx")
         expect(page.locator("#runs")).to_contain_text("mlx")
-        page.select_option("#world", package)
+        choose(page, "ball.mlpackage")
     expect(page.locator("#toasts")).to_have_text("")
 
 

@@ -86,7 +86,7 @@ def test_arrows_play_on_from_the_text_box_and_letters_do_not(visit):
     expect(page.locator("#badge")).to_be_hidden()
 
 
-@pytest.mark.parametrize("select", ["#world", "#steps", "#backend", "#precision", "#clip"])
+@pytest.mark.parametrize("select", ["#steps", "#backend", "#precision", "#clip"])
 def test_a_list_that_was_clicked_gives_the_keys_back(visit, select):
     page = visit()
     page.click(select)

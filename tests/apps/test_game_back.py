@@ -278,6 +278,34 @@ def test_a_slow_model_gets_fewer_passes_before_fewer_frames():
     told.game.stop()
 
 
+def test_a_world_that_was_trained_on_before_its_passes_were_lowered_is_another_one():
+    class Trained(ToyWorld):
+        loads = 0
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            type(self).loads += 1
+            self.number = self.loads
+
+        @property
+        def digest(self) -> str:
+            return str(self.number)
+
+        def step(self, action):
+            time.sleep(0.02 * self.steps)
+            return super().step(action)
+
+    told = Told(Choice("pong"), Trained)
+    assert told.log()["world_digest"] == "1"
+    told.do("run", on=True)
+    while told.message("world")["steps"] != 1:
+        pass
+    told.do("run", on=False)
+    told.do("reset", seed=3, start=None)
+    assert told.log()["world_digest"] == "2"
+    told.game.stop()
+
+
 def test_passes_that_somebody_chose_stay():
     class Heavy(ToyWorld):
         delay = 0.05

@@ -133,6 +133,36 @@ def test_a_recording_that_cannot_be_written_is_told(tmp_path):
     told.game.stop()
 
 
+def test_a_recording_that_fails_on_its_way_is_told_and_is_over(tmp_path):
+    told = Kept(str(small_world(tmp_path / "small")), tmp_path / "kept", "torch")
+    told.do("record", on=True)
+    told.steps(0, 0)
+    while not told.message("state")["recording"]:
+        pass
+    recording = told.game.films.recording
+    assert recording
+    recording.failure = "No space left on device"  # what the thread that writes says of a full disk
+    told.do("run", on=True)
+    time.sleep(0.5)
+    states = [m for m in list(told.out.queue) if isinstance(m, dict) and m["type"] == "state"]
+    assert states[-1]["running"] and not states[-1]["recording"]
+    told.do("run", on=False)
+    assert "the recording ended: No space left on device" in told.message("error")["text"]
+    told.game.stop()
+
+
+def test_a_moment_that_cannot_be_written_is_told_and_kept_as_long_as_the_app(tmp_path):
+    world = str(small_world(tmp_path / "small"))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "moments").write_text("no folder")
+    told = Kept(world, tmp_path / "kept", "torch")
+    told.do("save")
+    assert "this moment goes with the app" in told.message("error")["text"]
+    told.do("run", on=False)
+    assert len(told.message("state")["moments"]) == 1
+    told.game.stop()
+
+
 @pytest.mark.platform
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_over_a_hundred_changes_of_worlds(tmp_path):

@@ -180,11 +180,29 @@ def test_clips_longer_than_the_episodes_are_refused_in_one_line(places):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "record longer episodes" in done.stderr
 
 
+def test_the_drift_of_episodes_shorter_than_a_segment(places, tmp_path):
+    world, _ = places
+    data = dots(tmp_path / "short", lengths=(30, 24))
+    flags = {"clips": 2, "context": 4, "frames": 4, "minutes": 0.1, "backend": "torch"}
+    argv = ["--world", str(world), "--data", str(data), "--report", str(tmp_path / "out")]
+    main(argv + [word for name, value in flags.items() for word in (f"--{name}", str(value))])
+    drift = json.loads((tmp_path / "out" / "report.json").read_text())["figures"]["drift_worst"]
+    assert all(0 < value < 101 for value in drift.values()) and set(drift) == {"model", "real frames", "repeat last"}
+
+
+def test_data_of_another_game_is_refused_before_it_is_decoded(places, tmp_path):
+    world, _ = places
+    data = dots(tmp_path / "other", lengths=(20,), actions=("noop", "jump"))
+    with pytest.raises(MlxworldError, match="noop, jump, but noop, up, down are needed"):
+        Evaluation(EvaluateConfig(str(world), data, backend="torch"))
+    assert not (data / ".cache").exists()
+
+
 def test_a_report_that_cannot_be_written_costs_no_dreams(places, tmp_path, monkeypatch):
     """The folder is tried before the first frame is dreamt."""
     (tmp_path / "file").write_text("")
     world, data = places
     argv = ["--world", str(world), "--data", str(data), "--report", str(tmp_path / "file" / "report")]
-    monkeypatch.setattr("mlxworld.evaluate.evaluation.Evaluation.run", lambda self: pytest.fail("dreamt"))
+    monkeypatch.setattr("mlxworld.evaluate.evaluation.World.load", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MlxworldError, match="cannot write"):
         main([*argv, "--backend", "torch", "--clips", "2", "--frames", "4"])

@@ -1,5 +1,6 @@
 """docs/memory.py: the table of a trained run."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -52,3 +53,33 @@ def test_a_run_without_a_memory_is_one_line(tmp_path):
         "no memory",
         "of another stream",
     }
+
+
+def test_one_command_trains_on_told_scenes_and_measures(tmp_path, monkeypatch, capsys):
+    sizes = ("config.hidden-dim=32", "config.num-layers=1", "config.max-text=24", "joint.batch=2", "memory.batch=3")
+    argv = ["--train", str(tmp_path / "run"), "--preset", "nano", "--steps", "1", "--clips", "3", "--scenes", "2"]
+    monkeypatch.setattr("sys.argv", ["memory", *argv, "--flags", *sizes, "--out", str(tmp_path / "table.json")])
+    memory.main()
+    figures = json.loads((tmp_path / "table.json").read_text())
+    assert set(figures) == {"memory", "at once", "no memory", "of another stream"}
+    assert json.loads(capsys.readouterr().out) == figures
+    about = json.loads((tmp_path / "run/config.json").read_text())
+    assert {n: k for n, k in about["card"]["steps"].items() if k} == {"joint": 1, "memory": 1}
+    assert about["model"]["memory_tokens"] == 8
+    monkeypatch.setattr(memory.training, "main", lambda *_: pytest.fail("what is done is trained again"))
+    memory.main()
+
+
+def test_minutes_are_of_all_and_a_stopped_training_goes_on(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(memory.training, "main", given.append)
+    cfg = memory.MemoryConfig(train=tmp_path, minutes=10.0)
+    memory.trained(cfg)
+    (tmp_path / "checkpoint.safetensors").touch()
+    memory.trained(cfg)
+    assert given[1] == [*given[0], "--resume"]
+    parsed = memory.training.parse(given[0])
+    parsed.check()
+    assert parsed.minutes == 10 - memory.MEASURING and parsed.to == ("text",)  # type: ignore[attr-defined]
+    shares = {name: s.share for name, s in parsed.resolved(True).stages() if name in ("joint", "memory")}
+    assert shares == {"joint": 1.0, "memory": 3.0}

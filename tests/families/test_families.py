@@ -147,7 +147,9 @@ def test_what_conversion_reads_of_it_dreams_alike(run):
 
 
 def test_a_family_that_there_is_not_is_one_line_with_those_that_there_are():
-    with pytest.raises(MlxworldError, match=r"unknown model family 'jepa': choose one of omnilatent, openworld, toy$"):
+    with pytest.raises(
+        MlxworldError, match=r"unknown model family 'jepa': choose one of omnilatent, openworld, toy, vision_language$"
+    ):
         families.preset("jepa", "nano")
     with pytest.raises(MlxworldError, match=r"unknown preset 'huge' of toy: choose one of nano, wide$"):
         families.preset("toy", "huge")
@@ -157,7 +159,7 @@ def test_without_the_variable_there_is_no_toy(monkeypatch):
     monkeypatch.delenv("MLXWORLD_FAMILIES")
     code = "from mlxworld import families; print(families.names())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "['omnilatent', 'openworld']"
+    assert done.stdout.strip() == "['omnilatent', 'openworld', 'vision_language']"
 
 
 def test_the_toy_is_small():

@@ -105,6 +105,24 @@ def test_a_config_of_a_huge_model(folder, depth):
     refuses(folder, "depth must be int" if depth == 2**63 else "than the weights of this model have")
 
 
+HUGE = {
+    **{"vision": {"dim": 10**9}, "audio": {"dim": 10**9}, "decoder": {"channels": [10**9, 16, 16]}},
+    **{"dynamics": {"noise_levels": 2**40}},
+}
+
+
+@pytest.mark.parametrize("part", HUGE)
+def test_a_config_of_huge_arrays(folder, part):
+    edited(folder, lambda about: about["model"][part].update(HUGE[part]))
+    refuses(folder, "the configuration")
+
+
+@pytest.mark.parametrize("name", ["bands", "overlap"])
+def test_a_config_of_endless_spectra(folder, name):
+    edited(folder, lambda about: about["model"]["audio"].update({name: 10**9}))
+    refuses(folder, f"audio.{name}", "must be at most")
+
+
 def test_what_is_written_in_another_way_plays_the_same(folder):
     """A byte order mark, shards, links, an unknown setting: the same frames."""
     worlds = [World.load(folder, "torch", precision="float32")]

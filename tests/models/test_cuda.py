@@ -15,6 +15,7 @@ from mlxworld.configs.optim import OptimConfig
 from mlxworld.training.turn import Turn
 from tests.models import on_gpu
 from tests.play.played import ACTIONS, load, play, same, write
+from tests.protocol.test_one_query import kernels_give_attention
 
 TORCH = mlxworld.on("torch")
 pytestmark = [
@@ -66,6 +67,17 @@ def test_random_bits_are_those_of_the_cpu():
             for n in (1, 2, 1023, 1024, 1025, 4097):  # an odd number; more than a block; its edges
                 assert torch.equal(random.uniform(a, (n,)), random.uniform(b, (n,)).cpu())
             assert (random.normal(a, (33, 7)) - random.normal(b, (33, 7)).cpu()).abs().max() < 1e-5
+
+
+def test_the_kernels_for_one_query_give_attention():
+    """And a compiled function, without gradients, calls them."""
+    kernels_give_attention("cuda")
+    q, k = (torch.randn(2, heads, n, 64, device="cuda").half() for heads, n in ((6, 1), (2, 300)))
+    mask = torch.zeros(2, 1, 1, 300, device="cuda").half()
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        y = torch.compile(TORCH.ops.attention, fullgraph=True)(q, k, k, mask)
+    assert "mlxworld::one_query" in {event.key for event in profile.key_averages()}
+    assert (y - TORCH.ops.attention(q, k, k, mask)).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("options", [{}, {"kv_cache": "int8"}], ids=["plain", "int8"])

@@ -141,6 +141,13 @@ def test_rollouts_of_a_world(folder, backend):
             world.rollouts(*arguments)
 
 
+def test_a_start_clip_longer_than_the_world_looks_back(folder, backend):
+    world = load(folder, backend)
+    world._starts = latents(frames=SMALL.context_frames + 3, count=2)
+    (dream,) = world.rollouts([[1, 2]], contexts=[1], seeds=[-5])
+    assert dream.video.shape == (2, 32, 32, 3) and dream.video.any()
+
+
 def test_a_temperature_of_nothing_is_one_future(folder, backend):
     cold, usual = load(folder, backend, temperature=0), load(folder, backend)
     futures = []

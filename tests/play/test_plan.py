@@ -280,6 +280,10 @@ def test_what_cannot_be_planned_is_refused(folder, backend):
     refused("cem needs 8 worlds or more", bright, worlds=7, method="cem")
     refused("unknown option 'width' of a plan: there are method, worlds, horizon, hold, every, seed", bright, width=3)
     refused("hold 4 is no multiple of every 3", bright, every=3)
+    refused("horizon of a plan must be a whole number, got nan", bright, horizon=float("nan"))
+    refused("worlds of a plan must be a whole number, got 6.5", bright, worlds=6.5)
+    refused("seed of a plan must be a whole number, got None", bright, seed=None)
+    assert len(world.plan(bright, worlds=3, horizon=2, hold=2, seed=-1).actions) == 2  # as `reset` takes it
     refused("hold from 1 to horizon; got 32 worlds, hold 5, horizon 4", bright, horizon=4, hold=5)
     for reward in (lambda f: 1.0, lambda f: np.zeros(2), lambda f: np.full(len(f.video), np.nan)):
         refused("a reward gives 3 finite numbers, one for each world", reward, worlds=3, horizon=1, hold=1)

@@ -180,9 +180,10 @@ def test_what_cannot_be_asked_of_a_world(folder, tmp_path, backend):
     refused("steps must divide 4, got 3", load, folder, backend, steps=3)
     refused("steps must divide 4, got 0", load, folder, backend, steps=0)
     for option, value, message in (
-        ("batch", 0, "batch must be at least 1, got 0"),
-        ("batch", True, "batch must be at least 1, got True"),
-        ("batch", "2", "batch must be at least 1, got '2'"),
+        ("batch", 0, "batch must be at least 1, and at most 65536, got 0"),
+        ("batch", 10**8, "batch must be at least 1, and at most 65536"),
+        ("batch", True, "batch must be at least 1, and at most 65536, got True"),
+        ("batch", "2", "batch must be at least 1, and at most 65536, got '2'"),
         ("steps", "2", "steps must be a whole number, got '2'"),
         ("steps", 2.0, "steps must be a whole number, got 2.0"),
         ("compile", "no", "compile must be True or False, got 'no'"),

@@ -354,6 +354,14 @@ def test_cast_keeps_constants_and_loading_keeps_the_precision(backend, tmp_path)
         backend.engine.load_parameters(model, {n: x for n, x in arrays.items() if n != "conv.bias"}, "m.safetensors")
 
 
+def test_loading_looks_for_the_names_of_a_model_once(backend, monkeypatch):
+    model, looks, parameters = net(backend), [], backend.nn.parameters
+    arrays = backend.engine.numpy(backend.engine.parameters(model))
+    monkeypatch.setattr(backend.nn, "parameters", lambda module: looks.append(1) or parameters(module))
+    backend.engine.load_parameters(model, arrays, "the test")
+    assert len(looks) <= 1 < len(arrays)
+
+
 def test_device_and_inference(backend):
     engine = backend.engine
     assert engine.device() == "cpu" and engine.rollout_precision("int8") == "float32"

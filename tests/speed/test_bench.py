@@ -10,6 +10,7 @@ import pytest
 from mlxworld import bench
 from mlxworld.cli import entry
 from mlxworld.configs.openworld import OpenWorldConfig
+from mlxworld.errors import MlxworldError
 from mlxworld.play.world import Clip, World
 from mlxworld.speed import measure
 from mlxworld.speed.training import training
@@ -36,6 +37,12 @@ def test_json_is_one_object(folder, capsys):
     assert set(told["batches"]) == {"1", "3"} and all(told[part]["fps"] > 0 for part in PARTS)
     assert told["counts"]["step"]["flops"] == told["counts"]["dynamics"]["flops"] + told["counts"]["decoder"]["flops"]
     assert told["memory"]["peak"] >= told["memory"]["active"] > 0 and min(told["rates"].values()) > 0
+
+
+def test_data_that_cannot_be_read_costs_no_measurement(folder, monkeypatch):
+    monkeypatch.setattr(measure, "rollout", lambda *a: pytest.fail("measured"))
+    with pytest.raises(MlxworldError, match="nowhere: no such folder"):
+        bench.main(["--world", folder, "--backend", "torch", "--data", "nowhere"])
 
 
 def test_without_parts_it_measures_the_step_alone(folder, capsys):
@@ -137,7 +144,7 @@ def test_what_a_precision_costs_stands_beside_its_speed(folder, flags, differs, 
         (["--preset", "huge"], "unknown preset 'huge' of openworld: choose one of nano"),
         (["--world", "nowhere"], "unknown world 'nowhere'"),
         (["--world", "FOLDER", "--frames", "0"], "--frames must be at least 1, got 0"),
-        (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, got 0"),
+        (["--world", "FOLDER", "--batch", "0"], "batch must be at least 1, and at most 65536, got 0"),
         (["--world", "FOLDER", "--batches", "1,x"], "--batches are whole numbers from 1 up, not x"),
         (["--world", "FOLDER", "--train", "--clips", "0"], "--clips must be at least 1, got 0"),
         (["--preset", "nano", "--predict", "--batch", "2"], "--predict is of one world"),

@@ -188,6 +188,9 @@ def test_days_of_told_scenes_are_learnt_from_without_words():
     [
         (["--fractions", "0.5"], "2, 3, 4 or 5 numbers"),
         (["--fractions", "0", "0"], "not all of them 0"),
+        (["--fractions", "nan", "1"], "not all of them 0"),
+        (["--fractions", "inf", "1"], "not all of them 0"),
+        (["--contrast", "nan"], "--contrast must be a finite number"),
         (["--cross.frames", "8"], "--cross.frames is 4"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--data", "nowhere"], "no data at nowhere"),

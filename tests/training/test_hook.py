@@ -1,5 +1,11 @@
 """A hook is taught to a world that stays as it is."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,6 +13,7 @@ import mlxworld
 from mlxworld import MlxworldError, train
 from mlxworld.files import checkpoint, hook_file
 from mlxworld.recipes.openworld import Recipe, Settings
+from mlxworld.training import additions
 from tests.training import tiny
 
 ONLY = {"dynamics.steps": 4, "dynamics.frames": (6,), "dynamics.lr": 0.05, "save-minutes": 0}
@@ -71,3 +78,22 @@ def test_what_cannot_be_taught_is_one_line(dots, parent, tmp_path):
     with pytest.raises(MlxworldError, match="no 'jump'"):
         teach(more, tmp_path / "c", parent, "torch")
     assert not (tmp_path / "c" / "train.json").exists()
+
+
+def test_a_model_that_names_no_stack_is_one_line():
+    package = mlxworld.on("torch")
+    for model in (package.nn.Linear(2, 2), package.nn.Module()):
+        run: Any = SimpleNamespace(package=package, model=model, cfg=Settings("x", Path("y"), hook="night", from_="z"))
+        with pytest.raises(MlxworldError, match="the family openworld has no stack that a hook joins"):
+            additions.begin(run)
+
+
+def test_a_run_that_was_begun_before_these_flags_goes_on(dots, tmp_path):
+    cfg = train.parse(["--data", str(dots), "--out", str(tmp_path), *tiny.argv(), "--resume"])
+    older = train.settings(cfg)
+    for name in ("hook", "hook_tokens", "lora"):
+        del older[name]
+    (tmp_path / "train.json").write_text(json.dumps(older))
+    train.require_run(cfg)
+    with pytest.raises(MlxworldError, match="--lora was 0, not 2"):
+        train.require_run(replace(cfg, lora=2))

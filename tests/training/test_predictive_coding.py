@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlxworld import on, train
+from mlxworld import families, on, train
+from mlxworld.configs.load import from_dict
+from mlxworld.configs.omnilatent import Config
 from mlxworld.errors import MlxworldError
 from mlxworld.files import checkpoint
 from mlxworld.recipes.omnilatent import SHARE, Recipe, Settings
@@ -51,6 +53,20 @@ def test_on_a_gpu_it_is_neither_compiled_nor_rounded_unless_asked_for(tmp_path):
     assert [(c.precision, c.compile) for c in given] == [("bfloat16", True), ("float32", False), ("bfloat16", True)]
 
 
+MEMORY = ("--memory.steps=2", "--memory.batch=4", "--memory.clips=2", "--memory.bptt=2")
+
+
+def test_a_memory_learns_by_it_too(tmp_path):
+    few = ("--memory.steps=1", "--memory.batch=2", "--inference-steps=6", "--to", "text", "--steps=1")
+    after = weights(tmp_path, "a", *MEMORY, *few)
+    package = on("torch")
+    config = from_dict(Config, json.loads((tmp_path / "a/config.json").read_text())["model"])
+    model = families.model(package, "omnilatent")(config).init(package.random.key(0))
+    before = package.engine.numpy(package.nn.parameters(model))
+    for name in ("memory.gate.weight", "memory.content.weight", "memory.slots"):
+        assert np.abs(after[name] - before[name].astype(np.float16)).max() > 1e-4, name
+
+
 WRONG = [
     (("--blend=0.5",), "are of --method pc"),
     (("--method=pc", "--blend=1.5"), "--blend lies between 0 and 1"),
@@ -61,7 +77,8 @@ WRONG = [
     (("--method=pc", "--analytical", "--fixed-prediction"), "not both"),
     (("--method=pc", "--precisions", "1", "2", "3"), "--precisions are 1 number, or 2"),
     (("--method=pc", "--precisions", "1", "0"), "--precisions lie between"),
-    (("--method=pc", "--memory.steps=2", "--memory.batch=2"), "--memory.steps does not go with --method pc"),
+    (("--method=pc", *MEMORY, "--inference-steps=5"), "--inference-steps must be at least 6"),
+    (("--method=pc", *MEMORY, "--precisions", "1", "2"), "--precisions are 1 number with --memory.steps"),
     (("--method=pc", "--shard"), "--shard does not go with --method pc"),
     (("--method=pc", "--config.checkpointing"), "--config.checkpointing does not go with --method pc"),
 ]

@@ -292,6 +292,11 @@ BAD = [
     ({"tokenizer.batch": 3, "tokenizer.accumulate": 2}, "--tokenizer.batch must be a multiple of"),
     ({"dynamics.frames": (4, 41)}, "long enough for --dynamics.frames 41: the longest of 2 has 40 frames"),
     ({"config.latent.content": 99}, "OpenWorldConfig: latent.content"),
+    ({"critic": "nan"}, "--critic must be a finite number, not nan"),
+    ({"save-minutes": "nan"}, "--save-minutes must be a finite number"),
+    ({"tokenizer.lr": "inf"}, "--tokenizer.lr must be a finite number, not inf"),
+    ({"config.latent.noise": "inf"}, "--config.latent.noise must be a finite number"),
+    ({"config.dynamics.depth": 10**9}, "more modules than"),
     ({"optim.clip": 0}, "OptimConfig: eps and clip must be positive"),
 ]
 

@@ -8,6 +8,7 @@ const KEYS = {
   forward: ["KeyW", "ArrowUp"], back: ["KeyS", "ArrowDown"], strafe_left: ["KeyA"], strafe_right: ["KeyD"],
   jump: ["Space", "ArrowUp"], fire: ["Space"], attack: ["Space"], use: ["KeyE"], gas: ["ArrowUp"], brake: ["ArrowDown"],
 }; // prettier-ignore
+const SPARE = [...[..."1234567890"].map((digit) => `Digit${digit}`), ...[..."QTYIGHJXVN"].map((letter) => `Key${letter}`)];
 const PAD_BUTTONS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight", 0: "Space", 1: "Enter", 2: "KeyE" };
 const STICKS = [["ArrowLeft", "ArrowRight"], ["ArrowUp", "ArrowDown"], ["KeyA", "KeyD"], ["KeyW", "KeyS"]]; // prettier-ignore
 const PRESSES = new Set(["Space", "Enter", "NumpadEnter"]);
@@ -192,7 +193,7 @@ function partsOf(name) {
   return name.split(/(?<=[^+])\+(?=[^+])/);
 }
 
-// Keys for the parts of a world's actions: their usual ones, and digits for those that have none. A key that two parts
+// Keys for the parts of a world's actions: their usual ones, and those to spare for the rest. A key that two parts
 // want belongs to the one for which it comes first.
 function keysOf(parts) {
   const keys = {};
@@ -200,7 +201,8 @@ function keysOf(parts) {
     for (const part of parts) if (KEYS[part]?.[choice]) keys[KEYS[part][choice]] ??= part;
   }
   const without = parts.filter((part) => !Object.values(keys).includes(part));
-  without.slice(0, 9).forEach((part, i) => (keys[`Digit${i + 1}`] = part));
+  const free = SPARE.filter((code) => !keys[code]);
+  without.slice(0, free.length).forEach((part, i) => (keys[free[i]] = part));
   return keys;
 }
 

@@ -16,6 +16,8 @@ export class Series {
   }
 }
 
+const FEW = 5;
+
 export class Meters {
   constructor() {
     this.reset();
@@ -41,11 +43,13 @@ export class Meters {
     this.times.push(now);
   }
 
-  fps() {
+  // Frames a second, over the last second, or the last FEW frames of a slow world; 0 where fewer came, or while paused.
+  fps(running) {
     const now = performance.now();
-    this.times = this.times.filter((time) => now - time < 1000);
+    const last = (seconds) => (running ? this.times.filter((time) => now - time < 1000 * seconds) : []);
+    this.times = last(6).slice(-Math.max(FEW, last(1).length));
     const n = this.times.length;
-    return n < 2 ? 0 : ((n - 1) * 1000) / (this.times[n - 1] - this.times[0]);
+    return n < FEW ? 0 : ((n - 1) * 1000) / (this.times[n - 1] - this.times[0]);
   }
 }
 

@@ -15,6 +15,13 @@ export class Painter {
     for (const [name, act] of Object.entries({ done: () => this.done(), cancel: () => this.close(), back: () => this.undo() })) {
       tools.querySelector(`[data-tool=${name}]`).addEventListener("click", act);
     }
+    this.keys = {
+      Enter: ["dream on", () => this.done()],
+      Escape: ["cancel", () => this.close()],
+      KeyB: ["cancel", () => this.close()],
+      KeyU: ["undo", () => this.undo()],
+      KeyZ: ["undo", () => this.undo()],
+    };
     this.sizes = BRUSHES.map((size) => this.button("brushes", `${size} px`, () => this.choose({ size })));
     this.sizes.forEach((button, i) => {
       const dot = document.createElement("i");

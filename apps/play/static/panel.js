@@ -12,18 +12,17 @@ export class Panel {
     Object.assign(this, { input, shelves, worlds, shortcuts });
   }
 
-  world({ name, world, backend, device, precision, steps, auto, starts, offered }) {
-    document.title = `${label(name)} · mlxworld`;
-    $("name").textContent = label(name);
-    $("runs").textContent = `${backend} · ${device} · ${precision} · ${steps} ${steps === 1 ? "step" : "steps"}`;
+  world({ world, backend, device, precision, steps, auto, starts, offered }) {
+    document.title = `${label(world)} · mlxworld`;
+    $("name").textContent = label(world);
+    $("runs").textContent = `${backend} · ${device} · ${precision} · ${steps} ${steps === 1 ? "pass" : "passes"} a frame`;
     this.worlds.show(offered.worlds, world);
-    options($("world"), offered.worlds, world, label);
     options($("backend"), offered.backends, backend);
     options($("precision"), offered.precisions, precision);
     options($("steps"), offered.step_counts, steps, (count) => (count === steps && auto ? `${count}, by itself` : count));
     const clips = Array.from({ length: starts }, (_, i) => String(i));
     options($("clip"), ["", ...clips], $("clip").value, (value) => (value === "" ? "by seed" : `${Number(value) + 1}`));
-    $("picture").setAttribute("aria-label", `Picture of the world ${label(name)}`);
+    $("picture").setAttribute("aria-label", `Picture of the world ${label(world)}`);
     this.keys();
     $("begin").disabled = false;
   }
@@ -46,7 +45,10 @@ export class Panel {
     document.body.classList.toggle("running", running);
     $("run-text").textContent = running ? "Pause" : "Play";
     $("begin").hidden = begun;
-    $("begin-text").textContent = mine ? "Press any key to play, with sound" : "Click to watch, with sound";
+    const touch = matchMedia("(hover: none)").matches;
+    const call = mine ? (touch ? "Tap to play" : "Press any key to play") : `${touch ? "Tap" : "Click"} to watch`;
+    $("begin-text").textContent = `${call}, with sound`;
+    $("begin-keys").hidden = touch || !mine;
     const doing = begun && !running ? "Paused" : pilot && begun ? "Plays by itself" : "";
     badge(replay ? `Replay ${replay[0]} / ${replay[1]}` : doing);
     $("replay").textContent = replay ? "Stop the replay" : "Replay a log …";

@@ -1,13 +1,14 @@
 // The page: joins the socket, the pictures, the sound, the input and the panels. All state that matters lives in the
 // server; what is here only shows it.
 
-import { copy, linkOf, logOf, pixelsOf, save, saveText } from "./files.js";
+import { pixelsOf } from "./files.js";
 import { Input, SCROLLS } from "./input.js";
 import { Meters, pair } from "./meters.js";
 import { Bodies } from "./overlay.js";
 import { Painter } from "./paint.js";
 import { Panel } from "./panel.js";
 import { Settings } from "./settings.js";
+import { Share } from "./share.js";
 import { Shelf } from "./shelf.js";
 import { Silence } from "./silence.js";
 import { Sound } from "./sound.js";
@@ -23,13 +24,11 @@ let world = null; // the last "world" message
 let state = { running: false, moments: [], branches: [] }; // the last "state" message
 let mine = false; // whether this page has the controls
 let begun = false; // whether a person has begun: before, the dream plays itself
-let shown = false; // whether this connection has begun to show something
+let greeted = false; // whether this connection has begun to show something
 let hiddenPause = false; // paused because the page was hidden
 let heard = "dream"; // which of two pictures is listened to
-let linking = false; // whether the action log that comes is for a link
-let given; // the action log in the page's address
+let given; // the dream in the page's address as an action log, null: there is none; undefined: it is not read yet
 const TOO_LONG = "That was too long for the app: an action log that it has written itself fits.";
-const UNREADABLE = "This link holds no dream that can be read.";
 
 const silence = new Silence({
   broken: () => showLink("slow", "The world is not answering"),
@@ -40,7 +39,7 @@ const link = new Link({
   open: () => {
     showLink("ok", "connected");
     silence.begin();
-    shown = false;
+    greeted = false;
   },
   closed: ({ code, reason }) => {
     silence.end();
@@ -80,7 +79,7 @@ const on = {
     stage.span(state.span, state.position);
     showState();
     bodies.use(state, mine);
-    if (!shown) first();
+    greet();
   },
   control(message) {
     mine = message.mine;
@@ -90,6 +89,7 @@ const on = {
     for (const control of document.querySelectorAll("[data-control]")) control.inert = !mine;
     input.tell(true);
     showState();
+    greet();
   },
   loading({ world: name }) {
     silence.expect({ loading: true });
@@ -103,20 +103,8 @@ const on = {
   note: ({ text, undo }) => toast(text, "", undo && mine ? { label: "Undo", onClick: () => command("undo") } : null),
   fresh: ({ world: name }) =>
     toast(`${label(name)} has been trained on.`, "good", { label: "Load it", onClick: () => load({ world: name }) }),
-  async log({ log }) {
-    const href = linking ? await linkOf(log) : null;
-    if (href) toast((await copy(href, "A link to this very dream:")) ? "A link to this very dream is copied." : "", "good");
-    else saveText(JSON.stringify(log), `${fileName()}.json`);
-    if (linking && !href) toast("This dream is too long for a link: its action log is saved in its place.");
-    linking = false;
-  },
-  film({ path, name, seconds, place, recorded }) {
-    if (recorded && !mine) return;
-    save(new URL(path + location.search, location.href).href, name);
-    toast(`A film of ${seconds} s is saved: ${name}`, "good");
-    if (place) $("place").textContent = `Recordings are kept here, too: ${place}`;
-    $("place").hidden = !place;
-  },
+  log: ({ log }) => share.log(log),
+  film: (film) => (mine || !film.recorded) && share.film(film),
   replayed({ same, frames: count }) {
     if (same) toast(`Replayed ${count} frames: the last one is the recorded one, bit for bit.`, "good");
     else toast(`Replayed ${count} frames: the last one differs from the recorded one (another machine or version).`, "bad");
@@ -128,8 +116,9 @@ const input = new Input({
   onKey: (code, repeat, isAction) => {
     if (!begun && world && mine) begin();
     if (!begun || isAction) return begun;
-    if (!repeat) SHORTCUTS[code]?.[1]();
-    return code in SHORTCUTS || SCROLLS.has(code);
+    const keys = painter.open ? painter.keys : SHORTCUTS;
+    if (!repeat) keys[code]?.[1]();
+    return code in keys || SCROLLS.has(code);
   },
 });
 
@@ -163,6 +152,7 @@ const frames = {
 };
 
 const bodies = new Bodies($("dream-bodies"), $("beside-bodies"), settings, (on) => link.send("bodies", { on }));
+const share = new Share(command, fileName);
 const panel = new Panel({ input, shelves, worlds, shortcuts: () => SHORTCUTS });
 
 const pause = () => run(!state.running);
@@ -175,7 +165,7 @@ const SHORTCUTS = {
   KeyU: ["undo", () => state.undo && command("undo")],
   KeyK: ["keep", () => command("save")],
   KeyF: ["fork", () => command("fork")],
-  KeyC: ["film", () => command("film", { seconds: 15 })],
+  KeyC: ["film", () => share.askFilm()],
   KeyB: ["paint", paint],
   KeyL: ["let it play", () => command("pilot", { on: !state.pilot })],
   KeyO: ["full screen", () => stage.toggleFull()],
@@ -211,11 +201,12 @@ function showBeside(frame) {
 
 function listen(to) {
   heard = to;
-  $("hear-beside").setAttribute("aria-pressed", String(to === "beside"));
-  $("hear-dream").setAttribute("aria-pressed", String(to === "dream"));
+  for (const side of ["beside", "dream"]) $(`hear-${side}`).setAttribute("aria-pressed", String(to === side));
 }
 
-const fileName = () => `${label(world.world)}-seed${state.seed}-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}`;
+function fileName() {
+  return `${label(world.world)}-seed${state.seed}-${new Date().toISOString().slice(0, 19).replace(/\D/g, "")}`;
+}
 
 // -- what the person does ----------------------------------------------------------------------------------------------
 
@@ -230,20 +221,26 @@ function command(type, fields) {
 }
 
 function run(on) {
-  if (mine) command("run", { on });
+  return mine && command("run", { on });
 }
 
-// The first that a connection shows: a dream that somebody sent, or one that plays itself until a key is pressed.
-async function first() {
-  shown = true;
-  given = await logOf(location.hash);
-  if (given !== undefined) history.replaceState(null, "", location.pathname + location.search);
-  if (given === null) toast(UNREADABLE, "bad");
-  else if (given && mine) return command("replay", { log: given });
-  if (begun || !mine || state.running || document.hidden) return;
-  command("pilot", { on: true });
-  run(true);
+// What a page begins with: a dream that somebody sent, or, once for each connection, one that plays itself.
+function greet() {
+  if (given === undefined || !state.span || document.hidden) return;
+  greeted ||= state.replay !== null; // a link that was refused leaves the page to play itself
+  if (given && !mine) return toast("Take the controls to see the dream of this link.");
+  if (given) command("replay", { log: given });
+  else if (!greeted && mine && !begun && !state.running) greeted = command("pilot", { on: true }) && run(true);
+  given = null;
 }
+
+// The dream in the page's address, also where somebody pastes it into a page that is open.
+async function readLink() {
+  given = await share.readLink();
+  greet();
+}
+addEventListener("hashchange", readLink);
+readLink();
 
 // A person takes over, from the very frame that is shown.
 function begin() {
@@ -269,13 +266,14 @@ function startHere() {
   return true;
 }
 
-function load({ world: name = $("world").value, backend = null, steps = null, precision = null }) {
+function load({ world: name = world.world, backend = null, steps = null, precision = null }) {
   command("load", { world: name, backend, steps, precision });
 }
 
 function beside(what) {
   if (!begun) begin();
-  command("beside", { what: state.beside === what ? null : what });
+  const on = state.beside !== what;
+  if (command("beside", { what: on ? what : null }) && on) run(true);
 }
 
 function paint() {
@@ -304,11 +302,10 @@ const CLICKS = {
   run: () => (begun ? run(!state.running) : begin()),
   step: () => command("step"), rewind: () => command("rewind"), restart, undo: () => command("undo"),
   take: () => command("take"), save: () => command("save"), fork: () => command("fork"),
-  log: () => command("log"), film: () => command("film", { seconds: 15 }),
-  share: () => (linking = command("log")), record: () => command("record", { on: !state.recording }),
+  log: () => share.askLog(false), share: () => share.askLog(true), film: () => share.askFilm(),
   real: () => beside("real"), future: () => beside("future"), sync: () => command("sync"), swap: () => command("swap"),
   pilot: () => command("pilot", { on: !state.pilot }) && run(true),
-  "show-bodies": () => bodies.toggle(),
+  "show-bodies": () => bodies.toggle(), record: () => command("record", { on: !state.recording }),
   brush: paint, full: () => stage.toggleFull(), "from-picture": () => $("picture-file").click(),
   replay: () => (state.replay ? command("stop") : $("replay-file").click()),
   "hear-beside": () => listen("beside"), "hear-dream": () => listen("dream"),
@@ -335,12 +332,11 @@ $("start-form").addEventListener("submit", (event) => {
 });
 $("seed").addEventListener("keydown", (event) => event.code === "Escape" && ($("seed").value = state.seed));
 
-// Another world comes with its own best backend, steps and precision; another backend with its own best of the rest.
-for (const id of ["world", "backend", "steps", "precision"]) {
+// Another backend comes with its own best of the rest.
+for (const id of ["backend", "steps", "precision"]) {
   $(id).addEventListener("change", () => {
-    const keep = id === "steps" || id === "precision";
-    const steps = keep && !(id === "precision" && world.auto) ? Number($("steps").value) : null;
-    load({ steps, precision: keep ? $("precision").value : null, backend: id === "world" ? null : $("backend").value });
+    const steps = id === "steps" || (id === "precision" && !world.auto) ? Number($("steps").value) : null;
+    load({ steps, precision: id === "backend" ? null : $("precision").value, backend: $("backend").value });
   });
 }
 
@@ -372,10 +368,13 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) hiddenPause = mine && state.running;
   if (hiddenPause) run(!document.hidden);
   if (!document.hidden) hiddenPause = false;
+  greet();
 });
+// A page that the Back button brings back as it was left has lost its socket and its sound.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 setInterval(() => {
-  const fps = meters.fps();
+  const fps = meters.fps(state.running);
   $("m-fps").textContent = fps ? `${fps.toFixed(1)} of ${world.fps}` : "–";
   $("m-model").textContent = pair(meters.model);
   $("m-model").title = `packing for the socket: ${pair(meters.encode)}`;
@@ -384,7 +383,7 @@ setInterval(() => {
   $("m-gaps").textContent = sound.gaps;
   $("m-drops").textContent = meters.drops;
   const answer = meters.key.count >= 3 ? meters.key.percentiles(0.5)[0] : undefined;
-  const [kind, words] = begun && state.running ? feel(answer, meters.times.length > 8 ? fps / world.fps : 0) : ["", ""];
+  const [kind, words] = begun && state.running ? feel(answer, fps / world.fps) : ["", ""];
   $("feel").dataset.kind = kind;
   $("feel").textContent = words;
 }, 250);

@@ -1,4 +1,4 @@
-// Live sound: ring (on the audio thread) -> gain -> analyser -> loudspeaker, and a second way out for recording.
+// Live sound: ring (on the audio thread) -> gain -> analyser -> loudspeaker.
 
 import { Ring } from "./sound-ring.js";
 
@@ -16,6 +16,12 @@ export class Sound {
     this.arrivals = [];
     this.draining = true;
     this.started = Promise.resolve();
+    for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => this.wake());
+  }
+
+  // A gamepad is no gesture to a browser, and a phone's call stops the sound for good: the next touch or key starts it.
+  wake() {
+    if (this.context && this.context.state !== "running") this.context.resume().then(() => this.onNote(""), () => {});
   }
 
   // Must be called from a click or a key: browsers ask for one. Never throws: without sound the world still plays.
@@ -136,14 +142,5 @@ export class Sound {
     if (!this.context) return 0;
     this.analyser.getFloatTimeDomainData(this.wave);
     return Math.min(1, Math.sqrt(this.wave.reduce((sum, x) => sum + x * x, 0) / this.wave.length) * 3);
-  }
-
-  // A stream for the recorder, or null without sound.
-  stream() {
-    if (!this.context) return null;
-    const { analyser } = this; // a world with another sound gets another one
-    const out = this.context.createMediaStreamDestination();
-    analyser.connect(out);
-    return { track: out.stream.getAudioTracks()[0], close: () => analyser.disconnect(out) };
   }
 }

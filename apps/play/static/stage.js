@@ -35,7 +35,7 @@ export class Stage {
     const [height, width] = [this.size[0], this.size[1] * this.aspect];
     const shown = [...this.screens.children].filter((child) => !child.hidden).length || 1;
     const rest = this.full ? 0 : this.stage.offsetHeight - this.screens.offsetHeight;
-    const top = this.full ? 0 : this.stage.getBoundingClientRect().top + scrollY;
+    const top = this.full ? 0 : this.stage.parentElement.getBoundingClientRect().top + scrollY; // the stage itself sticks
     const stacked = !this.full && innerWidth <= 600;
     const wide = this.full ? innerWidth : this.stage.clientWidth;
     const side = stacked ? innerHeight * 0.62 : 0;
@@ -68,7 +68,7 @@ export class Stage {
   frame(index, cut) {
     if (cut) return;
     this.at = this.last = index;
-    this.first = Math.max(this.first, index - MINUTE * this.fps);
+    this.first = Math.max(this.first, index - Math.round(MINUTE * this.fps));
     this.show();
   }
 
@@ -82,4 +82,4 @@ export class Stage {
   }
 }
 
-export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;

@@ -71,7 +71,9 @@ export class Worlds {
   show(names, chosen) {
     this.names = names;
     for (const name of this.canvases.keys()) if (!names.includes(name)) this.canvases.delete(name);
+    const focused = document.activeElement.dataset.world;
     this.list.replaceChildren(...names.map((name) => this.card(name, name === chosen)));
+    if (focused) [...this.list.querySelectorAll("button")].find(({ dataset }) => dataset.world === focused)?.focus();
   }
 
   canvas(number) {
@@ -86,6 +88,7 @@ export class Worlds {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "take";
+    button.dataset.world = name;
     button.setAttribute("aria-label", `World ${label(name)}`);
     if (chosen) button.setAttribute("aria-current", "true");
     const text = Object.assign(document.createElement("span"), { textContent: label(name) });

@@ -109,10 +109,16 @@ def read_actions(film: Path, space: ActionSpace, numbers: np.ndarray) -> np.ndar
     if unknown:
         raise MlxworldError(f"{path}: unknown action {shown(unknown[0])}; the dataset has {listed(actions, 20)}")
     rows = None if not space.shape else _rows(path, space, len(names))
-    stride = max(1, *np.diff(numbers)) if len(numbers) > 1 else 1
-    if not 0 < len(names) - numbers[-1] <= stride:
+    if not has_rows(len(names), numbers):
         raise MlxworldError(f"{path}: {len(names)} rows, but its film has {numbers[-1] + 1} frames")
     return (np.array([actions.index(name) for name in names], np.int32) if rows is None else rows)[numbers]
+
+
+def has_rows(count: int, numbers: np.ndarray) -> bool:
+    """Whether so many rows, one a frame, are those of a film of which step t shows the frame `numbers[t]`: what it has
+    after its last step is less than a step."""
+    stride = max(1, *np.diff(numbers)) if len(numbers) > 1 else 1
+    return bool(0 < count - numbers[-1] <= stride)
 
 
 def _rows(path: Path, space: ActionSpace, steps: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from ...configs.actions import ActionSpace
 from ...errors import MlxworldError
 from .actions import read_actions
 from .container import require_whole
-from .format import rare_frames
+from .format import rare_steps
 from .pictures import read_frames
 from .sound import Span, grow, read_sound
 
@@ -57,7 +57,7 @@ def decode(task: dict[str, Any]) -> dict[str, Any]:
     notes += [] if why == "" else [why if sound is not None else f"{why}: it is silent"]
     rare: list[int] = []
     try:
-        rare = np.flatnonzero(np.isin(shown, rare_frames(path, shown[-1] + 1))).tolist()
+        rare = rare_steps(path, np.array(shown)).tolist()
     except MlxworldError as error:
         notes.append(str(error))
     return {"frames": [span.steps for span in spans], "sound": sound is not None, "rare": rare, "notes": notes}

@@ -28,7 +28,7 @@ from ...configs.world import FASTEST, require_rates
 from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import open_regular, read_json, shown
-from .actions import actions_file, read_actions, read_names, write_actions
+from .actions import actions_file, has_rows, read_actions, read_names, write_actions
 from .folder import SUFFIXES, listing
 from .media import read_film, write_clip
 
@@ -63,6 +63,14 @@ class DatasetInfo:
     def sample_rate(self) -> int:
         """Samples a second."""
         return round(self.fps * self.samples)
+
+    def require_actions(self, names: tuple[str, ...] | list[str]) -> None:
+        """Raises MlxworldError unless the dataset's actions are these, in this order."""
+        if tuple(names) != self.actions:
+            raise MlxworldError(
+                f"the dataset of {self.source} has the actions {', '.join(self.actions)}, "
+                f"but {', '.join(names)} are needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,12 +210,16 @@ def read_state(video: Path) -> dict[str, np.ndarray]:
         raise MlxworldError(f"{path}: broken state file ({error})") from error
 
 
-def rare_frames(video: Path, frames: int) -> np.ndarray:
-    """The frames (R,) of a film of so many that its state calls rare; none where it says nothing of them."""
-    rare = read_state(video).get("rare", np.zeros(frames, bool))
-    if rare.shape != (frames,) or rare.dtype != bool:
-        raise MlxworldError(f"{state_file(video)}: rare is {rare.dtype} {rare.shape}, not bool ({frames},)")
-    return np.flatnonzero(rare)
+def rare_steps(video: Path, numbers: np.ndarray) -> np.ndarray:
+    """The steps (R,) of a film of which step t shows the frame `numbers[t]`, that are the first to show a moment that
+    its state calls rare, or what follows it; none where it says nothing of them."""
+    rare = read_state(video).get("rare")
+    if rare is None:
+        return np.zeros(0, np.int64)
+    if rare.ndim != 1 or rare.dtype != bool or not has_rows(len(rare), numbers):
+        raise MlxworldError(f"{state_file(video)}: rare is {rare.dtype} {rare.shape}, not bool ({numbers[-1] + 1},)")
+    steps = np.unique(np.searchsorted(numbers, np.flatnonzero(rare)))
+    return steps[steps < len(numbers)]
 
 
 def state_file(film: Path) -> Path:

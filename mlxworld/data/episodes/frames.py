@@ -66,14 +66,6 @@ class FrameStore:
         rows = slice(int(self.offsets[e]), int(self.offsets[e + 1]))
         return Episode(np.array(self.video[rows]), self.sound(rows), np.array(self.actions[rows]))
 
-    def require_actions(self, names: tuple[str, ...] | list[str]) -> None:
-        """Raises MlxworldError unless the dataset's actions are these, in this order."""
-        if tuple(names) != self.info.actions:
-            raise MlxworldError(
-                f"the dataset of {self.info.source} has the actions {', '.join(self.info.actions)}, "
-                f"but {', '.join(names)} are needed"
-            )
-
 
 def open_frames(
     folder: str | os.PathLike,

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,11 +54,19 @@ def sequence(rng: np.random.Generator, clips: int, length: int, total: int) -> t
     return starts + int(rng.integers(left + 1)), scenes
 
 
+class Drawn(Protocol):
+    """What `Batches` draws from."""
+
+    def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
+        """See `Pairs.batch`."""
+        ...
+
+
 class Batches:
     """An endless iterator of a data's batches from batch `start` on, prepared by threads."""
 
     def __init__(
-        self, data: Pairs, size: int, seed: int, start: int = 0, clips: int = 1, beside: int = 1, workers: int = 4
+        self, data: Drawn, size: int, seed: int, start: int = 0, clips: int = 1, beside: int = 1, workers: int = 4
     ):
         """clips: of a film in turn. beside: as many in turn come beside each batch, "film" (B, T, H, W, 3) uint8 their
         videos, with their "time" and "scene"; 1: none do."""

@@ -2,7 +2,8 @@
 
     {"images": [{"id": 7, "file_name": "a.jpg"}, ...], "annotations": [{"image_id": 7, "caption": "a cat"}, ...]}
 
-Pictures are decoded once, cut to the model's square, into one file that is then mapped into memory.
+Or a folder in which NAME.txt lies beside each picture, NAME.jpg, .png, .webp or .bmp. Pictures are decoded once, cut to
+the model's square, into one file that is then mapped into memory.
 """
 
 import hashlib
@@ -23,9 +24,12 @@ from ...errors import MlxworldError
 from ...files import atomic
 from ...files.reading import listed, read_json
 from ...text.rows import rows
+from ..episodes.folder import listing
 from ..episodes.pixels import fit
 from .batches import Pairs
+from .transcripts import read_plain
 
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_BYTES = 2 << 30  # of an annotation file
 MOST_PIXELS = 1 << 26
 
@@ -35,12 +39,16 @@ class Captions(Pairs):
 
     modalities = ("text", "image")
 
-    def __init__(self, cfg: TranslatorConfig, pictures: Path, annotations: Path, to: Path):
-        """to: the folder that decoded pictures are kept in. Raises MlxworldError for files of another layout, and
-        where nothing is left that can be used."""
+    def __init__(self, cfg: TranslatorConfig, pictures: Path, annotations: Path | None, to: Path):
+        """annotations: COCO's file; None: each picture has a .txt beside it. to: the folder that decoded pictures are
+        kept in. Raises MlxworldError for files of another layout, and where nothing is left that can be used."""
         self.cfg = cfg
-        self._captions, missing = read_captions(pictures, annotations)
-        notes = [f"{missing} captions name a picture that is not there, or none"] if missing else []
+        if annotations is None:
+            self._captions, missing = read_beside(pictures)
+            notes = [f"{missing} pictures have no words beside them (.txt)"] if missing else []
+        else:
+            self._captions, missing = read_captions(pictures, annotations)
+            notes = [f"{missing} captions name a picture that is not there, or none"] if missing else []
         names = sorted(self._captions)
         stamp = [[n, (pictures / n).stat().st_size, (pictures / n).stat().st_mtime_ns] for n in names]
         key = hashlib.sha256(json.dumps([1, cfg.image_size, stamp]).encode()).hexdigest()[:16]
@@ -49,11 +57,14 @@ class Captions(Pairs):
         if broken:
             notes.append(f"{len(broken)} pictures cannot be read: {listed(names[i] for i in broken)}")
         if not self.names:
-            raise MlxworldError(f"{annotations}: none of its {len(names)} pictures can be read")
+            raise MlxworldError(f"{annotations or pictures}: none of its {len(names)} pictures can be read")
         self.notes = tuple(notes)
         captions = hashlib.sha256(json.dumps([self._captions[n] for n in self.names]).encode()).hexdigest()[:16]
         self.identity = {"source": "captions", "pictures": len(self.names), "digest": key + captions}
-        self.card = {"data": {"source": str(annotations), "pictures": len(self.names)}, "licence": "unknown"}
+        self.card = {
+            "data": {"source": str(annotations or pictures), "pictures": len(self.names)},
+            "licence": "unknown",
+        }
 
     def texts(self) -> Iterator[str]:
         """All captions."""
@@ -61,10 +72,14 @@ class Captions(Pairs):
 
     def batch(self, rng: np.random.Generator, size: int, clips: int = 1) -> dict[str, np.ndarray]:
         """See `Pairs.batch`."""
+        chosen, images = self.draw(rng, size)
+        return {"text": rows(chosen, self.cfg.max_text, self.tokenizer), "image": images}
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[list[str], np.ndarray]:
+        """Captions, and their pictures (B, H, W, 3) uint8."""
         drawn = rng.integers(0, len(self.names), size)
         texts = [self._captions[self.names[i]] for i in drawn]
-        chosen = [each[int(rng.integers(len(each)))] for each in texts]
-        return {"text": rows(chosen, self.cfg.max_text, self.tokenizer), "image": self.images[drawn]}
+        return [each[int(rng.integers(len(each)))] for each in texts], self.images[drawn]
 
 
 def read_captions(pictures: Path, annotations: Path) -> tuple[dict[str, list[str]], int]:
@@ -89,6 +104,22 @@ def read_captions(pictures: Path, annotations: Path) -> tuple[dict[str, list[str
     if not inside:
         raise MlxworldError(f"{annotations}: none of its {len(told)} captions has its picture in {pictures}")
     return inside, missing
+
+
+def read_beside(folder: Path) -> tuple[dict[str, list[str]], int]:
+    """{name of a picture in the folder, or in one within it: the words beside it}, and how many pictures have none.
+
+    Raises MlxworldError for words that cannot be read, and where no picture has any.
+    """
+    found = listing(folder).others
+    words = {path.with_suffix("") for path in found if path.suffix.lower() == ".txt"}
+    pictures = [path for path in found if path.suffix.lower() in PICTURES]
+    told = [path for path in pictures if path.with_suffix("") in words]
+    texts = {str(path.relative_to(folder)): " ".join(read_plain(path.with_suffix(".txt")).split()) for path in told}
+    captions = {name: [text] for name, text in texts.items() if text}
+    if not captions:
+        raise MlxworldError(f"{folder}: none of its {len(pictures)} pictures has words beside it (.txt)")
+    return captions, len(pictures) - len(captions)
 
 
 def read_picture(file: Path | BinaryIO, size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..episodes.frames import FrameStore, open_frames
 from ..episodes.pixels import fit
 from .batches import Pairs, sequence
 from .spectrogram import heard
-from .transcripts import Line, read_transcript
+from .transcripts import Line, read_plain, read_transcript
 
 FPS = 8.0  # of films whose folder does not say
 ALWAYS = 1e9  # seconds: the end of words that are about all of a film
@@ -167,18 +167,8 @@ def _words(film: Path) -> tuple[list[Line], bool]:
     if path.suffix == ".srt":
         lines, in_order = read_transcript(path)
         return [line for line in lines if line[2]], in_order
-    text = _plain(path)
+    text = " ".join(read_plain(path).split())
     return [(0.0, ALWAYS, text)] if text else [], True
-
-
-def _plain(path: Path) -> str:
-    """The words of a text file, in one line."""
-    try:
-        if path.stat().st_size > 1 << 20:
-            raise MlxworldError(f"{path} is larger than the words about a film can be")
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise MlxworldError(f"{path} cannot be read as text: {error}") from error
 
 
 def _smaller(video: np.ndarray, size: int) -> np.ndarray:

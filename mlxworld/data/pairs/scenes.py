@@ -38,7 +38,7 @@ def batch_of(
 ) -> dict[str, np.ndarray]:
     """text (B, letters) int32 by the tokenizer, else bytes; audio (B, T * COLUMNS, bands), image (B, H, W, 3) uint8,
     the first frame, and video (B, T, H, W, 3) uint8."""
-    video = np.stack([draw(scene) for scene in scenes])
+    video = draw(scenes)
     text = rows([tell(s) for s in scenes], letters, tokenizer or Bytes())
     return {"text": text, "audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
 
@@ -49,7 +49,7 @@ def day_of(rng: np.random.Generator, clips: int, bands: int, first: int) -> dict
     starts, numbers = sequence(rng, clips, FRAMES, int(DAY * FPS))
     known = [make_scene(first + int(n)) for n in rng.integers(0, LEARNT, int(numbers[-1]) + 1)]
     scenes = [later(known[n], start / FPS) for start, n in zip(starts.tolist(), numbers.tolist(), strict=True)]
-    video = np.stack([draw(scene) for scene in scenes])
+    video = draw(scenes)
     for clip, start in zip(video, starts, strict=True):
         burn_down(clip, start / FPS)
     batch = {"audio": _heard(scenes, bands), "image": video[:, 0], "video": video}
@@ -64,7 +64,7 @@ def days(rng: np.random.Generator, size: int, clips: int, bands: int, first: int
 
 def _heard(scenes: list[Scene], bands: int) -> np.ndarray:
     hop = SAMPLES // COLUMNS
-    return np.stack([spectrogram(sound(scene).reshape(-1), RATE, hop, bands) for scene in scenes])
+    return spectrogram(np.stack([sound(scene).reshape(-1) for scene in scenes]), RATE, hop, bands)
 
 
 class ToldScenes(Pairs):

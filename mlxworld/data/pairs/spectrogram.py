@@ -22,8 +22,8 @@ def window(hop: int) -> int:
 
 
 def spectrogram(wave: np.ndarray, sample_rate: int, hop: int, bands: int) -> np.ndarray:
-    """Sound (N,) in [-1, 1] -> (N // hop, bands) float32: log-mel in units of 40 dB, silence at -1."""
-    mel = log_mel(wave[None], sample_rate, window(hop), hop, bands)[: len(wave) // hop]
+    """Sound (..., N) in [-1, 1] -> (..., N // hop, bands) float32: log-mel in units of 40 dB, silence at -1."""
+    mel = log_mel(wave[..., None, :], sample_rate, window(hop), hop, bands)[..., : wave.shape[-1] // hop, :]
     return (mel / SCALE).clip(-1, HIGHEST).astype(np.float32)
 
 

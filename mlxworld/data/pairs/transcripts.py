@@ -1,4 +1,4 @@
-"""Timed texts beside a film: NAME.srt (SubRip)."""
+"""Timed texts beside a film: NAME.srt (SubRip); and plain ones: NAME.txt."""
 
 import re
 from collections.abc import Sequence
@@ -25,12 +25,7 @@ def write_transcript(path: Path, lines: Sequence[Line]) -> None:
 def read_transcript(path: Path) -> tuple[list[Line], bool]:
     """The lines of an .srt file by their start, and whether they stand so in the file. Lines may overlap: two people
     speak at once. An empty file has none. Raises MlxworldError for a file that is no transcript."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise MlxworldError(f"{path} is larger than a transcript can be")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MlxworldError(f"{path} cannot be read as text: {error}") from error
+    text = _read(path, "a transcript")
     lines = []
     for block in filter(None, re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip())):
         times = _TIMES.search(block)
@@ -42,6 +37,20 @@ def read_transcript(path: Path) -> tuple[list[Line], bool]:
         lines.append((start, end, " ".join(block[times.end() :].split())))
     ordered = sorted(lines, key=lambda line: line[0])
     return ordered, ordered == lines
+
+
+def read_plain(path: Path) -> str:
+    """The text of a .txt file, as it stands. Raises MlxworldError for one that is no text."""
+    return _read(path, "a text")
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise MlxworldError(f"{path} is larger than {what} can be")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MlxworldError(f"{path} cannot be read as text: {error}") from error
 
 
 def _clock(seconds):

@@ -6,7 +6,6 @@ All dreams run as one batch. Real games of --data stand beside: they are the cei
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +46,11 @@ class FreeConfig:
 
 
 def main(argv: list[str] | None = None) -> None:
-    cfg = tyro.cli(FreeConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(FreeConfig, args=argv, description=__doc__, prog="python -m mlxworld.evaluate.free")
     if min(cfg.dreams, cfg.frames) < 1:
         raise MlxworldError("--dreams and --frames must be 1 or more")
+    if cfg.out is not None:
+        atomic.require_writable(cfg.out)
     figures = free(cfg)
     print(figures.markdown())
     if cfg.out is not None:

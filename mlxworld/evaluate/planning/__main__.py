@@ -9,7 +9,6 @@ rewards are read.
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +61,9 @@ class PlanningConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Plays, and prints the table."""
-    cfg = tyro.cli(PlanningConfig, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    cfg = tyro.cli(PlanningConfig, args=argv, description=__doc__, prog="python -m mlxworld.evaluate.planning")
+    if cfg.out is not None:
+        atomic.require_writable(cfg.out)
     options = {} if cfg.passes is None else {"steps": cfg.passes}
     print(table(measure(cfg, World.load(cfg.world, cfg.backend, **options))))
 

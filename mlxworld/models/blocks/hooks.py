@@ -69,7 +69,7 @@ class LatentNeuralHook(Module):
 
     def carried(self, h: Array, layer: int) -> Array:
         """Its state after a target layer, for the next."""
-        index = self.cfg.target_layers.index(layer)
+        index, h = self.cfg.target_layers.index(layer), ops.cast(h, like=self.tokens)
         return self.transforms[index](h) if index < len(getattr(self, "transforms", [])) else h
 
     def open_layers(self) -> list[int]:
@@ -152,9 +152,10 @@ def prefix(
     hooks: Sequence[LatentNeuralHook],
     opened: dict[str, list[int]],
     attend: Attend = attend_all,
+    like: Array | None = None,
 ) -> list[tuple[Array, Array, Array] | None]:
     """What each layer's attention sees of hooks that read nothing but each other: keys and values (1, G, M, E), and
-    their gates (M,). None where no hook joins."""
+    their gates (M,). None where no hook joins. like: of the content's type, where the blocks' may not be the hooks'."""
     states, more = {h.cfg.name: h.start(1) for h in hooks}, []
     for layer, block in enumerate(blocks):
         joined = at(hooks, opened, layer)
@@ -162,6 +163,7 @@ def prefix(
             more.append(None)
             continue
         x = ops.concat([states[h.cfg.name] for h in joined], axis=1)
+        x = x if like is None else ops.cast(x, like=like)
         gate = gates(joined, layer, x)
         mask = ops.broadcast_to(gate[0], (1, x.shape[1], x.shape[1]))
         y, (k, v) = block(x, None, mask, _Kept(), attend=attend)
@@ -203,14 +205,21 @@ class Hooked(Module):
             self.hooks = rest
 
     @property
+    def hookable(self) -> tuple[int, ...]:
+        """The layers that a hook can join."""
+        return tuple(range(len(self.blocks)))
+
+    @property
     def opened(self) -> dict[str, list[int]]:
         """The open layers of each hook that has joined, by its name."""
         return getattr(self, "_opened", {})
 
-    def joined(self, attend: Attend = attend_all) -> list[tuple[Array, Array, Array] | None] | None:
+    def joined(
+        self, attend: Attend = attend_all, like: Array | None = None
+    ) -> list[tuple[Array, Array, Array] | None] | None:
         """What each layer sees of the hooks as a `prefix`; None where none is open. attend: how they see each other."""
         opened = self.opened
-        return prefix(self.blocks, self.hooks, opened, attend) if any(opened.values()) else None
+        return prefix(self.blocks, self.hooks, opened, attend, like) if any(opened.values()) else None
 
     def attending(self, attend: Attend, layer: int, more: Any) -> Attend:
         """`attend` for a layer that sees what `joined` gives of it, `more`."""

@@ -22,5 +22,6 @@ class LowRank(Module):
 
     def forward(self, x: Array) -> Array:
         """x (..., in) -> (..., out)."""
-        y = x @ self.weight.swapaxes(0, 1) + (x @ self.low.swapaxes(0, 1)) @ self.high.swapaxes(0, 1)
+        low, high = (ops.cast(matrix, like=x) for matrix in (self.low, self.high))  # W may be of another type than they
+        y = x @ self.weight.swapaxes(0, 1) + (x @ low.swapaxes(0, 1)) @ high.swapaxes(0, 1)
         return y + self.bias if hasattr(self, "bias") else y

@@ -7,17 +7,13 @@ from mlxworld.configs.omnilatent import MODALITIES, PAD
 from ... import ops
 from ..arrays import Array
 from ..objectives.contrastive import info_nce, spread
+from ..objectives.next_token import next_token
 from ..objectives.predictive_coding import Relay
 
 
 def text_loss(logits: Array, ids: Array) -> Array:
     """Cross entropy of logits (B, T, V), padding left out."""
-    logits = ops.float32(logits)
-    top = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    whole = ops.log(ops.exp(logits - top).sum(axis=-1)) + top[..., 0]
-    one_hot = ops.float32(ids[..., None] == ops.arange(logits.shape[-1], like=ids))
-    counted = ops.float32(ids != PAD)
-    return ((whole - (logits * one_hot).sum(axis=-1)) * counted).sum() / (counted.sum() + 1e-6)
+    return next_token(logits, ids, ops.float32(ids != PAD))
 
 
 def audio_loss(mel: Array, target: Array) -> Array:
@@ -70,9 +66,11 @@ def pairs_loss(
     data = {m: unit(m, batch[m]) for m in MODALITIES if m in batch}
     losses: dict[str, list[Array]] = {m: [] for m in MODALITIES}
     latents: dict[str, Array] = {}
-    for source, target in pairs:
-        out = model(source, data[source], target, text=data["text"] if target == "text" else None, relay=relay)
-        losses[target].append(LOSSES[target](out["output"], data[target]))
+    for source in dict.fromkeys(a for a, _ in pairs):
+        targets = [b for a, b in pairs if a == source]  # in one pass
+        out = model.forward_multimodal({source: data[source]}, targets, data.get("text"), relay)
+        for target in targets:
+            losses[target].append(LOSSES[target](out[target], data[target]))
         latents[source] = out["latent"]
     means = {m: sum(each) / len(each) for m, each in losses.items() if each}
     still = {m: ops.exp(model.objective.log_variance[i]) for i, m in enumerate(MODALITIES) if m not in means}

@@ -17,6 +17,7 @@ from typing import Any
 from ... import nn, ops
 from ...nn import Linear, Module
 from ..arrays import Array
+from ..objectives.predictive_coding import Relay
 from .losses import LOSSES, pairs_loss, unit
 
 SHUT = 1.0  # taken off the gate's logits: at first a clip writes about a quarter of the state
@@ -46,22 +47,22 @@ class Memory(Module):
 
 
 def recall_loss(
-    model: Any, clips: Mapping[str, Array], source: str, target: str, bptt: int
+    model: Any, clips: Mapping[str, Array], source: str, target: str, bptt: int, relay: Relay | None = None
 ) -> tuple[Array, dict[str, Array]]:
     """How well memory alone tells what the first clip of a stream was: the mean over all later clips, and "recall",
     that after the last.
 
     clips: of each modality (B, K, ...), pictures and videos uint8, K at least 2. The clips are seen as `source`, and
     the first is told as `target`. bptt: clips that a gradient goes back through, at least 2: states are detached after
-    every so many.
+    every so many. relay: see objectives/predictive_coding.py.
     """
     seen, cue = unit(source, clips[source]), unit(target, clips[target][:, 0])
     state, losses = model.memory.start(seen.shape[0]), []
     for t in range(seen.shape[1]):
         state = ops.stop_gradient(state) if t % bptt == 0 else state
-        state, _ = model.remember(state, source, seen[:, t])
+        state, _ = model.remember(state, source, seen[:, t], relay=relay)
         if t:
-            told = model("memory", state, target, text=cue if target == "text" else None)["output"]
+            told = model("memory", state, target, text=cue if target == "text" else None, relay=relay)["output"]
             losses.append(LOSSES[target](told, cue))
     return sum(losses) / len(losses), {"recall": losses[-1]}
 
@@ -75,10 +76,11 @@ def streams_loss(
     source: str,
     target: str,
     bptt: int,
+    relay: Relay | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """`pairs_loss` of all clips, each for itself, and `recall_loss` of the streams that each `clips` rows of the batch
     make."""
-    loss, parts = pairs_loss(model, dict(batch), pairs, contrast)
+    loss, parts = pairs_loss(model, dict(batch), pairs, contrast, relay)
     streams = {m: x.reshape(x.shape[0] // clips, clips, *x.shape[1:]) for m, x in batch.items()}
-    recall, more = recall_loss(model, streams, source, target, bptt)
+    recall, more = recall_loss(model, streams, source, target, bptt, relay)
     return loss + recall, parts | more

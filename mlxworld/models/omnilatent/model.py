@@ -1,8 +1,8 @@
 """OmniLatentModel: one stack of blocks over [source token, content, ...] and [target token, queries].
 
 A source reads itself alone, so its latent is the same whatever is asked for, and its keys can be kept. Targets read the
-sources and themselves: text only what comes before, the others all. Positions count from a place of their own for each
-modality, so padding moves nothing.
+sources and themselves: text only what comes before, the others all. So one pass serves several targets: none sees
+another. Positions count from a place of their own for each modality, so padding moves nothing.
 
 B rows, N tokens, C model width, V words, T frames, F bands.
 """
@@ -69,7 +69,7 @@ class OmniLatentModel(Hooked):
         own. lengths (B,): frames of an audio or video that count. relay: see blocks.hooks.stack.
         """
         text = data if text is None and source == target == "text" else text
-        x, latent = self._run({source: data}, target, text, {source: lengths}, relay)
+        (x,), latent = self._run({source: data}, [target], text, {source: lengths}, relay)
         return {"output": self._out(target, x), "latent": latent}
 
     def reconstruct(self, modality: str, data: Array) -> Array:
@@ -77,14 +77,15 @@ class OmniLatentModel(Hooked):
         return self.forward(modality, data, modality)["output"]
 
     def forward_multimodal(
-        self, inputs: Mapping[str, Array], target_modalities: Sequence[str], text: Array | None = None
+        self,
+        inputs: Mapping[str, Array],
+        target_modalities: Sequence[str],
+        text: Array | None = None,
+        relay: Callable[[Array], Array] | None = None,
     ) -> dict[str, Any]:
-        """Several sources together -> {target: output}, and their common "latent" (B, C)."""
-        out: dict[str, Any] = {}
-        for target in target_modalities:
-            x, out["latent"] = self._run(inputs, target, text, {})
-            out[target] = self._out(target, x)
-        return out
+        """Several sources together -> {target: output} for at least one target, and their common "latent" (B, C)."""
+        hidden, latent = self._run(inputs, target_modalities, text, {}, relay)
+        return {t: self._out(t, x) for t, x in zip(target_modalities, hidden, strict=True)} | {"latent": latent}
 
     def encode(
         self,
@@ -99,13 +100,22 @@ class OmniLatentModel(Hooked):
         y, _ = self._stack(x, place, reads, reads, relay=relay)
         return self._pooled(y, there)
 
-    def remember(self, state: Array, modality: str, data: Array, lengths: Array | None = None) -> tuple[Array, Array]:
+    def remember(
+        self,
+        state: Array,
+        modality: str,
+        data: Array,
+        lengths: Array | None = None,
+        relay: Callable[[Array], Array] | None = None,
+    ) -> tuple[Array, Array]:
         """A memory (B, M, C), at first `memory.start(B)`, and the next clip -> the memory after it, and the latent
-        (B, C) of the clip after what came before it. ValueError for a memory of another shape, or a model of none."""
+        (B, C) of the clip after what came before it. relay: see blocks.hooks.stack; the memory that is written is one
+        more value. ValueError for a memory of another shape, or a model of none."""
         x, place, there = self._sources({"memory": state, modality: data}, {modality: lengths})
         seen, M = mask(there, like=x)[:, None, None], state.shape[1]
-        y, _ = self._stack(x, place, seen, seen)
-        return self.memory.write(state, y[:, :M]), self._pooled(y[:, M:], there[:, M:])
+        y, _ = self._stack(x, place, seen, seen, relay=relay)
+        state = self.memory.write(state, y[:, :M])
+        return state if relay is None else relay(state), self._pooled(y[:, M:], there[:, M:])
 
     def init_state(self, source: str, data: Array, max_len: int, lengths: Array | None = None) -> dict[str, Any]:
         """The source's keys and values, with room for `max_len` tokens of text."""
@@ -159,25 +169,34 @@ class OmniLatentModel(Hooked):
             out.append(ids)
         return ops.stack(out, axis=1)
 
-    def _run(self, inputs, target, text, lengths, relay=None):
-        """Hidden states (B, N, C) of the target, and the sources' latent."""
+    def _run(self, inputs, targets, text, lengths, relay=None):
+        """Hidden states (B, n, C) of each target, and the sources' latent."""
         x, place, there = self._sources(inputs, lengths)
-        (B, P), y = x.shape[:2], self._token(target, x.shape[0])
-        if target == "text":
-            y = y if text is None else ops.concat([y, self.text.embed(text[:, :-1])], axis=1)
-        else:
-            queries = getattr(self, f"{target}_queries")
-            y = ops.concat([y, ops.broadcast_to(queries[None], (B, *queries.shape))], axis=1)
-        n = y.shape[1]
-        t = ops.arange(n, like=y)
-        order = t[:, None] >= t[None] if target == "text" else t[:, None] >= t[None] * 0
-        none, seen = ops.zeros((B, P, n), like=x) > 0, ops.broadcast_to(there[:, None], (B, P + n, P))
-        right = ops.concat([none, ops.broadcast_to(order[None], (B, n, n))], axis=1)
+        (B, P), asked = x.shape[:2], [self._asked(target, text, x.shape[0]) for target in targets]
+        sizes = [y.shape[1] for y in asked]
+        own, first, last, begin = [], [], [], 0  # places in a target; of what a token sees, the first and the last one
+        for target, n in zip(targets, sizes, strict=True):
+            own.append(ops.arange(n, like=x))
+            first.append(own[-1] * 0 + begin)
+            last.append(begin + own[-1] if target == "text" else own[-1] * 0 + begin + n - 1)
+            begin += n
+        t, N = ops.arange(begin, like=x)[None], begin
+        order = ops.int32(ops.concat(first)[:, None] <= t) * ops.int32(t <= ops.concat(last)[:, None]) > 0
+        none, seen = ops.zeros((B, P, N), like=x) > 0, ops.broadcast_to(there[:, None], (B, P + N, P))
+        right = ops.concat([none, ops.broadcast_to(order[None], (B, N, N))], axis=1)
         m = mask(ops.concat([seen, right], axis=2), like=x)[:, None]
         reads = mask(ops.concat([there, none[:, 0]], axis=1), like=x)[:, None, None]
-        place = ops.concat([place, ops.float32(t) + SPAN * len(MODALITIES)])
-        y, _ = self._stack(ops.concat([x, y], axis=1), place, m, reads, relay=relay)
-        return y[:, P:], self._pooled(y[:, :P], there)
+        place = ops.concat([place, ops.float32(ops.concat(own)) + SPAN * len(MODALITIES)])
+        y, _ = self._stack(ops.concat([x, *asked], axis=1), place, m, reads, relay=relay)
+        return ops.split(y[:, P:], sizes, axis=1), self._pooled(y[:, :P], there)
+
+    def _asked(self, target, text, rows):
+        """The token that asks for a target and what stands for its parts, (B, n, C): a text's tokens, or queries."""
+        y = self._token(target, rows)
+        if target != "text":
+            queries = getattr(self, f"{target}_queries")
+            return ops.concat([y, ops.broadcast_to(queries[None], (rows, *queries.shape))], axis=1)
+        return y if text is None else ops.concat([y, self.text.embed(text[:, :-1])], axis=1)
 
     def _stack(self, x, place, m, reads, start=None, relay=None):
         B, N = x.shape[:2]

@@ -35,10 +35,9 @@ def mel_filters(bands: int, window: int, sample_rate: int) -> list[list[float]]:
     edges = mel_edges(bands, sample_rate)
     rows = []
     for i in range(window // 2 + 1):
-        f = i * sample_rate / window
-        row = [0.0] * bands
-        above = bisect.bisect_right(edges, f)  # the first edge above f: it falls in one band and rises in the next
-        for m in range(max(0, above - 2), min(bands, above)):
+        f, row = i * sample_rate / window, [0.0] * bands
+        band = bisect.bisect_right(edges, f) - 1  # the band that rises here; the one before it falls
+        for m in range(max(0, band - 1), min(bands, band + 1)):
             low, mid, high = edges[m : m + 3]
             row[m] = max(0.0, min((f - low) / (mid - low), (high - f) / (high - mid)))
         rows.append(row)

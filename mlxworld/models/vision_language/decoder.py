@@ -41,10 +41,15 @@ class Decoder(Hooked):
 
     def register_hook(self, hook: LatentNeuralHook) -> None:
         """As `Hooked.register_hook`. ValueError for a layer that attends to pictures, too."""
-        layers = [n for n in hook.cfg.target_layers if n < len(self.blocks) and self.cfg.layers[n] == "cross"]
+        layers = [n for n in hook.cfg.target_layers if n < len(self.blocks) and n not in self.hookable]
         if layers:
             raise ValueError(f"hook {hook.cfg.name!r} is for another model: layer {layers[0]} attends to pictures")
         super().register_hook(hook)
+
+    @property
+    def hookable(self) -> tuple[int, ...]:
+        """The layers that a hook can join: those that do not attend to pictures."""
+        return tuple(n for n, kind in enumerate(self.cfg.layers) if kind != "cross")
 
     def embedded(self, ids: Array) -> Array:
         """Token ids (B, T) -> embeddings (B, T, C)."""
@@ -69,7 +74,7 @@ class Decoder(Hooked):
         T = x.shape[1]
         masks, turns = self._prompt_masks(prompt, T, like=x), self._turns(prompt["positions"], like=x)
         seen, sees = self._sight(prompt.get("seen"), like=x)
-        x, stores, sources, more = x[:, :, None], [], [], self.joined(self._attend)
+        x, stores, sources, more = x[:, :, None], [], [], self.joined(self._attend, like=x)
         for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":
                 if pictures is None:
@@ -113,7 +118,7 @@ class Decoder(Hooked):
         turns = self._turns(positions, like=x)
         places = {"full": length, "sliding": None if slot is None else _following(slot, T)}
         stores, sources = iter(state["stores"]), iter(state.get("sources", ()))
-        after, masks, more = [], {}, self.joined(self._attend)
+        after, masks, more = [], {}, self.joined(self._attend, like=x)
         x = x[:, :, None]
         for i, (block, kind) in enumerate(zip(self.blocks, self.cfg.layers, strict=True)):
             if kind == "cross":

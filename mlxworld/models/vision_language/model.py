@@ -48,10 +48,19 @@ class Model(Module):
         """The stack of blocks that latent hooks join."""
         return self.decoder
 
-    def forward(self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = ()) -> Array:
-        """Logits (B, T, V) of what follows each token of whole rows. Arguments: see `prefill`."""
+    def forward(
+        self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = (), last: int = 0
+    ) -> Array:
+        """Logits (B, T, V) of what follows each token of whole rows; (B, last, V) of the last ones alone, unless 0.
+        Other arguments: see `prefill`."""
         x, source = self._read(prompt, pictures, layout)
-        return self.decoder.logits(self.decoder.prompt(x, prompt, source)[0])
+        return self.decoder.logits(self.decoder.prompt(x, prompt, source)[0][:, -last:])
+
+    def features(self, pictures: dict[str, Array], layout: Any = ()) -> Array:
+        """What the tower makes of pictures: features (N, C) one after another; where they are attended to
+        (n, tokens, C'). As "features" they may be given in the place of "pixels" and what belongs to those."""
+        seen = self.vision(pictures, layout)
+        return seen if "cross" in self.cfg.decoder.layers else seen.reshape(-1, seen.shape[-1])
 
     def prefill(
         self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = (), slots: int = 0
@@ -124,8 +133,9 @@ class Model(Module):
         x, source, features = self.decoder.embedded(prompt["ids"]), None, []
         if pictures is None:
             return x, None
-        if "pixels" in pictures:
-            seen = ops.cast(self.vision(pictures, layout), like=x)
+        if "pixels" in pictures or "features" in pictures:
+            known = pictures.get("features")
+            seen = ops.cast(self.vision(pictures, layout) if known is None else known, like=x)
             if "rows" in prompt:
                 source = ops.take(seen, prompt["rows"], axis=0)
                 source = source.reshape(x.shape[0], -1, source.shape[-1])

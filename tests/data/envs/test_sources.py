@@ -94,6 +94,16 @@ def test_the_scripted_player_hits_the_ball_and_chance_does_not():
     assert max(lost("scripted"), lost("other")) < 0.6 * lost("random")
 
 
+def test_half_of_those_who_follow_the_ball_tap_the_key_and_half_hold_it():
+    pong = open_source("pong")
+    step = pong.reset(0)
+    step.state["ram"][[54, 51]] = 200, 60  # the ball far below the paddle, for ever
+    players = [make_policy("scripted", pong, seed) for seed in range(60)]
+    rests = np.array([np.mean([player.act(step) == 0 for _ in range(400)]) for player in players])
+    taps = rests > 0.4
+    assert 0.3 < taps.mean() < 0.7 and rests[~taps].max() < 0.3
+
+
 def test_pong_begins_at_any_score_and_marks_its_points():
     pong = open_source("pong")
     begins = np.array([pong.reset(seed).state["ram"][13:15].tolist() for seed in range(40)])

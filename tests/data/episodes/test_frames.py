@@ -91,11 +91,25 @@ def test_a_folder_with_nothing_to_use(tmp_path):
 
 def test_the_actions_must_be_a_checkpoints(dataset):
     cache = open_frames(dataset, workers=1)
-    cache.require_actions(["noop", "up", "down"])
+    cache.info.require_actions(["noop", "up", "down"])
     for names in (["noop"], ["noop", "down", "up"], ["noop", "up", "down", "fire"]):
         with pytest.raises(MlxworldError, match="noop, up, down") as caught:
-            cache.require_actions(names)
+            cache.info.require_actions(names)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("fps", "first"), [(30, 6), (15, 3), (10, 2), (60, 12)])
+def test_a_rare_moment_is_rare_at_every_rate(dataset, fps, first):
+    """Frame 6 of 12: the step that shows it, or where it is left out, the next one."""
+    np.savez(dataset / "a.state.npz", rare=np.arange(12) == 6)
+    assert open_frames(dataset, fps=fps, workers=1).rare.tolist() == [first]
+
+
+def test_a_state_of_other_frames_has_no_rare_moments(dataset, capfd):
+    for rare in (np.ones(14, bool), np.ones(11, bool), np.ones(12, int), np.ones((12, 1), bool), np.ones((), bool)):
+        np.savez(dataset / "a.state.npz", rare=rare)
+        assert open_frames(dataset, workers=1).rare.tolist() == []
+        assert "a.state.npz: rare is" in capfd.readouterr().err
 
 
 def test_a_decoder_that_dies_takes_one_file_with_it(dataset, tmp_path):

@@ -9,6 +9,8 @@ from PIL import Image
 
 from mlxworld.data.pairs import captions
 from mlxworld.data.pairs.captions import Captions
+from mlxworld.data.pairs.opening import open_pairs, open_told
+from mlxworld.data.pairs.plain import Texts
 from mlxworld.errors import MlxworldError
 from mlxworld.text.rows import texts
 from tests.translators import CONFIG
@@ -83,3 +85,45 @@ def test_no_picture_that_can_be_read_is_one_line(coco):
         (coco / "pictures" / name).write_bytes(b"x")
     with pytest.raises(MlxworldError, match="none of its 3 pictures"):
         data(coco)
+
+
+@pytest.fixture
+def beside(tmp_path):
+    folder = tmp_path / "beside"
+    (folder / "more").mkdir(parents=True)
+    for name, colour in (("red.png", (200, 0, 0)), ("more/blue.JPG", (0, 0, 200)), ("mute.png", (9, 9, 9))):
+        Image.new("RGB", (40, 30), colour).save(folder / name)
+    (folder / "red.txt").write_text("it is\n red")
+    (folder / "more/blue.txt").write_text("it is blue")
+    (folder / "alone.txt").write_text("of nothing")
+    return folder
+
+
+def test_a_folder_of_pictures_with_words_beside_them_is_data_for_any_model(beside, tmp_path):
+    made, rates = open_pairs(CONFIG, str(beside), cache=tmp_path / "cache")
+    assert isinstance(made, Captions) and not rates
+    assert made.names == ["more/blue.JPG", "red.png"] and made.notes == ("1 pictures have no words beside them (.txt)",)
+    assert list(made.texts()) == ["it is blue", "it is red"]
+    batch = made.batch(np.random.default_rng(0), 8)
+    for text, picture in zip(texts(batch["text"], made.tokenizer), batch["image"], strict=True):
+        assert ("red" in text) == (picture[8, 8, 0] > 100)
+    before = made.identity
+    (beside / "red.txt").write_text("it is crimson")
+    assert Captions(CONFIG, beside, None, tmp_path / "cache").identity != before
+    (beside / "red.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(MlxworldError, match=r"red\.txt cannot be read as text"):
+        Captions(CONFIG, beside, None, tmp_path / "cache")
+
+
+def test_texts_alone_are_data_for_a_model_of_words(beside, tmp_path):
+    for path in (*beside.glob("*.png"), *beside.glob("more/*.JPG")):
+        path.unlink()
+    (beside / "empty.txt").write_text(" \n")
+    made = open_told(CONFIG, str(beside), None, None, tmp_path)
+    assert isinstance(made, Texts) and set(made.texts()) == {"it is\n red", "it is blue", "of nothing"}
+    drawn, pictures = made.draw(np.random.default_rng(0), 30)
+    assert set(drawn) == set(made.texts()) and pictures is None
+    assert texts(made.batch(np.random.default_rng(0), 4)["text"], made.tokenizer) == drawn[:4]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(MlxworldError, match=r"no \.txt with words"):
+        open_told(CONFIG, str(tmp_path / "none"), None, None, tmp_path)

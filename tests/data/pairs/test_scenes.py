@@ -16,7 +16,7 @@ from tests.translators import SCENES
 def test_what_is_told_is_seen():
     for seed in range(40):
         scene = scenes.make_scene(seed)
-        first = scenes.draw(scene)[0].astype(int)
+        first = scenes.draw([scene])[0, 0].astype(int)
         for thing in scene.things:
             x, y = thing.path[0].astype(int)
             hidden = any(
@@ -26,6 +26,18 @@ def test_what_is_told_is_seen():
                 assert np.abs(first[y, x] - list(scenes.COLOURS.values())[thing.colour]).max() <= 1
             assert (x > 32) == thing.place % 2 and (y > 32) == thing.place // 2
             assert scenes.PLACES[thing.place] in scenes.tell(scene)
+
+
+def test_a_thing_is_drawn_whole_wherever_it_is():
+    """Each pixel by the distance from the thing's middle, over the whole picture: nothing lies outside its square."""
+    pixel = np.arange(scenes.SIZE, dtype=np.float32) + 0.5
+    for shape, far in enumerate((np.hypot, lambda x, y: np.maximum(x, y) * 1.12, lambda x, y: (x + y) * 0.78)):
+        scene = next(s for s in map(scenes.make_scene, range(400)) if s.hits and [t.shape for t in s.things] == [shape])
+        thing = scene.things[0]
+        dx, dy = (np.abs(pixel - middle[:, None]) for middle in thing.path.astype(np.float32).T)
+        cover = np.clip(scenes.RADIUS - far(dx[:, None], dy[:, :, None]) + 0.5, 0, 1)[..., None]
+        back, colour = (np.array(c, np.float32) for c in (scenes.BACK, list(scenes.COLOURS.values())[thing.colour]))
+        np.testing.assert_array_equal(scenes.draw([scene])[0], (back + cover * (colour - back) + 0.5).astype(np.uint8))
 
 
 def test_every_impact_is_heard_when_it_happens():

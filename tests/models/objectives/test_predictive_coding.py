@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from docs.predictive_coding import cross_entropy, digits, mlp, objective, taught
+from mlxworld import on
 from mlxworld.configs.predictive_coding import PredictiveCodingConfig
 from tests.models.small import gap, gradients, module
 
@@ -26,6 +27,25 @@ def squared(package, model, batch, relay=None):
 def learnt(backend, cfg, loss=squared, batch=None, widths=WIDTHS):
     """Gradients of all weights, by backprop where there is no cfg."""
     return gradients(backend, mlp(backend, widths), objective(backend, loss, cfg), batch or {"x": X, "y": Y})
+
+
+@pytest.mark.parametrize("act", ["gelu", "silu", "relu"])
+@pytest.mark.parametrize("how", [{}, {"analytical": True}, {"fixed_prediction": True}])
+def test_every_activation_learns_as_trainings_run(act, how):
+    """Where MLX compiles, as it does outside of these tests, too."""
+    core = pytest.importorskip("mlx.core")
+
+    def activated(package, model, batch, relay=None):
+        coding = module(package, "objectives.predictive_coding")
+        layers = [lambda x, layer=layer: getattr(package.ops, act)(layer(x)) for layer in model.layers]
+        return package.ops.square(coding.chain(layers, batch["x"], relay)).mean(), {}
+
+    core.enable_compile()
+    try:
+        found = learnt(on("mlx"), replace(PC, precisions=(1.0,), **how), activated)
+    finally:
+        core.disable_compile()
+    assert all(np.isfinite(x).all() for x in found.values()) and any(x.any() for x in found.values())
 
 
 def by_hand(weights: dict, cfg: PredictiveCodingConfig) -> dict[str, np.ndarray]:

@@ -116,6 +116,18 @@ def test_several_sources_together(made):
     assert np.abs(to(out["video"]) - to(silent["video"])).max() > 1e-4
 
 
+def test_targets_of_one_pass_do_not_see_each_other(made):
+    package, model = made
+    arrays, to = package.engine.array(tiny.data()), package.engine.numpy
+    for source in ("text", "video"):
+        for targets in (("text", "audio", "image", "video"), ("video", "text", "image")):
+            out = model.forward_multimodal({source: arrays[source]}, targets, text=arrays["text"])
+            for target in targets:
+                alone = model(source, arrays[source], target, text=arrays["text"])
+                np.testing.assert_allclose(to(out[target]), to(alone["output"]), atol=5e-6)
+                np.testing.assert_allclose(to(out["latent"]), to(alone["latent"]), atol=2e-6)
+
+
 def test_patches_come_back_where_they_were(made):
     package, _ = made
     stem = importlib.import_module(f"{package.__name__}.models.omnilatent.stems").PatchStem(384, 16, 8, 2, 4)

@@ -29,7 +29,8 @@ class Follower:
         self._dead = rng.uniform(1, 3)  # rows within which it rests
         self._slow = rng.uniform(0, 0.2)  # chance to do nothing for a step
         self._lapse = rng.choice([0, 1 / 400, 1 / 100])  # chance a step to lose interest for 10 to 60 steps
-        self._sticky, self._away, self._aim = Sticky(actions, rng), 0, 0.0
+        self._tap = rng.choice([0, 0, 0.4, 0.8])  # chance a step to let the key go, for 1 to 8 steps
+        self._sticky, self._away, self._pause, self._aim = Sticky(actions, rng), 0, 0, 0.0
 
     def act(self, step: Step) -> int:
         """Index of the next action."""
@@ -43,8 +44,13 @@ class Follower:
             self._away = max(0, self._away - 1)
             return held
         gap = ball - paddle - MIDDLE + self._aim
+        if self._pause > 0:
+            self._pause -= 1
+            return NOOP
         if abs(gap) < self._dead or self._rng.random() < self._slow:
             return NOOP
+        if self._rng.random() < self._tap:
+            self._pause = int(self._rng.integers(1, 9))
         return DOWN if gap > 0 else UP
 
 
