@@ -83,7 +83,7 @@ def test_whatever_the_packages_import_is_declared():
             for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {*WHEEL["packages"]}:
                 if not declared & {dist(d) for d in provided.get(top, [top])}:
                     missing.add(f"{path.relative_to(ROOT)}: {top}")
-    kernels = ("one_query", "threefry")
+    kernels = ("decoding", "threefry")
     assert missing <= {f"torch_backend/{name}_triton.py: triton" for name in kernels}  # it comes with PyTorch for CUDA
 
 

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch import nn as _nn
-from torch.nn import Embedding, Linear
+from torch.nn import Embedding
 
 from mlxworld.limits import count_module, count_numbers, limit, refuse_hidden_modules
+
+from . import decoding
 
 # fmt: off
 __all__ = [
@@ -45,6 +47,17 @@ def _sizes(name, value):
     layers = value if isinstance(value, list) else [value]
     layers = [layer for layer in layers if isinstance(layer, _nn.Module) and not isinstance(layer, Module)]
     return [x.numel() for layer in layers for x in layer.parameters()]
+
+
+def _product(x, weight, bias=None):
+    if decoding.suits_product(x, weight):
+        return decoding.product(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+class Linear(_nn.Linear):
+    def forward(self, input):  # noqa: A002  (torch's name)
+        return _product(input, self.weight, self.bias)
 
 
 class RMSNorm(_nn.RMSNorm):
@@ -100,7 +113,7 @@ def residual(x, layer, y):
 
 
 def unembed(table, x):
-    return F.linear(x, table.weight)
+    return _product(x, table.weight)
 
 
 def role(module, kind, *names):

@@ -22,7 +22,7 @@ from torch import (
 )
 from torch.nn.functional import gelu, relu, silu
 
-from . import one_query
+from . import decoding
 
 # fmt: off
 __all__ = [
@@ -134,9 +134,9 @@ def rotary(x, cos, sin, gains=None):
 def attention(q, k, v, mask=None, scale=None):
     (B, H, Q, E), G = q.shape, k.shape[1]
     grouped = H != G
-    if mask is not None and one_query.suits(q, mask):
+    if mask is not None and decoding.suits_attention(q, mask):
         scale = E**-0.5 if scale is None else scale
-        return one_query.attention(q.reshape(B, G, H // G, E), k, v, mask, scale).reshape(B, H, 1, E)
+        return decoding.attention(q.reshape(B, G, H // G, E), k, v, mask, scale).reshape(B, H, 1, E)
     if grouped and Q == 1 and (mask is None or (mask.ndim == 4 and mask.shape[1] == 1)):
         # One query: a group's heads become its queries, so that no kernel has to repeat keys and values.
         y = F.scaled_dot_product_attention(q.reshape(B, G, H // G, E), k, v, attn_mask=mask, scale=scale)

@@ -43,6 +43,6 @@ def pack(model: nn.Module) -> nn.Module:
     """The model itself, its Linear layers packed, but for first layers and heads, which keep their precision."""
     marks = roles(model)
     for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear and marks.get(f"{name}.weight") not in ("input", "head"):
+        if isinstance(layer, nn.Linear) and marks.get(f"{name}.weight") not in ("input", "head"):
             model.set_submodule(name, PackedLinear(layer))
     return model

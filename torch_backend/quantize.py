@@ -86,15 +86,12 @@ class BytesEmbedding(nn.Module):
         return torch.ops.quantized.embedding_bag_byte_unpack(self.rows[index.long()]).to(self.dtype)
 
 
-BYTES = {nn.Linear: BytesLinear, nn.Embedding: BytesEmbedding}
-
-
 def packing(model, kind: str) -> dict[str, dict[str, Any]]:
     """How `kind` packs each layer of a model that it packs, by the layer's name: see `quantized.how`."""
     marks, layouts = roles(model), {}
     for name, layer in model.named_modules():
-        if type(layer) in BYTES:
-            table = type(layer) is nn.Embedding
+        if isinstance(layer, (nn.Linear, nn.Embedding)):
+            table = isinstance(layer, nn.Embedding)
             layouts[name] = quantized.how(tuple(layer.weight.shape), kind, marks.get(f"{name}.weight"), table)
     return {name: layout for name, layout in layouts.items() if layout}
 
@@ -116,8 +113,9 @@ def quantize(model, kind: str):
 
 
 def _bytes(layer):
-    narrows = isinstance(layer, nn.Linear) and layer.in_features > layer.out_features
-    return layer if narrows else BYTES[type(layer)](layer)
+    if isinstance(layer, nn.Embedding):
+        return BytesEmbedding(layer)
+    return layer if layer.in_features > layer.out_features else BytesLinear(layer)
 
 
 def _torchao(kind: str):

@@ -15,7 +15,7 @@ from mlxworld.configs.optim import OptimConfig
 from mlxworld.training.turn import Turn
 from tests.models import on_gpu
 from tests.play.played import ACTIONS, load, play, same, write
-from tests.protocol.test_one_query import kernels_give_attention
+from tests.protocol import test_decoding
 
 TORCH = mlxworld.on("torch")
 pytestmark = [
@@ -69,15 +69,28 @@ def test_random_bits_are_those_of_the_cpu():
             assert (random.normal(a, (33, 7)) - random.normal(b, (33, 7)).cpu()).abs().max() < 1e-5
 
 
+def compiled(fn, *args):
+    """Its result, compiled and without gradients, and the operations that ran."""
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        y = torch.compile(fn, fullgraph=True)(*args)
+    return y, {event.key for event in profile.key_averages()}
+
+
 def test_the_kernels_for_one_query_give_attention():
-    """And a compiled function, without gradients, calls them."""
-    kernels_give_attention("cuda")
+    """And a compiled function calls them."""
+    test_decoding.kernels_give_attention("cuda")
     q, k = (torch.randn(2, heads, n, 64, device="cuda").half() for heads, n in ((6, 1), (2, 300)))
     mask = torch.zeros(2, 1, 1, 300, device="cuda").half()
-    with torch.no_grad(), torch.profiler.profile() as profile:
-        y = torch.compile(TORCH.ops.attention, fullgraph=True)(q, k, k, mask)
-    assert "mlxworld::one_query" in {event.key for event in profile.key_averages()}
-    assert (y - TORCH.ops.attention(q, k, k, mask)).abs().max() < 2e-3
+    y, ran = compiled(TORCH.ops.attention, q, k, k, mask)
+    assert "mlxworld::one_query" in ran and (y - TORCH.ops.attention(q, k, k, mask)).abs().max() < 2e-3
+
+
+def test_the_kernel_for_one_row_gives_a_product():
+    """And a compiled layer calls it."""
+    test_decoding.the_kernel_gives_a_product("cuda")
+    layer, x = TORCH.nn.Linear(5000, 48).cuda().half(), torch.randn(1, 1, 5000, device="cuda").half()
+    y, ran = compiled(layer, x)
+    assert "mlxworld::one_row" in ran and (y - layer(x)).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("options", [{}, {"kv_cache": "int8"}], ids=["plain", "int8"])

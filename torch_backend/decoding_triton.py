@@ -1,15 +1,19 @@
-"""Attention of one query by two Triton kernels: `_part` reads a part of the keys, `_whole` joins what the parts gave.
+"""The Triton kernels of `decoding.py`. Sizes are those that were fastest on an H200.
 
-The method is Flash-Decoding's (Dao et al. 2023). G groups of keys and values, R queries of each, N keys, E width.
+Attention of one query is two of them: `_part` reads a part of the keys, `_whole` joins what the parts gave. The method
+is Flash-Decoding's (Dao et al. 2023). G groups of keys and values, R queries of each, N keys, E width.
+
+A product of one row is one: a program gives one number. O numbers, C summands of each.
 """
 
 import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
-KEYS = 32  # that a program reads at once
+KEYS = 64  # that a program reads at once
 PARTS = 64  # at most, of the keys of a group
 PROGRAMS = 1024  # about: more would only wait for each other
+LONG = 4096  # summands of a number: one of more is shared by four warps
 
 
 def attention(q, k, v, mask, scale: float) -> torch.Tensor:
@@ -17,15 +21,23 @@ def attention(q, k, v, mask, scale: float) -> torch.Tensor:
     (B, G, R, E), N = q.shape, k.shape[2]
     q, mask = q.contiguous(), mask.expand(B, 1, 1, N)
     k, v, mask = (x if x.stride(-1) == 1 else x.contiguous() for x in (k, v, mask))
-    most = max(1, min(PARTS, PROGRAMS // (B * G)))
-    blocks = triton.cdiv(triton.cdiv(N, KEYS), most)  # of a part
-    parts = triton.cdiv(N, blocks * KEYS)
+    keys, most = KEYS if E <= 128 else KEYS // 2, max(1, min(PARTS, PROGRAMS // (B * G)))  # in 99 KiB, so anywhere
+    blocks = triton.cdiv(triton.cdiv(N, keys), most)  # of a part
+    parts = triton.cdiv(N, blocks * keys)
     y, sums = torch.empty_like(q), q.new_empty((B, G, R, parts, E), dtype=torch.float32)
     tops, totals = (q.new_empty((B, G, R, parts), dtype=torch.float32) for _ in range(2))
     rows = max(16, triton.next_power_of_2(R))
     strides = (*k.stride()[:3], *v.stride()[:3], mask.stride(0))
-    _part[B * G, parts](q, k, v, mask, sums, tops, totals, scale, *strides, G, R, N, E, rows, KEYS, blocks)  # pyright: ignore[reportIndexIssue]
+    _part[B * G, parts](q, k, v, mask, sums, tops, totals, scale, *strides, G, R, N, E, rows, keys, blocks)  # pyright: ignore[reportIndexIssue]
     _whole[(B * G * R,)](sums, tops, totals, y, parts, E, triton.next_power_of_2(parts))  # pyright: ignore[reportIndexIssue]
+    return y
+
+
+def product(x, weight, bias=None) -> torch.Tensor:
+    """x (..., C) of one row, weight (O, C) without gaps, bias (O,) -> (..., O), on CUDA."""
+    C, y = weight.shape[1], x.new_empty((*x.shape[:-1], len(weight)))
+    block, warps = (2048, 4) if C > LONG else (512, 1)
+    _product[(len(weight),)](x.contiguous(), weight, bias, y, C, block, num_warps=warps)  # pyright: ignore[reportIndexIssue]
     return y
 
 
@@ -70,3 +82,19 @@ def _whole(sums, tops, totals, y, parts, width: tl.constexpr, block: tl.constexp
     share = tl.exp(top - tl.max(top, 0))
     whole = tl.sum(mixed * share[:, None], 0) / tl.sum(total * share, 0)
     tl.store(y + query * width + e, whole.to(y.dtype.element_ty))
+
+
+@triton.jit
+def _product(x, weight, bias, y, C: tl.constexpr, block: tl.constexpr):
+    """One number: the sum of a row of the matrix times x."""
+    o, c = tl.program_id(0), tl.arange(0, block)
+    weight += o.to(tl.int64) * C
+    total = tl.zeros([block], tl.float32)
+    for first in range(0, C, block):
+        there = first + c < C
+        w = tl.load(weight + first + c, mask=there, other=0.0).to(tl.float32)
+        total += w * tl.load(x + first + c, mask=there, other=0.0).to(tl.float32)
+    whole = tl.sum(total, 0)
+    if bias is not None:
+        whole += tl.load(bias + o).to(tl.float32)
+    tl.store(y + o, whole.to(y.dtype.element_ty))
