@@ -10,6 +10,7 @@ from torch.compiler import is_dynamo_compiling as is_compiling  # in this thread
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _HALF = (torch.bfloat16, torch.float16)
+FEWEST = 256  # keys: of fewer SDPA walks a block or two, in the one launch where `attention` has two
 
 
 def _here(x: torch.Tensor) -> bool:
@@ -20,7 +21,7 @@ def suits_attention(q: torch.Tensor, mask: torch.Tensor) -> bool:
     """Whether `attention` is for queries (B, H, Q, E) under a mask, here and now."""
     (B, _, Q, E), N = q.shape, mask.shape[-1]
     one = Q == 1 and tuple(mask.shape) in ((B, 1, 1, N), (1, 1, 1, N))
-    return _here(q) and one and mask.dtype == q.dtype and E in (64, 128, 256)
+    return _here(q) and one and N >= FEWEST and mask.dtype == q.dtype and E in (64, 128, 256)
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:

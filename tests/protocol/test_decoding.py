@@ -62,14 +62,14 @@ def multiplies(x=(1, 1, 96), grad=False, weight="rows", bias=True, tied=False, *
 
 
 FLOATS, CPU, GRADIENTS = {"dtype": torch.float32}, {"device": "cpu"}, {"grad": True}
-NOT_ONE_QUERY = [{"Q": 2}, {"mask": None}, {"mask": (2, 12, 1, 768)}, {"E": 80}]
+NOT_ONE_QUERY = [{"Q": 2}, {"mask": None}, {"mask": (2, 12, 1, 768)}, {"E": 80}, {"N": 255, "mask": (2, 1, 1, 255)}]
 NOT_ONE_ROW = [{"x": (2, 1, 96)}, {"x": (1, 2, 96)}, {"weight": "columns"}, {"weight": "packed"}]
 
 
 @pytest.mark.parametrize("how", [*NOT_ONE_QUERY, FLOATS, CPU, GRADIENTS], ids=str)
 def test_attention_of_one_query_alone_is_taken(monkeypatch, how):
     monkeypatch.setattr(decoding, "is_compiling", lambda: True)
-    assert attends() and attends(mask=(1, 1, 1, 768)) and attends(H=2)
+    assert attends() and attends(mask=(1, 1, 1, 768)) and attends(H=2) and attends(N=256, mask=(2, 1, 1, 256))
     assert not attends(**how)
 
 
