@@ -115,8 +115,9 @@ def the_kernel_gives_a_product(device: str) -> None:
         torch.testing.assert_close(y, true.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-3)  # rounded once
 
 
+@pytest.mark.platform
 def test_the_kernels_give_what_they_say():
-    """In a process of its own, since Triton learns at its import that it is to interpret."""
+    """In a process of its own, since Triton learns at its import that it is to interpret. `.ci/run` brings Triton."""
     pytest.importorskip("triton", reason="needs Triton")
     code = "from tests.protocol import test_decoding as t; t.{}('cpu'); t.{}('cpu')"
     code = code.format(kernels_give_attention.__name__, the_kernel_gives_a_product.__name__)
