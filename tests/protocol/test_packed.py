@@ -16,7 +16,7 @@ LAID_OUT = [False, *([True] if packed.known() else [])]  # oneDNN's layout, wher
 def test_a_packed_layer_is_the_layer(bias, laid_out, monkeypatch):
     monkeypatch.setattr(packed, "known", lambda: laid_out)
     torch.manual_seed(0)
-    layer, x = torch.nn.Linear(96, 40, bias=bias), torch.randn(2, 1, 17, 96)
+    layer, x = nn.Linear(96, 40, bias=bias), torch.randn(2, 1, 17, 96)
     model = torch.nn.ModuleDict({"up": layer, "last": nn.role(torch.nn.Linear(96, 8), "head")})
     with torch.no_grad():
         true = layer(x)
