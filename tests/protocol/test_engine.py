@@ -321,23 +321,6 @@ def test_numpy_copies(backend):
     assert backend.engine.numpy(x).tolist() == [0, 0, 0]
 
 
-def test_loading_looks_for_names_as_often_for_many_layers_as_for_few(backend, monkeypatch):
-    """Not once for each array: the time to load a model grew with the square of its layers."""
-    looks, plain, counts = [], backend.nn.buffers, []
-    monkeypatch.setattr(backend.nn, "buffers", lambda module: looks.append(module) or plain(module))
-    for layers in (2, 20):
-        model = backend.nn.Module()
-        model.layers = [backend.nn.Linear(2, 2) for _ in range(layers)]
-        shapes = {name: p.shape for name, p in backend.engine.parameters(model).items()}
-        arrays = {name: np.full(shape, i, np.float32) for i, (name, shape) in enumerate(shapes.items())}
-        looks.clear()
-        backend.engine.load_parameters(model, arrays, "the test")
-        counts.append(len(looks))
-        for name, x in backend.engine.numpy(backend.engine.parameters(model)).items():
-            np.testing.assert_array_equal(x, arrays[name])
-    assert counts[0] == counts[1] < 5
-
-
 def test_cast_keeps_constants_and_loading_keeps_the_precision(backend, tmp_path):
     model = net(backend)
     path, arrays = tmp_path / "m.safetensors", backend.engine.numpy(backend.engine.parameters(model))
