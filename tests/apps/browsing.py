@@ -4,8 +4,11 @@ import time
 
 from playwright.sync_api import Page, expect
 
+PATIENCE = 20.0  # seconds that any wait may last: a machine may be slow
+expect.set_options(timeout=1000 * PATIENCE)
 
-def wait(page: Page, condition: str, timeout: float = 8) -> None:
+
+def wait(page: Page, condition: str, timeout: float = PATIENCE) -> None:
     """Until a JavaScript condition holds (the page's policy forbids the eval of Playwright's own wait_for_function)."""
     end = time.monotonic() + timeout
     while not page.evaluate(condition):

@@ -24,7 +24,7 @@ from apps.play import connections as bounds
 from apps.play.app import create_app
 from apps.play.game import Choice, Game
 
-from .browsing import wait
+from .browsing import PATIENCE, wait
 from .running import running
 from .toy import ToyWorld
 
@@ -212,7 +212,7 @@ def visit(browser: Browser, served: Served):
         options = {"viewport": {"width": 1280, "height": 800}, **options}
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         if script:

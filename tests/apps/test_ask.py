@@ -21,6 +21,7 @@ from mlxworld import MlxworldError, ask
 from mlxworld.text.assistant import Assistant, Talk
 from mlxworld.text.generate import Options
 
+from .browsing import PATIENCE
 from .running import running
 
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -171,7 +172,7 @@ def test_a_real_model_answers_as_the_verb_does(tmp_path):
 
 def test_a_person_drops_a_picture_and_asks(port, browser, tmp_path):
     page = browser.new_context(viewport={"width": 1000, "height": 700}).new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(1000 * PATIENCE)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
