@@ -28,7 +28,7 @@ play: .venv/stamp-play
 
 # Bytecode is kept whatever the environment says: the tests start Python a hundred times.
 test: .venv/stamp-test
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/stamp-test
 	@$(BIN)/ruff check --output-format concise $(SOURCES)

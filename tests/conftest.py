@@ -36,12 +36,6 @@ settings.register_profile("mlxworld", deadline=None, derandomize=True, max_examp
 settings.load_profile("mlxworld")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """One worker more than cores: tests wait for browsers, servers, processes of their own, clocks and the disk."""
-    return min(4, (os.cpu_count() or 1) + 1)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def few_threads():
     import torch
