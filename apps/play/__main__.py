@@ -83,9 +83,8 @@ def telling(options: Options, loopback: bool) -> Starlette:
     if options.steps is not None or options.weights is not None:
         raise MlxworldError(f"{options.world} is no world: it has no --steps and no --weights")
     print(f"loading {options.world} ...", flush=True)
-    given = options.world, options.backend, options.precision, options.hook
-    load = functools.partial(mlxworld.Translator.load, *given)
-    return tell.create_app(load)
+    arguments = options.world, options.backend, options.precision, options.hook
+    return tell.create_app(functools.partial(mlxworld.Translator.load, *arguments))
 
 
 def serve(app: Starlette, listener: Listener, address: str, opened: bool, code: str = "", verb: str = "play") -> None:

@@ -75,10 +75,10 @@ def main(argv: list[str]) -> None:
         for line in files(translator, cfg):
             print(printable(line), flush=True)
     if cfg.model_mode != "file":
-        made = figures(translator, cfg)
-        print(shown(made))
+        metrics = figures(translator, cfg)
+        print(shown(metrics))
         if cfg.out is not None:
-            atomic.write_text(cfg.out / "figures.json", json.dumps(made, indent=1) + "\n")
+            atomic.write_text(cfg.out / "figures.json", json.dumps(metrics, indent=1) + "\n")
 
 
 def check(cfg: ModesConfig) -> None:
@@ -126,23 +126,23 @@ def figures(translator: Translator, cfg: ModesConfig) -> dict[str, Any]:
         return source | {"items": cfg.items, "temporal": of_time(translator, cfg)}
     batch, scenes = drawn(translator, cfg)
     source["data"] = "held-out scenes" if scenes else cfg.data
-    made: dict[str, Any] = source | {"items": len(next(iter(batch.values())))}
+    metrics: dict[str, Any] = source | {"items": len(next(iter(batch.values())))}
     modes = ("reconstruct", "translate", "latent") if cfg.model_mode == "all" else (cfg.model_mode,)
     same, cross = [(m, m) for m in batch], list(itertools.permutations(batch, 2))
     for mode, pairs in (("reconstruct", same), ("translate", cross)):
         if mode in modes:
             shown_pairs = track(pairs, mode, console=Console(stderr=True), transient=True)
-            made[mode] = {f"{a} -> {b}": scored(translator, batch, a, b) for a, b in shown_pairs}
+            metrics[mode] = {f"{a} -> {b}": scored(translator, batch, a, b) for a, b in shown_pairs}
     if "translate" in modes and scenes:
         c = translator.config
-        made["told"] = report(translator.translate, c.bands, c.max_text, cfg.items, translator.tokenizer)
+        metrics["told"] = report(translator.translate, c.bands, c.max_text, cfg.items, translator.tokenizer)
     if "latent" in modes:
         latents = {m: translator.encode(m, x) for m, x in batch.items()}
-        made["latent"] = alignment(latents)
-        made["effective rank"] = {m: effective_rank(z) for m, z in latents.items()}
+        metrics["latent"] = alignment(latents)
+        metrics["effective rank"] = {m: effective_rank(z) for m, z in latents.items()}
     if cfg.model_mode == "all" and hasattr(translator.model, "timeline"):
-        made["temporal"] = of_time(translator, cfg)
-    return made
+        metrics["temporal"] = of_time(translator, cfg)
+    return metrics
 
 
 def of_time(translator: Translator, cfg: ModesConfig) -> dict[str, dict[str, float]]:
@@ -217,18 +217,18 @@ def _psnr(made: np.ndarray, truth: np.ndarray) -> float:
     return float(-10 * np.log10(np.square(made - truth).mean() + 1e-10))
 
 
-def shown(made: dict[str, Any]) -> str:
+def shown(metrics: dict[str, Any]) -> str:
     """Figures as tables in markdown."""
-    lines = [f"{made['world']}, trained for {made['steps']:,} steps, on {made['items']} of {made['data']}"]
-    told = made.get("told", {})
-    tables = [(name, made.get(name)) for name in ("reconstruct", "translate", "latent", "temporal")]
+    lines = [f"{metrics['world']}, trained for {metrics['steps']:,} steps, on {metrics['items']} of {metrics['data']}"]
+    told = metrics.get("told", {})
+    tables = [(name, metrics.get(name)) for name in ("reconstruct", "translate", "latent", "temporal")]
     tables += [(f"told scenes, combinations {name}", rows) for name, rows in told.items()]
     for name, rows in tables:
         if rows:
             columns = list(next(iter(rows.values())))
             lines += ["", f"| {name} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
             lines += [f"| {row} | {' | '.join(_short(v) for v in values.values())} |" for row, values in rows.items()]
-    if ranks := made.get("effective rank"):
+    if ranks := metrics.get("effective rank"):
         lines += ["", "effective rank of latents: " + ", ".join(f"{m} {_short(x)}" for m, x in ranks.items())]
     return "\n".join(lines)
 

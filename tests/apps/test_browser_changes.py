@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from .browsing import choose, index, loud, pause, wait
 from .test_action_log import a_log
-from .toy import ToyWorld
+from .toy import ToyWorld, heavy
 
 
 def other(**changes) -> type[ToyWorld]:
@@ -86,14 +86,7 @@ def test_two_worlds_at_once_leave_one_sound(serve, visit):
 
 
 def test_a_page_that_comes_while_a_world_is_loaded_is_told(serve, visit):
-    may_load = threading.Event()
-
-    class Heavy(ToyWorld):
-        @classmethod
-        def load(cls, name, *args, **options):
-            assert name == "pong" or may_load.wait(20)
-            return super().load(name, *args, **options)
-
+    Heavy, may_load = heavy()
     address = serve(Heavy).address
     try:
         first = visit(address=address)

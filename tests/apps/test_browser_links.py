@@ -1,6 +1,5 @@
 """How people come to a page: by a link, in a second tab, in one that nobody sees, by reloading, by the Back button."""
 
-import threading
 import time
 
 import pytest
@@ -10,7 +9,7 @@ from apps.play.game import Game
 
 from .browsing import choose, pause, shown, wait
 from .test_action_log import a_log
-from .toy import ToyWorld
+from .toy import heavy
 
 COPY = "globalThis.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text) }"
 HIDE = "globalThis.unseen = true; Object.defineProperty(document, 'hidden', { get: () => unseen })"
@@ -85,14 +84,7 @@ def test_a_page_that_was_reloaded_while_a_world_was_loaded_plays_itself(serve, v
     """It hears of a world that still runs, before that hears that the page which played it has gone."""
     run = Game._on_run
     monkeypatch.setattr(Game, "_on_run", lambda *args: (time.sleep(0.3), run(*args)))
-    may_load = threading.Event()
-
-    class Heavy(ToyWorld):
-        @classmethod
-        def load(cls, name, *args, **options):
-            assert name == "pong" or may_load.wait(20)
-            return super().load(name, *args, **options)
-
+    Heavy, may_load = heavy()
     page = visit(address=serve(Heavy).address)
     try:
         choose(page, "doom")

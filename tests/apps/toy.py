@@ -186,6 +186,19 @@ def bounce(position: int, speed: int) -> tuple[int, int, bool]:
     return min(max(position, 0), 112), -speed, True
 
 
+def heavy() -> tuple[type[ToyWorld], threading.Event]:
+    """A toy of which every world but pong is loaded when the event is set, and not before."""
+    may_load = threading.Event()
+
+    class Heavy(ToyWorld):
+        @classmethod
+        def load(cls, name, *args, **options):
+            assert name == "pong" or may_load.wait(20)
+            return super().load(name, *args, **options)
+
+    return Heavy, may_load
+
+
 if __name__ == "__main__":  # the app by hand: python -m tests.apps.toy [port [seconds that a connection may wait]]
     import sys
 

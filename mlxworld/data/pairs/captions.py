@@ -111,11 +111,11 @@ def read_beside(folder: Path) -> tuple[dict[str, list[str]], int]:
 
     Raises MlxworldError for words that cannot be read, and where no picture has any.
     """
-    found = listing(folder).others
-    words = {path.with_suffix("") for path in found if path.suffix.lower() == ".txt"}
-    pictures = [path for path in found if path.suffix.lower() in PICTURES]
-    told = [path for path in pictures if path.with_suffix("") in words]
-    texts = {str(path.relative_to(folder)): " ".join(read_plain(path.with_suffix(".txt")).split()) for path in told}
+    files = listing(folder).others
+    words = {path.with_suffix("") for path in files if path.suffix.lower() == ".txt"}
+    pictures = [path for path in files if path.suffix.lower() in PICTURES]
+    captioned = [path for path in pictures if path.with_suffix("") in words]
+    texts = {str(p.relative_to(folder)): " ".join(read_plain(p.with_suffix(".txt")).split()) for p in captioned}
     captions = {name: [text] for name, text in texts.items() if text}
     if not captions:
         raise MlxworldError(f"{folder}: none of its {len(pictures)} pictures has words beside it (.txt)")

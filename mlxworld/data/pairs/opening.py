@@ -71,6 +71,6 @@ def _coco(cfg: TranslatorConfig, image_dir: Path | None, annotations: Path | Non
 
 def _has_pictures(folder: Path) -> bool:
     """Whether a folder is one of pictures with words beside, not of films."""
-    found = listing(folder)
-    pictures = {path.with_suffix("") for path in found.others if path.suffix.lower() in PICTURES}
-    return not found.films and any(path.with_suffix("") in pictures for path in found.others if path.suffix == ".txt")
+    files = listing(folder)
+    pictures = {path.with_suffix("") for path in files.others if path.suffix.lower() in PICTURES}
+    return not files.films and any(path.with_suffix("") in pictures for path in files.others if path.suffix == ".txt")

@@ -62,8 +62,8 @@ def recall_loss(
         state = ops.stop_gradient(state) if t % bptt == 0 else state
         state, _ = model.remember(state, source, seen[:, t], relay=relay)
         if t:
-            told = model("memory", state, target, text=cue if target == "text" else None, relay=relay)["output"]
-            losses.append(LOSSES[target](told, cue))
+            recalled = model("memory", state, target, text=cue if target == "text" else None, relay=relay)["output"]
+            losses.append(LOSSES[target](recalled, cue))
     return sum(losses) / len(losses), {"recall": losses[-1]}
 
 

@@ -59,8 +59,8 @@ class Model(Module):
     def features(self, pictures: dict[str, Array], layout: Any = ()) -> Array:
         """What the tower makes of pictures: features (N, C) one after another; where they are attended to
         (n, tokens, C'). As "features" they may be given in the place of "pixels" and what belongs to those."""
-        seen = self.vision(pictures, layout)
-        return seen if "cross" in self.cfg.decoder.layers else seen.reshape(-1, seen.shape[-1])
+        features = self.vision(pictures, layout)
+        return features if "cross" in self.cfg.decoder.layers else features.reshape(-1, features.shape[-1])
 
     def prefill(
         self, prompt: dict[str, Array], pictures: dict[str, Array] | None = None, layout: Any = (), slots: int = 0
@@ -130,21 +130,21 @@ class Model(Module):
 
     def _read(self, prompt, pictures, layout):
         """Embeddings (B, T, C) with the features in their places, and what cross layers attend to."""
-        x, source, features = self.decoder.embedded(prompt["ids"]), None, []
+        x, source, placed = self.decoder.embedded(prompt["ids"]), None, []
         if pictures is None:
             return x, None
         if "pixels" in pictures or "features" in pictures:
-            known = pictures.get("features")
-            seen = ops.cast(self.vision(pictures, layout) if known is None else known, like=x)
+            given = pictures.get("features")
+            features = ops.cast(self.vision(pictures, layout) if given is None else given, like=x)
             if "rows" in prompt:
-                source = ops.take(seen, prompt["rows"], axis=0)
+                source = ops.take(features, prompt["rows"], axis=0)
                 source = source.reshape(x.shape[0], -1, source.shape[-1])
             if source is None or self.cfg.hybrid:
-                features.append(seen.reshape(-1, seen.shape[-1]))
+                placed.append(features.reshape(-1, features.shape[-1]))
         for sensor in self.sensors:
             if sensor.name in pictures:
-                features.append(sensor(ops.cast(pictures[sensor.name], like=x)))
-        return self._placed(x, ops.concat(features), prompt["feature"]) if features else x, source
+                placed.append(sensor(ops.cast(pictures[sensor.name], like=x)))
+        return self._placed(x, ops.concat(placed), prompt["feature"]) if placed else x, source
 
     def _placed(self, x, features, index):
         """x (B, T, C), features (N, C) at the tokens that have one: index (B, T), -1 elsewhere."""
