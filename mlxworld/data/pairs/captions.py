@@ -106,16 +106,20 @@ def read_captions(pictures: Path, annotations: Path) -> tuple[dict[str, list[str
     return inside, missing
 
 
+def beside(folder: Path) -> dict[Path, Path | None]:
+    """The pictures in a folder and in those within it, and of each the .txt beside it."""
+    files = listing(folder).others
+    words = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
+    return {path: words.get(path.with_suffix("")) for path in files if path.suffix.lower() in PICTURES}
+
+
 def read_beside(folder: Path) -> tuple[dict[str, list[str]], int]:
     """{name of a picture in the folder, or in one within it: the words beside it}, and how many pictures have none.
 
     Raises MlxworldError for words that cannot be read, and where no picture has any.
     """
-    files = listing(folder).others
-    words = {path.with_suffix("") for path in files if path.suffix.lower() == ".txt"}
-    pictures = [path for path in files if path.suffix.lower() in PICTURES]
-    captioned = [path for path in pictures if path.with_suffix("") in words]
-    texts = {str(p.relative_to(folder)): " ".join(read_plain(p.with_suffix(".txt")).split()) for p in captioned}
+    pictures = beside(folder)
+    texts = {str(p.relative_to(folder)): " ".join(read_plain(words).split()) for p, words in pictures.items() if words}
     captions = {name: [text] for name, text in texts.items() if text}
     if not captions:
         raise MlxworldError(f"{folder}: none of its {len(pictures)} pictures has words beside it (.txt)")

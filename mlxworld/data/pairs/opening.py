@@ -8,7 +8,7 @@ from ...configs.translator import TranslatorConfig
 from ...errors import MlxworldError
 from ..episodes.folder import listing
 from .batches import Pairs
-from .captions import PICTURES, Captions
+from .captions import Captions, beside
 from .films import Films, opened
 from .noise import Noise
 from .plain import Texts
@@ -71,6 +71,4 @@ def _coco(cfg: TranslatorConfig, image_dir: Path | None, annotations: Path | Non
 
 def _has_pictures(folder: Path) -> bool:
     """Whether a folder is one of pictures with words beside, not of films."""
-    files = listing(folder)
-    pictures = {path.with_suffix("") for path in files.others if path.suffix.lower() in PICTURES}
-    return not files.films and any(path.with_suffix("") in pictures for path in files.others if path.suffix == ".txt")
+    return not listing(folder).films and any(beside(folder).values())

@@ -94,7 +94,7 @@ def beside(tmp_path):
     for name, colour in (("red.png", (200, 0, 0)), ("more/blue.JPG", (0, 0, 200)), ("mute.png", (9, 9, 9))):
         Image.new("RGB", (40, 30), colour).save(folder / name)
     (folder / "red.txt").write_text("it is\n red")
-    (folder / "more/blue.txt").write_text("it is blue")
+    (folder / "more/blue.TXT").write_text("it is blue")
     (folder / "alone.txt").write_text("of nothing")
     return folder
 
